@@ -83,7 +83,8 @@
 	X(17, UNKNOWN_TOPIC, "unknown_topic", NONE, "a batched event for a topic not offered")    \
 	X(18, RING_FULL, "ring_full", NONE, "the ring has no room: a reliable reader is behind")  \
 	X(19, NO_RING, "no_ring", NONE, "no ring is attached for the topic yet")                  \
-	X(20, NOT_LINEAR, "not_linear", NONE, "spread over more buffers than are looked at")
+	X(20, NOT_LINEAR, "not_linear", NONE, "spread over more buffers than are looked at")      \
+	X(21, DUPLICATE, "duplicate", NONE, "a batched datagram that came before, or far too late")
 
 enum hbus_reason {
 #define HBUS_REASON_ENUM(number, name, text, action, meaning) HBUS_REASON_##name = (number),
