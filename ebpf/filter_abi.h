@@ -9,14 +9,16 @@
  *   1. link      Ethernet, then up to HBUS_VLAN_TAGS_MAX tags (802.1Q, 802.1ad). VLAN of the frame =
  *                id of the outer tag; no tag, or a priority tag (id 0) outside, is VLAN 0.
  *                TRUNCATED, TOO_MANY_TAGS, NOT_IP.
- *   2. network   IPv4 with options, or IPv6 with up to HBUS_IPV6_EXT_MAX extension headers of the
- *                kinds hop-by-hop, routing (nothing left to visit) and destination options.
- *                "IP end" is the end that the IP header claims, or the frame's, whichever is first.
- *                A header that crosses the IP end is TRUNCATED. Version or header length that cannot
- *                be, or a claimed IPv4 end inside the header: BAD_HEADER. Then NOT_UDP, then
- *                FRAGMENT (IPv6: at the fragment header, atomic ones too); EXT_HEADERS for more or
- *                other extension headers than named above.
- *   3. UDP       header must lie before the IP end: TRUNCATED.
+ *   2. network   "IP end" is the end that the IP header claims, or the frame's, whichever is first.
+ *                IPv4: 20 bytes must be there: TRUNCATED; version and header length must be possible
+ *                and the claimed end not inside the header: BAD_HEADER; the options must be there:
+ *                TRUNCATED; then NOT_UDP, then FRAGMENT (any offset, or more to come).
+ *                IPv6: 40 bytes must be there: TRUNCATED; version: BAD_HEADER; then one header after
+ *                another: UDP ends the walk, a fragment header is FRAGMENT (atomic ones too), what
+ *                is not hop-by-hop, routing or destination options is NOT_UDP, one more of those than
+ *                HBUS_IPV6_EXT_MAX is EXT_HEADERS, one that crosses the IP end is TRUNCATED, a
+ *                routing header with segments left is EXT_HEADERS (it goes on to somebody else).
+ *   3. UDP       its 8 bytes must lie before the IP end: TRUNCATED.
  *   4. route     by destination address, UDP destination port and VLAN: UNKNOWN_PORT.
  *   5. length    claimed IP end beyond the frame, UDP length below 8 or beyond the IP end:
  *                BAD_LENGTH. (Bytes behind the UDP length are padding, not an error.)
