@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The publisher's table of attached subscribers. See gate.h. */
+#include "shm/gate.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "shm/segment.h"
+#include "shm/wait.h"
+
+/* One wait slice counts at most this much: a paused host must not evict anybody. */
+#define STALL_SLICE_MAX_US 20000u
+
+void hbus_gates_init(struct hbus_gates *table, uint64_t start, bool is_isolated)
+{
+	memset(table, 0, sizeof(*table));
+	table->scan_tail = start;
+	table->needs_fence = is_isolated || !hbus_membarrier_works();
+}
+
+static void spec_release(struct hbus_gate_spec *spec)
+{
+	if (spec->pidfd >= 0)
+		close(spec->pidfd);
+	if (spec->doorbell >= 0)
+		close(spec->doorbell);
+	hbus_segment_unmap(spec->map_base, spec->map_size);
+	memset(spec, 0, sizeof(*spec));
+	spec->pidfd = spec->doorbell = -1;
+}
+
+void hbus_gates_deinit(struct hbus_gates *table)
+{
+	for (uint32_t i = 0; i < HBUS_RING_WAKERS_MAX; i++) {
+		struct hbus_gate *gate = &table->gates[i];
+
+		/* relaxed: no other thread is left */
+		if (atomic_load_explicit(&gate->state, memory_order_relaxed) != HBUS_GATE_FREE)
+			spec_release(&gate->spec);
+		atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_relaxed);
+	}
+	atomic_store_explicit(&table->n_used, 0, memory_order_relaxed); /* relaxed: as above */
+}
+
+/* Every later enter of the data thread sees what was stored before this call. */
+static void process_barrier(const struct hbus_gates *table)
+{
+	if (table->needs_fence || hbus_membarrier_private() < 0)
+		atomic_thread_fence(memory_order_seq_cst);
+}
+
+int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec)
+{
+	struct hbus_gate *gate;
+
+	if (idx >= HBUS_RING_WAKERS_MAX || (spec->is_reliable && idx >= HBUS_RING_GATES_MAX))
+		return -EINVAL;
+	gate = &table->gates[idx];
+	/* relaxed: only this thread moves an entry out of FREE or back */
+	if (atomic_load_explicit(&gate->state, memory_order_relaxed) != HBUS_GATE_FREE)
+		return gate->spec.gate_id == spec->gate_id ? 0 : -EEXIST;
+	gate->is_adopted = false;
+	gate->stalled_us = 0;
+	gate->spec = *spec;
+	/* R(gate.state): the entry's content before the word that shows it. */
+	atomic_store_explicit(&gate->state, HBUS_GATE_READY, memory_order_release);
+	/* relaxed: only this thread writes it; the barrier below makes it visible */
+	if (atomic_load_explicit(&table->n_used, memory_order_relaxed) <= idx)
+		atomic_store_explicit(&table->n_used, idx + 1, memory_order_release);
+	process_barrier(table);
+	return 0;
+}
+
+static void shrink_used(struct hbus_gates *table)
+{
+	uint32_t n = atomic_load_explicit(&table->n_used, memory_order_relaxed); /* relaxed: own word */
+
+	while (n > 0 && atomic_load_explicit(&table->gates[n - 1].state, memory_order_relaxed) ==
+				HBUS_GATE_FREE) /* relaxed: own word */
+		n--;
+	atomic_store_explicit(&table->n_used, n, memory_order_release);
+}
+
+int hbus_gates_remove(struct hbus_gates *table, uint32_t idx, uint64_t gate_id)
+{
+	struct hbus_gate *gate;
+	uint32_t busy;
+
+	if (idx >= HBUS_RING_WAKERS_MAX)
+		return -ENOENT;
+	gate = &table->gates[idx];
+	/* relaxed: own word, but for READY -> DROPPED, which does not matter here */
+	if (atomic_load_explicit(&gate->state, memory_order_relaxed) == HBUS_GATE_FREE ||
+	    gate->spec.gate_id != gate_id)
+		return -ENOENT;
+	atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_release);
+	process_barrier(table);
+	/* A(gate.busy): pairs with R(gate.busy) in hbus_gates_leave(). */
+	busy = atomic_load_explicit(&table->busy, memory_order_acquire);
+	while ((busy & 1) && atomic_load_explicit(&table->busy, memory_order_acquire) == busy)
+		sched_yield();
+	spec_release(&gate->spec);
+	shrink_used(table);
+	return 0;
+}
+
+uint32_t hbus_gates_count(const struct hbus_gates *table, bool reliable_only)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < HBUS_RING_WAKERS_MAX; i++) {
+		const struct hbus_gate *gate = &table->gates[i];
+		/* A(gate.state): pairs with R(gate.state) in hbus_gates_install(). */
+		uint32_t state = atomic_load_explicit(&gate->state, memory_order_acquire);
+
+		if (reliable_only)
+			n += state == HBUS_GATE_READY && gate->spec.is_reliable;
+		else
+			n += state != HBUS_GATE_FREE;
+	}
+	return n;
+}
+
+/* The gate's floor now, from a cursor that is read once and never trusted. */
+static uint64_t gate_floor(struct hbus_gates *table, struct hbus_gate *gate, uint64_t tail)
+{
+	/* A(ring.cursor): pairs with R(ring.cursor) in hbus_ring_sub_release(): the subscriber's last
+	 * use of the bytes comes before they are overwritten. */
+	uint64_t cursor = atomic_load_explicit(&gate->spec.slot->cursor, memory_order_acquire);
+
+	if (!gate->is_adopted) {
+		gate->floor = table->scan_tail;
+		gate->is_adopted = true;
+	}
+	if (cursor == 0) /* not joined yet */
+		return gate->floor;
+	if (cursor == HBUS_CURSOR_LEFT || (int64_t)(cursor - tail) > 0)
+		cursor = tail;
+	if ((int64_t)(cursor - gate->floor) > 0)
+		gate->floor = cursor;
+	return gate->floor;
+}
+
+static bool is_gating(struct hbus_gate *gate)
+{
+	/* A(gate.state): pairs with R(gate.state) in hbus_gates_install(). */
+	return atomic_load_explicit(&gate->state, memory_order_acquire) == HBUS_GATE_READY &&
+	       gate->spec.is_reliable;
+}
+
+uint64_t hbus_gates_scan(struct hbus_gates *table, uint64_t tail, uint64_t capacity)
+{
+	uint64_t permit = tail + 2 * capacity;
+	uint32_t n;
+
+	hbus_gates_enter(table);
+	n = atomic_load_explicit(&table->n_used, memory_order_acquire);
+	if (n > HBUS_RING_GATES_MAX)
+		n = HBUS_RING_GATES_MAX;
+	for (uint32_t i = 0; i < n; i++) {
+		struct hbus_gate *gate = &table->gates[i];
+		uint64_t end;
+
+		if (!is_gating(gate))
+			continue;
+		end = gate_floor(table, gate, tail) + capacity;
+		if ((int64_t)(end - permit) < 0)
+			permit = end;
+	}
+	hbus_gates_leave(table);
+	table->scan_tail = tail;
+	return permit;
+}
+
+static bool is_dead(int pidfd)
+{
+	struct pollfd waiter = {.fd = pidfd, .events = POLLIN};
+
+	return pidfd >= 0 && poll(&waiter, 1, 0) > 0;
+}
+
+static void drop(struct hbus_gates *table, struct hbus_ring_header *header, uint32_t idx, uint64_t tail)
+{
+	struct hbus_gate *gate = &table->gates[idx];
+	uint32_t ready = HBUS_GATE_READY;
+
+	/* relaxed: the id below, stored later with release, shows it */
+	atomic_store_explicit(&header->dropped[idx].position, tail, memory_order_relaxed);
+	/* R(ring.dropped): position before the id that shows it. */
+	atomic_store_explicit(&header->dropped[idx].gate_id, gate->spec.gate_id, memory_order_release);
+	/* Not a plain store: the control thread may be removing the entry at this moment. */
+	atomic_compare_exchange_strong_explicit(&gate->state, &ready, HBUS_GATE_DROPPED,
+						memory_order_relaxed, memory_order_relaxed);
+	table->n_dropped++;
+}
+
+unsigned int hbus_gates_reap(struct hbus_gates *table, struct hbus_ring_header *header, uint64_t tail,
+			     uint64_t need, uint64_t capacity, uint64_t waited_us)
+{
+	unsigned int n_dropped = 0;
+
+	if (waited_us > STALL_SLICE_MAX_US)
+		waited_us = STALL_SLICE_MAX_US;
+	hbus_gates_enter(table);
+	for (uint32_t i = 0; i < HBUS_RING_GATES_MAX; i++) {
+		struct hbus_gate *gate = &table->gates[i];
+
+		if (!is_gating(gate) || (int64_t)(gate->floor + capacity - need) >= 0)
+			continue;
+		gate->stalled_us += waited_us;
+		if (!is_dead(gate->spec.pidfd) &&
+		    gate->stalled_us < (uint64_t)gate->spec.stall_ms * 1000)
+			continue;
+		drop(table, header, i, tail);
+		n_dropped++;
+	}
+	hbus_gates_leave(table);
+	return n_dropped;
+}
+
+void hbus_gates_forgive(struct hbus_gates *table)
+{
+	for (uint32_t i = 0; i < HBUS_RING_GATES_MAX; i++)
+		table->gates[i].stalled_us = 0;
+}
+
+static unsigned int ring_doorbells(struct hbus_gates *table)
+{
+	uint32_t n = atomic_load_explicit(&table->n_used, memory_order_acquire);
+	unsigned int n_calls = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct hbus_gate *gate = &table->gates[i];
+
+		/* A(gate.state): pairs with R(gate.state) in hbus_gates_install(). */
+		if (atomic_load_explicit(&gate->state, memory_order_acquire) == HBUS_GATE_FREE ||
+		    gate->spec.doorbell < 0)
+			continue;
+		/* relaxed: a flag that is missed or stale costs one datagram or one wait cap */
+		if (!atomic_load_explicit(&gate->spec.slot->waiting, memory_order_relaxed))
+			continue;
+		/* A full socket says that the subscriber already knows. */
+		(void)send(gate->spec.doorbell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n_calls++;
+	}
+	return n_calls;
+}
+
+unsigned int hbus_gates_wake_locked(struct hbus_gates *table, _Atomic uint32_t *notify)
+{
+	hbus_wait_wake(notify);
+	return 1 + ring_doorbells(table);
+}
+
+unsigned int hbus_gates_wake(struct hbus_gates *table, _Atomic uint32_t *notify)
+{
+	unsigned int n_calls;
+
+	hbus_wait_wake(notify);
+	hbus_gates_enter(table);
+	n_calls = 1 + ring_doorbells(table);
+	hbus_gates_leave(table);
+	return n_calls;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The publisher's table of attached subscribers: whom to wait for, whom to wake
+ *
+ * Private to the publisher's process. Two threads use it:
+ *
+ *	control thread: hbus_gates_install(), hbus_gates_remove()
+ *	data thread:    hbus_gates_scan(), hbus_gates_has_waiter(), hbus_gates_wake(), hbus_gates_reap()
+ *
+ * | op x op          | install/remove | scan, wake, reap |
+ * |------------------|----------------|------------------|
+ * | install/remove   | X (one thread) | -                |
+ * | scan, wake, reap | -              | X (one thread)   |
+ *
+ * An entry is filled while its state is FREE and shown by R(gate.state). To take one out, the control thread
+ * clears the state, makes the process pass a barrier and waits until the data thread is not between
+ * enter and leave (`busy` is even, or has moved on); then it may unmap the slot. While the data thread waits
+ * for a slow subscriber it leaves and enters again, so the control thread is never held for long.
+ *
+ * What a subscriber's slot says is never trusted: a cursor ahead of the committed tail counts as the
+ * tail, one behind the floor as the floor.
+ *
+ * The floor of a gate. Positions below floor + capacity may be overwritten as far as this gate is concerned.
+ * When the data thread sees a gate for the first time, the floor is the committed tail at the scan BEFORE: that
+ * scan missed the gate, so it happened before the installation was answered, and the subscriber,
+ * which looks up its start after the answer, starts at or above it. From there it follows
+ * min(cursor, committed tail) and never falls.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/layout.h"
+
+enum hbus_gate_state {
+	HBUS_GATE_FREE = 0,
+	HBUS_GATE_READY = 1,   /* installed; gates if it is reliable */
+	HBUS_GATE_DROPPED = 2, /* still there to be woken, gates no more */
+};
+
+/* What the control thread installs. The table owns the descriptors and the mapping from then on. */
+struct hbus_gate_spec {
+	uint64_t gate_id;
+	const struct hbus_slot *slot;
+	void *map_base;      /* to be unmapped with the entry, or NULL */
+	uint64_t map_size;
+	int pidfd;           /* or -1 */
+	int doorbell;        /* or -1 */
+	uint32_t stall_ms;
+	bool is_reliable;
+};
+
+struct hbus_gate {
+	_Atomic uint32_t state; /* enum hbus_gate_state */
+	bool is_adopted;        /* data thread: floor is set */
+	uint64_t floor;         /* data thread */
+	uint64_t stalled_us;    /* data thread: how long it has held the publisher in one wait */
+	struct hbus_gate_spec spec;
+};
+
+struct hbus_gates {
+	_Atomic uint32_t n_used;  /* entries below this may be in use; control thread writes */
+	_Atomic uint32_t busy;    /* odd while the data thread is inside; data thread writes */
+	bool needs_fence;         /* no membarrier: fence at enter, and at each commit */
+	uint64_t scan_tail;       /* data thread: committed tail at the last scan */
+	uint64_t n_dropped;       /* data thread: gates dropped so far */
+	struct hbus_gate gates[HBUS_RING_WAKERS_MAX];
+};
+
+void hbus_gates_init(struct hbus_gates *table, uint64_t start, bool is_isolated);
+/* Closes and unmaps everything. No thread may be inside. */
+void hbus_gates_deinit(struct hbus_gates *table);
+
+/* -- control thread -- */
+
+/**
+ * hbus_gates_install() - attach a subscriber at @idx
+ *
+ * Consumes spec's descriptors and mapping on success only. When it returns, every publish that begins
+ * later sees the entry. Return: 0, -EEXIST when another gate is there (the same gate_id: 0), -EINVAL.
+ */
+int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec);
+/* Takes it out; waits until the data thread cannot be using it. Return: 0 or -ENOENT. */
+int hbus_gates_remove(struct hbus_gates *table, uint32_t idx, uint64_t gate_id);
+uint32_t hbus_gates_count(const struct hbus_gates *table, bool reliable_only);
+
+/* -- data thread -- */
+
+/* How far intent may rise: the lowest floor plus capacity, or tail + 2 * capacity without gates. */
+uint64_t hbus_gates_scan(struct hbus_gates *table, uint64_t tail, uint64_t capacity);
+
+/**
+ * hbus_gates_reap() - drop the gates that must not hold the publisher any longer
+ * @need: the intent that the publisher waits for
+ * @waited_us: time since the last call of the same wait; capped, so that a pause of the whole host
+ *	does not evict anybody
+ *
+ * A gate is dropped when its subscriber is dead (pidfd) or has held the publisher for its stall
+ * limit. The drop is written to header->dropped[]. Return: number dropped.
+ */
+unsigned int hbus_gates_reap(struct hbus_gates *table, struct hbus_ring_header *header, uint64_t tail,
+			     uint64_t need, uint64_t capacity, uint64_t waited_us);
+/* The wait is over: what each gate has used of its limit is forgiven. */
+void hbus_gates_forgive(struct hbus_gates *table);
+
+/* Wake everybody who waits: futex word and doorbells. Return: number of system calls. */
+unsigned int hbus_gates_wake(struct hbus_gates *table, _Atomic uint32_t *notify);
+/* The same from another thread, which excludes install and remove by a lock of its own. */
+unsigned int hbus_gates_wake_locked(struct hbus_gates *table, _Atomic uint32_t *notify);
+
+static inline void hbus_gates_enter(struct hbus_gates *table)
+{
+	/* relaxed: only the data thread writes busy; the control thread's membarrier orders it */
+	uint32_t busy = atomic_load_explicit(&table->busy, memory_order_relaxed);
+
+	atomic_store_explicit(&table->busy, busy + 1, memory_order_relaxed);
+	if (table->needs_fence)
+		atomic_thread_fence(memory_order_seq_cst);
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+}
+
+static inline void hbus_gates_leave(struct hbus_gates *table)
+{
+	uint32_t busy = atomic_load_explicit(&table->busy, memory_order_relaxed); /* relaxed: own word */
+
+	/* R(gate.busy): what was read inside, before the word that says outside. */
+	atomic_store_explicit(&table->busy, busy + 1, memory_order_release);
+}
+
+/* After a commit: does somebody want to be woken? No fence: M(ring.waiting), see wait.h. */
+static inline bool hbus_gates_has_waiter(struct hbus_gates *table)
+{
+	/* relaxed: an entry that is missed here was installed after this commit, and its owner looks again */
+	uint32_t n = atomic_load_explicit(&table->n_used, memory_order_relaxed);
+	uint32_t found = 0;
+
+	if (n == 0)
+		return false;
+	hbus_gates_enter(table);
+	for (uint32_t i = 0; i < n; i++) {
+		struct hbus_gate *gate = &table->gates[i];
+
+		/* A(gate.state): pairs with R(gate.state) in hbus_gates_install(). */
+		if (atomic_load_explicit(&gate->state, memory_order_acquire) == HBUS_GATE_FREE)
+			continue;
+		/* relaxed: the subscriber writes it before its membarrier */
+		found |= atomic_load_explicit(&gate->spec.slot->waiting, memory_order_relaxed);
+	}
+	hbus_gates_leave(table);
+	return found != 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The publish side of a ring: what is not on the hot path. See ring_pub.h. */
+#include "shm/ring_pub.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "shm/wait.h"
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void hbus_ring_pub_checkpoint(struct hbus_ring_pub *pub)
+{
+	uint64_t block = (pub->tail & pub->mask) / (pub->block_mask + 1);
+	struct hbus_checkpoint *slot = &pub->header->checkpoints[block];
+
+	/* relaxed: a reader that sees these with the old position finds, after its acquire fence, an intent
+	 * that voids that position (R(ring.intent) was raised past this block's end first). */
+	atomic_store_explicit(&slot->sequence, pub->sequence, memory_order_relaxed);
+	atomic_store_explicit(&slot->time_ns, now_ns(CLOCK_REALTIME), memory_order_relaxed); /* relaxed: as above */
+	atomic_store_explicit(&slot->time_mono_ns, now_ns(CLOCK_MONOTONIC), memory_order_relaxed); /* relaxed: as above */
+	/* R(ring.checkpoint): commit, sequence and times before the position that shows them. */
+	atomic_store_explicit(&slot->position, pub->tail, memory_order_release);
+}
+
+void hbus_ring_pub_init(struct hbus_ring_pub *pub, const struct hbus_geometry *geometry, void *header, void *data,
+			struct hbus_gates *gates)
+{
+	memset(pub, 0, sizeof(*pub));
+	pub->data = data;
+	pub->capacity = geometry->capacity;
+	pub->mask = geometry->capacity - 1;
+	pub->tail = pub->head = pub->intent = geometry->start;
+	pub->block_mask = hbus_block_size(geometry->capacity) - 1;
+	pub->batch_max = geometry->capacity / HBUS_RECORD_DIVISOR;
+	pub->header = header;
+	pub->gates = gates;
+	pub->fences = geometry->is_isolated || !hbus_membarrier_works();
+	/* relaxed: no reader has the ring yet; the daemon's messages order it */
+	atomic_store_explicit(&pub->header->intent, geometry->start, memory_order_relaxed);
+	hbus_ring_pub_checkpoint(pub);
+}
+
+void hbus_ring_pub_close(struct hbus_ring_pub *pub)
+{
+	/* R(ring.state): the last commit before the word that says it was the last. */
+	atomic_store_explicit(&pub->header->state, HBUS_RING_STATE_CLOSED, memory_order_release);
+	hbus_gates_wake(pub->gates, &pub->header->notify);
+}
+
+int hbus_ring_pub_raise(struct hbus_ring_pub *pub, uint64_t need)
+{
+	uint64_t permit = hbus_gates_scan(pub->gates, pub->tail, pub->capacity);
+
+	if ((int64_t)(need - permit) > 0)
+		return HBUS_RING_FULL;
+	pub->intent = need;
+	/* relaxed, then the fence: R(ring.intent): the threat before any byte that it threatens. */
+	atomic_store_explicit(&pub->header->intent, need, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	return 0;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The ring, one publisher and one reader in one thread: what each operation promises. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "shm/ring_pub.h"
+#include "shm/ring_sub.h"
+#include "shm/segment.h"
+
+#define CAPACITY HBUS_RING_CAPACITY_MIN
+
+struct pair {
+	struct hbus_geometry geometry;
+	struct hbus_ring_pub pub;
+	struct hbus_ring_sub sub;
+	struct hbus_gates gates;
+	struct hbus_slot slot;
+	struct hbus_ring_header *header;
+	unsigned char *data;
+};
+
+static void pair_init(struct pair *pair, uint64_t start, bool is_reliable)
+{
+	struct hbus_gate_spec spec = {.gate_id = 7, .slot = &pair->slot, .pidfd = -1, .doorbell = -1,
+				      .stall_ms = 50, .is_reliable = is_reliable};
+	void *data;
+	int fd = -1;
+
+	memset(pair, 0, sizeof(*pair));
+	pair->geometry = (struct hbus_geometry){.ring_id = 1, .capacity = CAPACITY, .start = start};
+	cr_assert_eq(hbus_memfd_new("test", CAPACITY, 0, &fd), 0);
+	cr_assert_eq(hbus_segment_map_twice(fd, CAPACITY, 1, 0, &data), 0);
+	close(fd);
+	pair->data = data;
+	pair->header = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	hbus_gates_init(&pair->gates, start, false);
+	hbus_ring_pub_init(&pair->pub, &pair->geometry, pair->header, pair->data, &pair->gates);
+	hbus_ring_sub_init(&pair->sub, &pair->geometry, pair->header, pair->data, &pair->slot, is_reliable);
+	cr_assert_eq(hbus_gates_install(&pair->gates, 0, &spec), 0);
+}
+
+static int put(struct pair *pair, uint64_t value, uint64_t len)
+{
+	unsigned char *body = NULL;
+	int r = hbus_ring_pub_claim(&pair->pub, len, &body);
+
+	if (r)
+		return r;
+	memset(body, (int)(value & 0xff), len);
+	memcpy(body, &value, len < 8 ? len : 8);
+	hbus_ring_pub_add(&pair->pub, 0, 3, len, 1);
+	hbus_ring_pub_commit(&pair->pub);
+	return 0;
+}
+
+static bool get(struct pair *pair, uint64_t *ret_value)
+{
+	struct hbus_record record;
+	bool found;
+
+	hbus_ring_sub_begin(&pair->sub);
+	found = hbus_ring_sub_next(&pair->sub, &record);
+	if (found)
+		memcpy(ret_value, record.payload, 8);
+	cr_assert_eq(hbus_ring_sub_confirm(&pair->sub), HBUS_RING_OK);
+	cr_assert_eq(hbus_ring_sub_release(&pair->sub), HBUS_RING_OK);
+	return found;
+}
+
+Test(ring, what_is_published_is_read_in_order)
+{
+	struct pair pair;
+	uint64_t value = 0;
+
+	pair_init(&pair, 0, false);
+	cr_assert_not(get(&pair, &value));
+	for (uint64_t i = 0; i < 10000; i++) {
+		cr_assert_eq(put(&pair, i, 8 + i % 100), 0);
+		cr_assert(get(&pair, &value));
+		cr_assert_eq(value, i);
+	}
+	cr_assert_not(get(&pair, &value));
+}
+
+Test(ring, positions_wrap_at_2_to_the_32_63_and_64)
+{
+	static const uint64_t borders[] = {1ull << 32, 1ull << 63, 0};
+
+	for (int b = 0; b < 3; b++) {
+		struct pair pair;
+		uint64_t value = 0;
+
+		pair_init(&pair, borders[b] - 4 * CAPACITY, true);
+		for (uint64_t i = 0; i < 20000; i++) {
+			cr_assert_eq(put(&pair, i, 24), 0, "border %d event %lu", b, (unsigned long)i);
+			cr_assert(get(&pair, &value));
+			cr_assert_eq(value, i);
+		}
+	}
+}
+
+Test(ring, a_reliable_reader_that_stands_still_makes_the_ring_full_and_loses_nothing)
+{
+	struct pair pair;
+	uint64_t n = 0, value;
+
+	pair_init(&pair, 0, true);
+	while (put(&pair, n, 100) == 0)
+		n++;
+	cr_assert_gt(n, CAPACITY / 112 - 2 * CAPACITY / HBUS_RING_BLOCKS / 112 - 2);
+	cr_assert_leq(n, CAPACITY / 112);
+	for (uint64_t i = 0; i < n; i++) {
+		cr_assert(get(&pair, &value));
+		cr_assert_eq(value, i);
+	}
+	cr_assert_eq(put(&pair, n, 100), 0);
+}
+
+Test(ring, a_lapped_reader_learns_exactly_how_many_it_lost)
+{
+	struct pair pair;
+	struct hbus_record record;
+	uint64_t first = 0, lost = 0, value = 0;
+
+	pair_init(&pair, 0, false);
+	for (uint64_t i = 0; i < 5000; i++)
+		cr_assert_eq(put(&pair, i, 40), 0);
+	hbus_ring_sub_begin(&pair.sub);
+	while (hbus_ring_sub_next(&pair.sub, &record))
+		;
+	cr_assert_eq(hbus_ring_sub_confirm(&pair.sub), HBUS_RING_LAPPED);
+	cr_assert_eq(hbus_ring_sub_reenter(&pair.sub, &first, &lost), HBUS_RING_OK);
+	cr_assert_eq(first, 0);
+	cr_assert_gt(lost, 0);
+	for (uint64_t i = lost; i < 5000; i++) {
+		cr_assert(get(&pair, &value));
+		cr_assert_eq(value, i);
+	}
+	cr_assert_not(get(&pair, &value));
+}
+
+Test(ring, a_batch_appears_whole_and_an_abort_leaves_nothing)
+{
+	struct pair pair;
+	unsigned char *body = NULL;
+	uint64_t value = 0;
+
+	pair_init(&pair, 0, false);
+	for (uint64_t i = 0; i < 5; i++) {
+		cr_assert_eq(hbus_ring_pub_claim(&pair.pub, 8, &body), 0);
+		memcpy(body, &i, 8);
+		hbus_ring_pub_add(&pair.pub, 0, 1, 8, 1);
+		cr_assert_not(get(&pair, &value));
+	}
+	hbus_ring_pub_abort(&pair.pub);
+	cr_assert_not(get(&pair, &value));
+	cr_assert_eq(pair.pub.sequence, 0);
+	for (uint64_t i = 0; i < 5; i++) {
+		cr_assert_eq(hbus_ring_pub_claim(&pair.pub, 8, &body), 0);
+		memcpy(body, &i, 8);
+		hbus_ring_pub_add(&pair.pub, 0, 1, 8, 1);
+	}
+	hbus_ring_pub_commit(&pair.pub);
+	for (uint64_t i = 0; i < 5; i++) {
+		cr_assert(get(&pair, &value));
+		cr_assert_eq(value, i);
+	}
+	cr_assert_not(get(&pair, &value));
+}
+
+Test(ring, a_record_of_one_eighth_fits_and_one_byte_more_does_not)
+{
+	struct pair pair;
+	unsigned char *body = NULL;
+
+	pair_init(&pair, 0, false);
+	cr_assert_eq(hbus_ring_pub_claim(&pair.pub, CAPACITY / 8 - 8, &body), 0);
+	cr_assert_eq(hbus_ring_pub_claim(&pair.pub, CAPACITY / 8 - 7, &body), HBUS_RING_TOO_LARGE);
+	cr_assert_eq(hbus_ring_pub_claim(&pair.pub, HBUS_WORD_LENGTH_MAX + 1u, &body), HBUS_RING_TOO_LARGE);
+}
+
+Test(ring, a_gate_that_stalls_beyond_its_limit_is_dropped_and_told)
+{
+	struct pair pair;
+	uint64_t n = 0, need, where = 0;
+
+	pair_init(&pair, 0, true);
+	while (put(&pair, n, 1000) == 0)
+		n++;
+	need = hbus_ring_pub_need(&pair.pub, pair.pub.head + 1008);
+	cr_assert_eq(hbus_gates_reap(&pair.gates, pair.header, pair.pub.tail, need, CAPACITY, 20000), 0);
+	cr_assert_eq(hbus_gates_reap(&pair.gates, pair.header, pair.pub.tail, need, CAPACITY, 1000000), 0,
+		     "one long slice is a pause of the host, not a stall");
+	cr_assert_eq(hbus_gates_reap(&pair.gates, pair.header, pair.pub.tail, need, CAPACITY, 20000), 1);
+	cr_assert(hbus_ring_sub_is_dropped(&pair.sub, 0, 7, &where));
+	cr_assert_eq(where, pair.pub.tail);
+	cr_assert_eq(put(&pair, n, 1000), 0);
+}
+
+Test(ring, a_lying_cursor_neither_frees_unread_bytes_beyond_the_tail_nor_blocks_below_the_floor)
+{
+	struct pair pair;
+	uint64_t n = 0;
+
+	pair_init(&pair, 0, true);
+	atomic_store_explicit(&pair.slot.cursor, 1ull << 40, memory_order_relaxed);
+	for (int i = 0; i < 1000; i++)
+		cr_assert_eq(put(&pair, n++, 1000), 0);
+	atomic_store_explicit(&pair.slot.cursor, 8, memory_order_relaxed);
+	while (put(&pair, n, 1000) == 0)
+		n++;
+	cr_assert_lt(n, 1000 + CAPACITY / 1000 + 1, "a cursor that falls back counts as the floor");
+	cr_assert_gt(n, 1000 + CAPACITY / 1008 / 2);
+}
+
+Test(ring, a_word_that_no_publisher_writes_is_corrupt)
+{
+	static const uint64_t bad[] = {1, 0xb500000000ffffffull, 0xff00000000000008ull, 0xb508000001000008ull};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct pair pair;
+		struct hbus_record record;
+
+		pair_init(&pair, 0, false);
+		memcpy(pair.data, &bad[i], 8);
+		hbus_ring_sub_begin(&pair.sub);
+		cr_assert_not(hbus_ring_sub_next(&pair.sub, &record));
+		cr_assert_eq(hbus_ring_sub_confirm(&pair.sub), HBUS_RING_CORRUPT, "word %zu", i);
+	}
+}
+
+Test(ring, seek_finds_a_sequence_the_newest_and_the_oldest)
+{
+	struct pair pair;
+	uint64_t value = 0, lost = 0;
+
+	pair_init(&pair, 0, false);
+	for (uint64_t i = 0; i < 5000; i++)
+		cr_assert_eq(put(&pair, i, 40), 0);
+	cr_assert_eq(hbus_ring_sub_seek(&pair.sub, 4990, &lost), HBUS_RING_OK);
+	cr_assert_eq(lost, 0);
+	cr_assert(get(&pair, &value));
+	cr_assert_eq(value, 4990);
+	cr_assert_eq(hbus_ring_sub_seek(&pair.sub, 10, &lost), HBUS_RING_OK);
+	cr_assert(get(&pair, &value));
+	cr_assert_eq(value, 10 + lost);
+	cr_assert_gt(lost, 0);
+	cr_assert_eq(hbus_ring_sub_seek_newest(&pair.sub), HBUS_RING_OK);
+	cr_assert_not(get(&pair, &value));
+	cr_assert_eq(pair.sub.sequence, 5000);
+	cr_assert_eq(hbus_ring_sub_seek_oldest(&pair.sub), HBUS_RING_OK);
+	cr_assert(get(&pair, &value));
+	cr_assert_eq(value, 10 + lost);
+}
