@@ -51,7 +51,7 @@ static int check_text(const char *s, size_t len)
 
 	if (len == 0)
 		return HBUS_TOPIC_EMPTY;
-	if (len > HBUS_TOPIC_LEN_MAX)
+	if (len > HBUS_TOPIC_NAME_MAX)
 		return HBUS_TOPIC_TOO_LONG;
 	for (size_t i = 0; i < len; i += n) {
 		n = utf8_decode((const unsigned char *)s + i, len - i, &code);

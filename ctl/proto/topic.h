@@ -14,8 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define HBUS_TOPIC_LEN_MAX 255
-#define HBUS_TOPIC_LEVELS_MAX 16
+#include "ctl/proto/proto.h" /* HBUS_TOPIC_NAME_MAX, HBUS_TOPIC_LEVELS_MAX */
 
 /* Conditions: what is wrong with a name or a filter. hbus_topic_strerror() has the sentences. */
 #define HBUS_TOPIC_EMPTY 1

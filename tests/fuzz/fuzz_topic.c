@@ -14,7 +14,7 @@
 
 struct topic {
 	struct hbus_trie_entry in_filters, in_names;
-	char s[HBUS_TOPIC_LEN_MAX + 1];
+	char s[HBUS_TOPIC_NAME_MAX + 1];
 	bool is_name, is_filter, seen;
 };
 

@@ -13,7 +13,7 @@
 
 struct item {
 	struct hbus_trie_entry entry;
-	char s[HBUS_TOPIC_LEN_MAX + 1];
+	char s[HBUS_TOPIC_NAME_MAX + 1];
 	bool is_in, was_seen;
 };
 
@@ -97,7 +97,7 @@ static void differential(bool items_are_filters)
 {
 	struct test_random random;
 	struct hbus_trie trie;
-	char asked[HBUS_TOPIC_LEN_MAX + 1];
+	char asked[HBUS_TOPIC_NAME_MAX + 1];
 	size_t n_seen = 0;
 
 	test_random_init(&random, items_are_filters ? "filters" : "names");
