@@ -28,12 +28,7 @@ enum protocol {
 	PROTO_UDP = 17,
 	PROTO_ROUTING = 43,
 	PROTO_FRAGMENT = 44,
-	PROTO_ESP = 50,
-	PROTO_AUTHENTICATION = 51,
 	PROTO_DESTINATION = 60,
-	PROTO_MOBILITY = 135,
-	PROTO_HIP = 139,
-	PROTO_SHIM6 = 140,
 };
 
 static uint16_t load_be16(const uint8_t *bytes)
@@ -108,25 +103,6 @@ static enum hbus_reason parse_ipv4(struct hbus_packet *packet)
 	return HBUS_REASON_ACCEPTED;
 }
 
-/* What to make of a next-header value that is not walked over. */
-static enum hbus_reason classify_next_header(uint8_t next)
-{
-	switch (next) {
-	case PROTO_UDP:
-		return HBUS_REASON_ACCEPTED;
-	case PROTO_FRAGMENT:
-		return HBUS_REASON_FRAGMENT;
-	case PROTO_ESP:
-	case PROTO_AUTHENTICATION:
-	case PROTO_MOBILITY:
-	case PROTO_HIP:
-	case PROTO_SHIM6:
-		return HBUS_REASON_EXT_HEADERS;
-	default:
-		return HBUS_REASON_NOT_UDP;
-	}
-}
-
 static bool is_walked(uint8_t next)
 {
 	return next == PROTO_HOP_BY_HOP || next == PROTO_ROUTING || next == PROTO_DESTINATION;
@@ -152,7 +128,9 @@ static enum hbus_reason parse_extensions(struct hbus_packet *packet, uint8_t nex
 		next = header[0];
 		packet->udp_off += size;
 	}
-	return classify_next_header(next);
+	if (next == PROTO_FRAGMENT)
+		return HBUS_REASON_FRAGMENT;
+	return next == PROTO_UDP ? HBUS_REASON_ACCEPTED : HBUS_REASON_NOT_UDP;
 }
 
 static enum hbus_reason parse_ipv6(struct hbus_packet *packet)

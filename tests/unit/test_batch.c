@@ -141,7 +141,7 @@ Test(batch, holds_as_many_events_as_its_limit_and_not_one_more)
 
 Test(batch, survives_random_damage)
 {
-	const char *given = getenv("HBUS_SEED");
+	const char *given = getenv("HBUS_TEST_SEED");
 	unsigned int seed = given ? (unsigned int)strtoul(given, NULL, 0) : 31u;
 	uint32_t n_good = 0;
 
@@ -334,7 +334,7 @@ static enum hbus_batch_verdict oracle_see(struct oracle *o, uint64_t s)
 
 Test(tracker, agrees_with_one_that_remembers_every_number)
 {
-	const char *given = getenv("HBUS_SEED");
+	const char *given = getenv("HBUS_TEST_SEED");
 	unsigned int seed = given ? (unsigned int)strtoul(given, NULL, 0) : 99u;
 	static struct oracle oracles[N_RANDOM_SENDERS];
 	uint64_t n_missing = 0;

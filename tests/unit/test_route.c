@@ -245,7 +245,7 @@ static size_t random_routes(unsigned int *seed, struct hbus_route *routes)
 
 Test(route, agrees_with_a_matcher_that_tries_every_route)
 {
-	const char *given = getenv("HBUS_SEED");
+	const char *given = getenv("HBUS_TEST_SEED");
 	unsigned int seed = given ? (unsigned int)strtoul(given, NULL, 0) : 4711u;
 	uint32_t n_found = 0;
 
