@@ -2,8 +2,10 @@
 /*
  * A cursor over the frame: one bounds check for each header taken.
  *
- * Pointers are compared with the end, never subtracted: subtracting them would ask the loader for
- * CAP_PERFMON, which the ingress otherwise does without.
+ * Up to the first header of variable length headers are read in place, behind it through a helper
+ * of the kernel. So no packet pointer is ever moved by a variable, subtracted, or compared with
+ * anything but the end of the frame: the verifier would ask for CAP_PERFMON, with which one may
+ * read kernel memory, and CAP_BPF with CAP_NET_ADMIN is to be enough.
  */
 #pragma once
 
@@ -13,32 +15,59 @@
 #include <bpf/bpf_helpers.h>
 
 struct hbus_cursor {
-	const __u8 *pos;
+	struct xdp_md *ctx;
+	const __u8 *pos; /* good as long as only hbus_cursor_take() moved the cursor */
 	const __u8 *end;
+	__u32 off; /* where the cursor is, from the first byte of the frame */
+	__u32 frame_size;
 };
 
-static __always_inline struct hbus_cursor hbus_cursor_of(const struct xdp_md *ctx)
+static __always_inline struct hbus_cursor hbus_cursor_of(struct xdp_md *ctx, __u32 frame_size)
 {
 	struct hbus_cursor cur = {
+		.ctx = ctx,
 		.pos = (const __u8 *)(unsigned long)ctx->data,
 		.end = (const __u8 *)(unsigned long)ctx->data_end,
+		.frame_size = frame_size,
 	};
 
 	return cur;
 }
 
-static __always_inline bool hbus_cursor_has(const struct hbus_cursor *cur, __u32 len)
+static __always_inline bool hbus_cursor_has(const struct hbus_cursor *cur, __u32 size)
 {
-	return cur->pos + len <= cur->end;
+	return size <= cur->frame_size && cur->off <= cur->frame_size - size;
 }
 
-/* Moves on by @len bytes. Return: where they begin, or NULL when the frame has fewer. */
-static __always_inline const void *hbus_cursor_take(struct hbus_cursor *cur, __u32 len)
+/*
+ * Takes @size bytes, a constant, in place. Return: false when the frame has fewer; else @ret_begin
+ * is where they begin.
+ */
+static __always_inline bool hbus_cursor_take(struct hbus_cursor *cur, __u32 size,
+					     const void **ret_begin)
 {
-	const __u8 *begin = cur->pos;
+	if (cur->pos + size > cur->end)
+		return false;
+	*ret_begin = cur->pos;
+	cur->pos += size;
+	cur->off += size;
+	return true;
+}
 
-	if (begin + len > cur->end)
-		return NULL;
-	cur->pos = begin + len;
-	return begin;
+/* Goes on by @size bytes. Return: false when the frame has fewer. */
+static __always_inline bool hbus_cursor_skip(struct hbus_cursor *cur, __u32 size)
+{
+	if (!hbus_cursor_has(cur, size))
+		return false;
+	cur->off += size;
+	return true;
+}
+
+/* Copies @size bytes, a constant, to @ret_bytes and goes on. */
+static __always_inline bool hbus_cursor_copy(struct hbus_cursor *cur, __u32 size, void *ret_bytes)
+{
+	if (bpf_xdp_load_bytes(cur->ctx, cur->off, ret_bytes, size) < 0)
+		return false;
+	cur->off += size;
+	return true;
 }

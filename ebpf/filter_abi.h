@@ -14,10 +14,11 @@
  *                and the claimed end not inside the header: BAD_HEADER; the options must be there:
  *                TRUNCATED; then NOT_UDP, then FRAGMENT (any offset, or more to come).
  *                IPv6: 40 bytes must be there: TRUNCATED; version: BAD_HEADER; then one header after
- *                another: UDP ends the walk, a fragment header is FRAGMENT (atomic ones too), what
- *                is not hop-by-hop, routing or destination options is NOT_UDP, one more of those than
- *                HBUS_IPV6_EXT_MAX is EXT_HEADERS, one that crosses the IP end is TRUNCATED, a
- *                routing header with segments left is EXT_HEADERS (it goes on to somebody else).
+ *                another: UDP ends the walk; hop-by-hop, routing and destination options are walked,
+ *                but one more of them than HBUS_IPV6_EXT_MAX is EXT_HEADERS, one that crosses the IP
+ *                end is TRUNCATED, a routing header with segments left is EXT_HEADERS (the packet goes
+ *                on to somebody else); a fragment header is FRAGMENT (atomic ones too); ESP, AH,
+ *                mobility, HIP and Shim6 are EXT_HEADERS; anything else is NOT_UDP.
  *   3. UDP       its 8 bytes must lie before the IP end: TRUNCATED.
  *   4. route     by destination address, UDP destination port and VLAN: UNKNOWN_PORT.
  *   5. length    claimed IP end beyond the frame, UDP length below 8 or beyond the IP end:
@@ -43,6 +44,8 @@
 #define HBUS_IPV6_EXT_MAX 4U
 /* Routes of one port; each costs 64 bytes of counters per CPU. */
 #define HBUS_ROUTES_MAX 16384U
+/* Keys of the trie: one more, for a route on its way from one match to the next. */
+#define HBUS_ROUTE_KEYS_MAX (HBUS_ROUTES_MAX + 1U)
 /* Source rules (address or prefix) of one port. */
 #define HBUS_SOURCES_MAX 16384U
 /* Sources whose rate is remembered; beyond it the least recently seen is forgotten. */
@@ -157,6 +160,9 @@ struct hbus_route_match {
 #define HBUS_ROUTE_EXACT_PORT 1U
 #define HBUS_ROUTE_EXACT_VLAN 2U
 #define HBUS_ROUTE_CLASSES 4U
+/* In classes_used of the configuration. */
+#define HBUS_CLASS_BITS_OFF(family) ((family) == HBUS_FAMILY_IPV4 ? 0U : HBUS_ROUTE_CLASSES)
+#define HBUS_CLASS_BIT(family, route_class) (1U << (HBUS_CLASS_BITS_OFF(family) + (route_class)))
 
 /* Key of map hbus_routes (LPM trie): the fields after prefix_bits are compared bit by bit. */
 struct hbus_route_key {
@@ -263,8 +269,8 @@ static inline __u64 hbus_bucket_next(__u64 full_at, __u64 now, __u64 interval, _
 struct hbus_filter_config {
 	__u32 flags;	      /* HBUS_CONFIG_* */
 	__u32 source_default; /* HBUS_SOURCE_*: for sources that no rule names */
-	__u32 classes_ipv4;   /* bit n: class n has routes; other classes are not looked up */
-	__u32 classes_ipv6;
+	__u32 classes_used;   /* HBUS_CLASS_BIT()s: only classes that have routes are looked up */
+	__u32 reserved;	      /* 0 */
 	__u64 bucket_interval; /* 1/16 ns per packet; 0 = no limit */
 	__u64 bucket_window;   /* burst times interval */
 	__u64 bucket_mask[2];  /* IPv6 sources that share a bucket, network order */

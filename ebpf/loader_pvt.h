@@ -15,7 +15,7 @@ struct bpf_object;
 	X(SOCKETS, "xsks_map", 4, 4, HBUS_QUEUES_MAX)                                             \
 	X(CONFIG, "hbus_config", 4, sizeof(struct hbus_filter_config), 1)                         \
 	X(ROUTES, "hbus_routes", sizeof(struct hbus_route_key), sizeof(struct hbus_route_val),    \
-	  HBUS_ROUTES_MAX)                                                                        \
+	  HBUS_ROUTE_KEYS_MAX)                                                                    \
 	X(ROUTE_INFO, "hbus_route_info", 4, sizeof(struct hbus_route_info), HBUS_ROUTES_MAX)      \
 	X(ROUTE_STATS, "hbus_rt_stats", 4, sizeof(struct hbus_route_stats), HBUS_ROUTES_MAX)      \
 	X(SOURCES, "hbus_sources", sizeof(struct hbus_source_key),                                \

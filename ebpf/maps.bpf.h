@@ -28,7 +28,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, HBUS_ROUTES_MAX);
+	__uint(max_entries, HBUS_ROUTE_KEYS_MAX);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct hbus_route_key);
 	__type(value, struct hbus_route_val);

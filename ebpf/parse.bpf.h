@@ -24,7 +24,12 @@
 #define HBUS_NEXT_HOP_BY_HOP 0
 #define HBUS_NEXT_ROUTING 43
 #define HBUS_NEXT_FRAGMENT 44
+#define HBUS_NEXT_ESP 50
+#define HBUS_NEXT_AUTHENTICATION 51
 #define HBUS_NEXT_DEST_OPTIONS 60
+#define HBUS_NEXT_MOBILITY 135
+#define HBUS_NEXT_HIP 139
+#define HBUS_NEXT_SHIM6 140
 
 /* What is left to say about a frame once its headers are read. */
 struct hbus_flow {
@@ -58,10 +63,10 @@ static __always_inline bool hbus_is_vlan(__be16 proto)
 static __always_inline __u32 hbus_parse_link(struct hbus_cursor *cur, struct hbus_flow *flow,
 					     __be16 *ret_proto)
 {
-	const struct ethhdr *eth = hbus_cursor_take(cur, sizeof(*eth));
+	const struct ethhdr *eth;
 	__be16 proto;
 
-	if (!eth)
+	if (!hbus_cursor_take(cur, sizeof(*eth), (const void **)&eth))
 		return HBUS_REASON_TRUNCATED;
 	proto = eth->h_proto;
 
@@ -71,8 +76,7 @@ static __always_inline __u32 hbus_parse_link(struct hbus_cursor *cur, struct hbu
 
 		if (!hbus_is_vlan(proto))
 			break;
-		tag = hbus_cursor_take(cur, sizeof(*tag));
-		if (!tag)
+		if (!hbus_cursor_take(cur, sizeof(*tag), (const void **)&tag))
 			return HBUS_REASON_TRUNCATED;
 		if (i == 0)
 			flow->vlan = tag->tci & bpf_htons(HBUS_VLAN_ID_MASK);
@@ -84,20 +88,24 @@ static __always_inline __u32 hbus_parse_link(struct hbus_cursor *cur, struct hbu
 	return HBUS_REASON_ACCEPTED;
 }
 
-/* @ret_left: bytes that the header claims from where the cursor then is. */
+/*
+ * @ret_left: bytes that the header claims from where the cursor then is
+ * @ret_has_moved: by a variable size, so that from here on bytes are to be copied
+ */
 static __always_inline __u32 hbus_parse_ipv4(struct hbus_cursor *cur, struct hbus_flow *flow,
-					     __u32 *ret_left)
+					     __u32 *ret_left, bool *ret_has_moved)
 {
-	const struct iphdr *ip = hbus_cursor_take(cur, sizeof(*ip));
+	const struct iphdr *ip;
 	__u32 header_len, total_len;
 
-	if (!ip)
+	if (!hbus_cursor_take(cur, sizeof(*ip), (const void **)&ip))
 		return HBUS_REASON_TRUNCATED;
 	header_len = ip->ihl * 4U;
 	total_len = bpf_ntohs(ip->tot_len);
 	if (ip->version != 4 || header_len < sizeof(*ip) || total_len < header_len)
 		return HBUS_REASON_BAD_HEADER;
-	if (!hbus_cursor_take(cur, header_len - sizeof(*ip)))
+	*ret_has_moved = header_len > sizeof(*ip);
+	if (*ret_has_moved && !hbus_cursor_skip(cur, header_len - sizeof(*ip)))
 		return HBUS_REASON_TRUNCATED;
 	if (ip->protocol != IPPROTO_UDP)
 		return HBUS_REASON_NOT_UDP;
@@ -117,44 +125,58 @@ static __always_inline bool hbus_is_walked(__u8 next)
 	       next == HBUS_NEXT_DEST_OPTIONS;
 }
 
+/* What a header that is not walked means. */
+static __always_inline __u32 hbus_reason_of_next(__u8 next)
+{
+	switch (next) {
+	case IPPROTO_UDP:
+		return HBUS_REASON_ACCEPTED;
+	case HBUS_NEXT_FRAGMENT:
+		return HBUS_REASON_FRAGMENT;
+	case HBUS_NEXT_ESP:
+	case HBUS_NEXT_AUTHENTICATION:
+	case HBUS_NEXT_MOBILITY:
+	case HBUS_NEXT_HIP:
+	case HBUS_NEXT_SHIM6:
+		return HBUS_REASON_EXT_HEADERS;
+	default:
+		return HBUS_REASON_NOT_UDP;
+	}
+}
+
 /* Walks extension headers from @next up to UDP; takes what it walks from *@left. */
-static __always_inline __u32 hbus_parse_ipv6_ext(struct hbus_cursor *cur, __u8 next, __u32 *left)
+static __noinline __u32 hbus_parse_ipv6_ext(struct hbus_cursor *cur, __u8 next, __u32 *left)
 {
 #pragma unroll
 	for (__u32 i = 0; i <= HBUS_IPV6_EXT_MAX; i++) {
-		const struct hbus_ext_header *ext;
+		struct hbus_ext_header ext;
 		__u32 rest;
 
-		if (next == IPPROTO_UDP)
-			return HBUS_REASON_ACCEPTED;
-		if (next == HBUS_NEXT_FRAGMENT)
-			return HBUS_REASON_FRAGMENT;
 		if (!hbus_is_walked(next))
-			return HBUS_REASON_NOT_UDP;
+			return hbus_reason_of_next(next);
 		if (i == HBUS_IPV6_EXT_MAX)
 			break;
 
-		ext = hbus_cursor_take(cur, sizeof(*ext));
-		if (!ext || *left < sizeof(*ext))
+		if (!hbus_cursor_copy(cur, sizeof(ext), &ext) || *left < sizeof(ext))
 			return HBUS_REASON_TRUNCATED;
-		*left -= sizeof(*ext);
-		rest = ext->n_more_units * 8U;
-		if (!hbus_cursor_take(cur, rest) || *left < rest)
+		*left -= sizeof(ext);
+		rest = ext.n_more_units * 8U;
+		if (!hbus_cursor_skip(cur, rest) || *left < rest)
 			return HBUS_REASON_TRUNCATED;
 		*left -= rest;
-		if (next == HBUS_NEXT_ROUTING && ext->segments_left != 0)
+		if (next == HBUS_NEXT_ROUTING && ext.segments_left != 0)
 			break;
-		next = ext->next;
+		next = ext.next;
 	}
 	return HBUS_REASON_EXT_HEADERS;
 }
 
 static __always_inline __u32 hbus_parse_ipv6(struct hbus_cursor *cur, struct hbus_flow *flow,
-					     __u32 *ret_left)
+					     __u32 *ret_left, bool *ret_has_moved)
 {
-	const struct ipv6hdr *ip = hbus_cursor_take(cur, sizeof(*ip));
+	const struct ipv6hdr *ip;
 
-	if (!ip)
+	if (!hbus_cursor_take(cur, sizeof(*ip), (const void **)&ip))
 		return HBUS_REASON_TRUNCATED;
 	if (ip->version != 6)
 		return HBUS_REASON_BAD_HEADER;
@@ -163,29 +185,45 @@ static __always_inline __u32 hbus_parse_ipv6(struct hbus_cursor *cur, struct hbu
 	__builtin_memcpy(flow->src, &ip->saddr, sizeof(flow->src));
 	__builtin_memcpy(flow->dst, &ip->daddr, sizeof(flow->dst));
 	*ret_left = bpf_ntohs(ip->payload_len);
+	*ret_has_moved = ip->nexthdr != IPPROTO_UDP;
 	return hbus_parse_ipv6_ext(cur, ip->nexthdr, ret_left);
+}
+
+static __always_inline bool hbus_take_udp(struct hbus_cursor *cur, bool has_moved,
+					  struct udphdr *ret_udp)
+{
+	const struct udphdr *udp;
+
+	if (has_moved)
+		return hbus_cursor_copy(cur, sizeof(*ret_udp), ret_udp);
+	if (!hbus_cursor_take(cur, sizeof(*udp), (const void **)&udp))
+		return false;
+	*ret_udp = *udp;
+	return true;
 }
 
 /* @left: bytes that IP claims from the cursor on. */
 static __always_inline __u32 hbus_parse_udp(struct hbus_cursor *cur, struct hbus_flow *flow,
-					    __u32 left)
+					    __u32 left, bool has_moved)
 {
 	bool is_cut = !hbus_cursor_has(cur, left);
-	const struct udphdr *udp = hbus_cursor_take(cur, sizeof(*udp));
+	struct udphdr udp;
 	__u32 udp_len;
 
-	if (!udp || left < sizeof(*udp))
+	if (!hbus_take_udp(cur, has_moved, &udp) || left < sizeof(udp))
 		return HBUS_REASON_TRUNCATED;
-	udp_len = bpf_ntohs(udp->len);
-	flow->port = udp->dest;
-	flow->has_bad_length = is_cut || udp_len < sizeof(*udp) || udp_len > left;
+	udp_len = bpf_ntohs(udp.len);
+	flow->port = udp.dest;
+	flow->has_bad_length = is_cut || udp_len < sizeof(udp) || udp_len > left;
 	return HBUS_REASON_ACCEPTED;
 }
 
 /* Return: ACCEPTED with @flow (zeroed by the caller) filled, or why the frame is not ours. */
-static __always_inline __u32 hbus_parse(const struct xdp_md *ctx, struct hbus_flow *flow)
+static __noinline __u32 hbus_parse(struct xdp_md *ctx, __u32 frame_size,
+					struct hbus_flow *flow)
 {
-	struct hbus_cursor cur = hbus_cursor_of(ctx);
+	struct hbus_cursor cur = hbus_cursor_of(ctx, frame_size);
+	bool has_moved = false;
 	__be16 proto = 0;
 	__u32 left = 0;
 	__u32 reason;
@@ -194,12 +232,12 @@ static __always_inline __u32 hbus_parse(const struct xdp_md *ctx, struct hbus_fl
 	if (reason != HBUS_REASON_ACCEPTED)
 		return reason;
 	if (proto == bpf_htons(ETH_P_IP))
-		reason = hbus_parse_ipv4(&cur, flow, &left);
+		reason = hbus_parse_ipv4(&cur, flow, &left, &has_moved);
 	else if (proto == bpf_htons(ETH_P_IPV6))
-		reason = hbus_parse_ipv6(&cur, flow, &left);
+		reason = hbus_parse_ipv6(&cur, flow, &left, &has_moved);
 	else
 		reason = HBUS_REASON_NOT_IP;
 	if (reason != HBUS_REASON_ACCEPTED)
 		return reason;
-	return hbus_parse_udp(&cur, flow, left);
+	return hbus_parse_udp(&cur, flow, left, has_moved);
 }

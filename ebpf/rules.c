@@ -144,16 +144,16 @@ static uint32_t *hbus_class_count(struct hbus_filter *filter, const struct hbus_
 static int hbus_classes_set(struct hbus_filter *filter, const struct hbus_route_match *coming)
 {
 	struct hbus_filter_config config = filter->config;
-	uint32_t classes[2] = { 0 };
 
-	for (uint32_t family = 0; family < 2; family++)
-		for (uint32_t class = 0; class < HBUS_ROUTE_CLASSES; class++)
-			if (filter->n_by_class[family][class] > 0)
-				classes[family] |= 1U << class;
+	config.classes_used = 0;
+	for (uint32_t class = 0; class < HBUS_ROUTE_CLASSES; class++) {
+		if (filter->n_by_class[0][class] > 0)
+			config.classes_used |= HBUS_CLASS_BIT(HBUS_FAMILY_IPV4, class);
+		if (filter->n_by_class[1][class] > 0)
+			config.classes_used |= HBUS_CLASS_BIT(HBUS_FAMILY_IPV6, class);
+	}
 	if (coming)
-		classes[coming->family == HBUS_FAMILY_IPV6] |= 1U << hbus_route_class(coming);
-	config.classes_ipv4 = classes[0];
-	config.classes_ipv6 = classes[1];
+		config.classes_used |= HBUS_CLASS_BIT(coming->family, hbus_route_class(coming));
 	return hbus_config_set(filter, &config);
 }
 
@@ -330,7 +330,7 @@ static int hbus_route_adopt(struct hbus_filter *filter, const struct hbus_route_
 int hbus_filter_rules_adopt(struct hbus_filter *filter)
 {
 	int fd = filter->map_fds[HBUS_FILTER_MAP_ROUTES];
-	struct hbus_route_key *keys = calloc(HBUS_ROUTES_MAX, sizeof(*keys));
+	struct hbus_route_key *keys = calloc(HBUS_ROUTE_KEYS_MAX, sizeof(*keys));
 	uint32_t zero = 0;
 	uint32_t n = 0;
 	int ret;
@@ -338,7 +338,7 @@ int hbus_filter_rules_adopt(struct hbus_filter *filter)
 	if (!keys)
 		return -ENOMEM;
 	/* All keys first: one that is removed on the way would send the walk back to its start. */
-	while (n < HBUS_ROUTES_MAX &&
+	while (n < HBUS_ROUTE_KEYS_MAX &&
 	       bpf_map_get_next_key(fd, n == 0 ? NULL : &keys[n - 1], &keys[n]) == 0)
 		n++;
 	ret = hbus_map_get(filter, HBUS_FILTER_MAP_CONFIG, &zero, &filter->config);
