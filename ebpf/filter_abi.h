@@ -151,6 +151,7 @@ struct hbus_route_match {
 	__u16 reserved;	 /* 0 */
 	__u8 addr[16];	 /* network order; IPv4 in the first four bytes, the others 0 */
 };
+_Static_assert(sizeof(struct hbus_route_match) == 24, "no padding");
 
 /*
  * Route classes: which of VLAN and port are exact. One trie holds all four, the class among the
@@ -182,6 +183,7 @@ struct hbus_route_val {
 	__u32 route_idx; /* < HBUS_ROUTES_MAX */
 	__u32 prefix_len;
 };
+_Static_assert(sizeof(struct hbus_route_val) == 8, "no padding");
 
 #define HBUS_ROUTE_WANTED 1U /* somebody wants the topic (a batch route: any topic of it) */
 #define HBUS_ROUTE_BATCH 2U  /* datagrams in the batched format, several topics in one */
@@ -191,6 +193,7 @@ struct hbus_route_info {
 	__u32 topic; /* of a batch route: 0 */
 	__u32 flags; /* HBUS_ROUTE_* */
 };
+_Static_assert(sizeof(struct hbus_route_info) == 8, "no padding");
 
 /* Value of map hbus_rt_stats (per-CPU array by route index): frames of this route by reason. */
 struct hbus_route_stats {
@@ -210,6 +213,7 @@ struct hbus_reason_stats {
 	__u64 packets;
 	__u64 bytes;
 };
+_Static_assert(sizeof(struct hbus_reason_stats) == 16, "no padding");
 
 /* ---- sources --------------------------------------------------------------------------- */
 
@@ -231,11 +235,13 @@ _Static_assert(sizeof(struct hbus_source_key) == 24, "no padding in a trie key")
 struct hbus_source_val {
 	__u32 action; /* HBUS_SOURCE_* */
 };
+_Static_assert(sizeof(struct hbus_source_val) == 4, "one word");
 
 /* Key of map hbus_buckets: IPv4 as ::ffff:a.b.c.d, IPv6 under the mask of the configuration. */
 struct hbus_bucket_key {
 	__u8 addr[16];
 };
+_Static_assert(sizeof(struct hbus_bucket_key) == 16, "one address");
 
 /*
  * A token bucket in one word, so that CPUs can share it by compare and swap: the time at which the
@@ -245,6 +251,7 @@ struct hbus_bucket_key {
 struct hbus_bucket {
 	__u64 full_at; /* in 1/16 ns of CLOCK_MONOTONIC */
 };
+_Static_assert(sizeof(struct hbus_bucket) == 8, "one word");
 #define HBUS_BUCKET_UNITS_PER_NS 16U
 #define HBUS_RATE_PPS_MAX 100000000U
 #define HBUS_BURST_MAX 1000000U
@@ -291,3 +298,4 @@ struct hbus_filter_stamp {
 	__u32 abi_version;
 	__u32 reserved;
 };
+_Static_assert(sizeof(struct hbus_filter_stamp) == 24, "no padding");

@@ -49,7 +49,7 @@ void hbus_gates_deinit(struct hbus_gates *table)
 /* Every later enter of the data thread sees what was stored before this call. */
 static void process_barrier(const struct hbus_gates *table)
 {
-	if (table->needs_fence || hbus_membarrier_private() < 0)
+	if (table->needs_fence || hbus_membarrier_private() < 0) /* store of the entry, load of busy */
 		atomic_thread_fence(memory_order_seq_cst);
 }
 
@@ -70,6 +70,7 @@ int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus
 	atomic_store_explicit(&gate->state, HBUS_GATE_READY, memory_order_release);
 	/* relaxed: only this thread writes it; the barrier below makes it visible */
 	if (atomic_load_explicit(&table->n_used, memory_order_relaxed) <= idx)
+		/* R(gate.used): the entry before the count that makes a scan look at it. */
 		atomic_store_explicit(&table->n_used, idx + 1, memory_order_release);
 	process_barrier(table);
 	return 0;
@@ -82,6 +83,7 @@ static void shrink_used(struct hbus_gates *table)
 	while (n > 0 && atomic_load_explicit(&table->gates[n - 1].state, memory_order_relaxed) ==
 				HBUS_GATE_FREE) /* relaxed: own word */
 		n--;
+	/* R(gate.used): as in hbus_gates_install(). */
 	atomic_store_explicit(&table->n_used, n, memory_order_release);
 }
 
@@ -97,6 +99,7 @@ int hbus_gates_remove(struct hbus_gates *table, uint32_t idx, uint64_t gate_id)
 	if (atomic_load_explicit(&gate->state, memory_order_relaxed) == HBUS_GATE_FREE ||
 	    gate->spec.gate_id != gate_id)
 		return -ENOENT;
+	/* R(gate.state): whoever finds it FREE does not look at the entry; the barrier covers who already did. */
 	atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_release);
 	process_barrier(table);
 	/* A(gate.busy): pairs with R(gate.busy) in hbus_gates_leave(). */
@@ -158,6 +161,7 @@ uint64_t hbus_gates_scan(struct hbus_gates *table, uint64_t tail, uint64_t capac
 	uint32_t n;
 
 	hbus_gates_enter(table);
+	/* A(gate.used): pairs with R(gate.used) in hbus_gates_install(). */
 	n = atomic_load_explicit(&table->n_used, memory_order_acquire);
 	if (n > HBUS_RING_GATES_MAX)
 		n = HBUS_RING_GATES_MAX;
@@ -230,6 +234,7 @@ void hbus_gates_forgive(struct hbus_gates *table)
 
 static unsigned int ring_doorbells(struct hbus_gates *table)
 {
+	/* A(gate.used): pairs with R(gate.used) in hbus_gates_install(). */
 	uint32_t n = atomic_load_explicit(&table->n_used, memory_order_acquire);
 	unsigned int n_calls = 0;
 

@@ -115,7 +115,7 @@ static inline void hbus_gates_enter(struct hbus_gates *table)
 	uint32_t busy = atomic_load_explicit(&table->busy, memory_order_relaxed);
 
 	atomic_store_explicit(&table->busy, busy + 1, memory_order_relaxed);
-	if (table->needs_fence)
+	if (table->needs_fence) /* store of busy, loads of the entries */
 		atomic_thread_fence(memory_order_seq_cst);
 	else
 		atomic_signal_fence(memory_order_seq_cst);

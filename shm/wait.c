@@ -73,6 +73,7 @@ static int sleep_one(const struct hbus_wait_word *word, int timeout_ms)
 {
 	struct timespec span = in_ms(timeout_ms, -1);
 
+	/* A(ring.notify): pairs with R(ring.notify) in hbus_wait_wake(); the kernel's comparison is the load. */
 	if (syscall(SYS_futex, word->word, FUTEX_WAIT, word->seen, &span, NULL, 0) < 0)
 		return -errno;
 	return 0;
@@ -107,7 +108,8 @@ int hbus_wait_wake(_Atomic uint32_t *word)
 {
 	long n;
 
-	/* The word must change, or a sleeper between its look and its sleep would miss the wake-up. */
+	/* The word must change, or a sleeper between its look and its sleep would miss the wake-up.
+	 * R(ring.notify): the commit before the word that says to look again. */
 	atomic_fetch_add_explicit(word, 1, memory_order_release);
 	n = syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	return n < 0 ? 0 : (int)n;

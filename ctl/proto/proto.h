@@ -451,5 +451,6 @@ HBUS_MSG_TABLE(HBUS_MSG_ASSERT_SIZE)
 #undef HBUS_MSG_ASSERT_SIZE
 
 static_assert(sizeof(struct hbus_msg_header) == 16, "message header");
+static_assert(sizeof(struct hbus_token) == 16, "token");
 static_assert(sizeof(struct hbus_wire_geometry) == 40, "geometry");
 static_assert(sizeof(struct hbus_wire_route) == 296, "route");
