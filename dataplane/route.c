@@ -85,7 +85,7 @@ static uint32_t make_service(uint16_t vlan, uint16_t port)
 	return (uint32_t)vlan << 16 | port;
 }
 
-static uint32_t route_kind(const struct hbus_route *route)
+static uint32_t route_kind(const struct hbus_route_entry *route)
 {
 	return (route->match.vlan == HBUS_VLAN_ANY ? KIND_VLAN_ANY : 0u) |
 	       (route->match.port == HBUS_PORT_ANY ? KIND_PORT_ANY : 0u);
@@ -118,7 +118,7 @@ static struct slot *find_slot(const struct level *level, struct address addr, ui
 	}
 }
 
-static int check_route(const struct hbus_route *route)
+static int check_route(const struct hbus_route_entry *route)
 {
 	struct address addr, mask;
 
@@ -150,7 +150,7 @@ static int level_init(struct level *level, uint32_t prefix_len, size_t n_routes)
 	return 0;
 }
 
-static int level_insert(struct level *level, const struct hbus_route *route)
+static int level_insert(struct level *level, const struct hbus_route_entry *route)
 {
 	struct address addr = load_address(route->match.family, route->match.addr);
 	uint32_t service = make_service(route->match.vlan, route->match.port);
@@ -164,7 +164,7 @@ static int level_insert(struct level *level, const struct hbus_route *route)
 }
 
 /* Makes the levels of one family, empty, and tells which level a prefix length has. */
-static int family_init(struct family *family, uint8_t number, const struct hbus_route *routes,
+static int family_init(struct family *family, uint8_t number, const struct hbus_route_entry *routes,
 		       size_t n, struct level *ret_by_len[static 129])
 {
 	size_t counts[129] = { 0 };
@@ -186,7 +186,7 @@ static int family_init(struct family *family, uint8_t number, const struct hbus_
 	return 0;
 }
 
-static int table_fill(struct hbus_route_table *table, const struct hbus_route *routes, size_t n,
+static int table_fill(struct hbus_route_table *table, const struct hbus_route_entry *routes, size_t n,
 		      size_t *ret_bad_idx)
 {
 	struct level *v4[129], *v6[129];
@@ -204,7 +204,7 @@ static int table_fill(struct hbus_route_table *table, const struct hbus_route *r
 	return r;
 }
 
-int hbus_route_table_new(const struct hbus_route *routes, size_t n, size_t *ret_bad_idx,
+int hbus_route_table_new(const struct hbus_route_entry *routes, size_t n, size_t *ret_bad_idx,
 			 struct hbus_route_table **ret_table)
 {
 	struct hbus_route_table *table;

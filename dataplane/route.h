@@ -39,7 +39,7 @@ struct hbus_route_table;
 
 /* ---- types and functions ----------------------------------------------------------------- */
 
-struct hbus_route {
+struct hbus_route_entry {
 	struct hbus_route_match match;
 	uint32_t target;
 };
@@ -52,7 +52,7 @@ struct hbus_route {
  * Copies the routes. Free with hbus_route_table_free().
  * Return: 0, -ENOMEM, or a condition above.
  */
-int hbus_route_table_new(const struct hbus_route *routes, size_t n, size_t *ret_bad_idx,
+int hbus_route_table_new(const struct hbus_route_entry *routes, size_t n, size_t *ret_bad_idx,
 			 struct hbus_route_table **ret_table);
 
 /* Accepts NULL and returns NULL. The caller has made sure that no lcore still looks. */

@@ -135,7 +135,7 @@ static inline __u32 hbus_reason_action(__u32 reason)
 #define HBUS_FAMILY_IPV6 6U
 
 /* VLAN of a route: an id 1..4094, 0 = only untagged frames, or this. */
-#define HBUS_VLAN_ANY 0xffffU
+#define HBUS_VLAN_ANY 0xffffu
 /* UDP port of a route: 1..65535, or this. */
 #define HBUS_PORT_ANY 0U
 

@@ -86,7 +86,6 @@ static size_t make_payload(const struct capture *c, enum kind kind, uint8_t *at)
 			put(&f, kind == BAD_BATCH ? 900 : 16, 2);
 			f.size += (size_t)sprintf((char *)f.at + f.size, "%06" PRIu64 " batched: ",
 						  c->n_frames);
-			f.size--;
 		}
 	} else {
 		f.size = (size_t)sprintf((char *)f.at, "%" PRIu64 " %.1f degrees", c->n_frames,

@@ -13,10 +13,10 @@
 
 enum { NOTHING = -1, N_RANDOM = 300 };
 
-static struct hbus_route route(const char *prefix, uint8_t prefix_len, uint16_t vlan,
+static struct hbus_route_entry route(const char *prefix, uint8_t prefix_len, uint16_t vlan,
 			       uint16_t port, uint32_t target)
 {
-	struct hbus_route r = { .match = { .prefix_len = prefix_len, .vlan = vlan, .port = port },
+	struct hbus_route_entry r = { .match = { .prefix_len = prefix_len, .vlan = vlan, .port = port },
 				.target = target };
 	bool is_v6 = strchr(prefix, ':');
 
@@ -25,7 +25,7 @@ static struct hbus_route route(const char *prefix, uint8_t prefix_len, uint16_t 
 	return r;
 }
 
-static struct hbus_route_table *build(const struct hbus_route *routes, size_t n)
+static struct hbus_route_table *build(const struct hbus_route_entry *routes, size_t n)
 {
 	struct hbus_route_table *table = NULL;
 
@@ -58,7 +58,7 @@ Test(route, matches_nothing_in_an_empty_table)
 
 Test(route, prefers_prefix_then_vlan_then_port)
 {
-	const struct hbus_route routes[] = {
+	const struct hbus_route_entry routes[] = {
 		route("0.0.0.0", 0, HBUS_VLAN_ANY, HBUS_PORT_ANY, 1),
 		route("10.0.0.0", 8, HBUS_VLAN_ANY, HBUS_PORT_ANY, 2),
 		route("10.0.0.0", 8, HBUS_VLAN_ANY, 5000, 3),
@@ -79,7 +79,7 @@ Test(route, prefers_prefix_then_vlan_then_port)
 
 Test(route, falls_back_to_a_shorter_prefix_that_fits)
 {
-	const struct hbus_route routes[] = {
+	const struct hbus_route_entry routes[] = {
 		route("10.1.0.0", 16, HBUS_VLAN_ANY, 6000, 1),
 		route("10.0.0.0", 8, 9, 5000, 2),
 		route("0.0.0.0", 0, HBUS_VLAN_ANY, 5000, 3),
@@ -94,7 +94,7 @@ Test(route, falls_back_to_a_shorter_prefix_that_fits)
 
 Test(route, keeps_untagged_apart_from_any_vlan)
 {
-	const struct hbus_route routes[] = { route("10.0.0.0", 8, 0, 5000, 1) };
+	const struct hbus_route_entry routes[] = { route("10.0.0.0", 8, 0, 5000, 1) };
 	struct hbus_route_table *table = build(routes, 1);
 
 	cr_assert_eq(look(table, "10.0.0.1", 0, 5000), 1);
@@ -105,7 +105,7 @@ Test(route, keeps_untagged_apart_from_any_vlan)
 
 Test(route, keeps_the_families_apart)
 {
-	const struct hbus_route routes[] = {
+	const struct hbus_route_entry routes[] = {
 		route("::", 0, HBUS_VLAN_ANY, 5000, 6),
 		route("fd00::2", 128, HBUS_VLAN_ANY, 5000, 7),
 		route("fd00::", 65, HBUS_VLAN_ANY, 5000, 8),
@@ -121,8 +121,8 @@ Test(route, keeps_the_families_apart)
 
 Test(route, says_which_route_is_wrong)
 {
-	struct hbus_route good = route("10.0.0.0", 8, HBUS_VLAN_ANY, 1, 0);
-	struct hbus_route cases[6];
+	struct hbus_route_entry good = route("10.0.0.0", 8, HBUS_VLAN_ANY, 1, 0);
+	struct hbus_route_entry cases[6];
 	static const int conditions[] = { HBUS_ROUTE_BAD_FAMILY, HBUS_ROUTE_BAD_PREFIX,
 					  HBUS_ROUTE_BAD_PREFIX, HBUS_ROUTE_BAD_VLAN,
 					  HBUS_ROUTE_DUPLICATE,	 HBUS_ROUTE_BAD_PREFIX };
@@ -136,7 +136,7 @@ Test(route, says_which_route_is_wrong)
 	cases[5] = route("fd00::", 64, 0, 1, 0);
 	cases[5].match.addr[15] = 1;
 	for (size_t i = 0; i < 6; i++) {
-		const struct hbus_route routes[] = { good, cases[i] };
+		const struct hbus_route_entry routes[] = { good, cases[i] };
 		struct hbus_route_table *table = NULL;
 		size_t bad_idx = 99;
 
@@ -148,7 +148,7 @@ Test(route, says_which_route_is_wrong)
 
 Test(route, holds_as_many_as_its_limit_and_not_one_more)
 {
-	struct hbus_route *routes = calloc(HBUS_ROUTE_N_MAX + 1, sizeof(*routes));
+	struct hbus_route_entry *routes = calloc(HBUS_ROUTE_N_MAX + 1, sizeof(*routes));
 	struct hbus_route_table *table = NULL;
 	size_t bad_idx;
 	uint32_t target;
@@ -182,7 +182,7 @@ static bool has_prefix(const uint8_t *addr, const struct hbus_route_match *match
 	return true;
 }
 
-static int64_t naive(const struct hbus_route *routes, size_t n, uint8_t family,
+static int64_t naive(const struct hbus_route_entry *routes, size_t n, uint8_t family,
 		     const uint8_t *addr, uint16_t vlan, uint16_t port)
 {
 	int64_t best = NOTHING, best_rank = -1;
@@ -211,9 +211,9 @@ static void random_address(unsigned int *seed, uint8_t *addr)
 			addr[i] = (uint8_t)(1u << rand_r(seed) % 8);
 }
 
-static struct hbus_route random_route(unsigned int *seed, uint32_t target)
+static struct hbus_route_entry random_route(unsigned int *seed, uint32_t target)
 {
-	struct hbus_route r = { .target = target };
+	struct hbus_route_entry r = { .target = target };
 	uint32_t len_max;
 
 	r.match.family = rand_r(seed) % 2 ? HBUS_FAMILY_IPV4 : HBUS_FAMILY_IPV6;
@@ -227,7 +227,7 @@ static struct hbus_route random_route(unsigned int *seed, uint32_t target)
 	return r;
 }
 
-static size_t random_routes(unsigned int *seed, struct hbus_route *routes)
+static size_t random_routes(unsigned int *seed, struct hbus_route_entry *routes)
 {
 	size_t n = 0;
 
@@ -251,7 +251,7 @@ Test(route, agrees_with_a_matcher_that_tries_every_route)
 
 	fprintf(stderr, "seed %u\n", seed);
 	for (int round = 0; round < 10; round++) {
-		struct hbus_route routes[N_RANDOM];
+		struct hbus_route_entry routes[N_RANDOM];
 		size_t n = random_routes(&seed, routes);
 		struct hbus_route_table *table = build(routes, n);
 

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The way of a frame through the poll loop.
+ */
+#include "dataplane/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- names ----------------------------------------------------------------------------- */
+
+static const char *const cell_names[HBUS_N_WORKER_CELLS] = {
+	[HBUS_CELL_RECEIVED] = "frames.received",
+	[HBUS_CELL_BYTES] = "frames.bytes",
+	[HBUS_CELL_EVENTS_RECEIVED] = "events.received",
+	[HBUS_CELL_BATCH_MISSING] = "batch.missing",
+	[HBUS_CELL_BATCH_GAPS] = "batch.gaps",
+	[HBUS_CELL_BATCH_DUPLICATES] = "batch.duplicates",
+	[HBUS_CELL_BATCH_REORDERED] = "batch.reordered",
+	[HBUS_CELL_BATCH_STALE] = "batch.stale",
+	[HBUS_CELL_BATCH_RESTARTS] = "batch.restarts",
+	[HBUS_CELL_BATCH_SENDERS] = "batch.senders",
+	[HBUS_CELL_BATCH_FORGOTTEN] = "batch.forgotten",
+	[HBUS_CELL_BURSTS] = "bursts",
+};
+
+void hbus_worker_cell_name(unsigned int worker_idx, unsigned int cell_idx,
+			   char ret_name[HBUS_COUNTER_NAME_SIZE])
+{
+	const char *group = "", *name = cell_names[cell_idx];
+
+	if (cell_idx == HBUS_CELL_EVENTS + HBUS_REASON_ACCEPTED) {
+		name = "events.published";
+	} else if (cell_idx >= HBUS_CELL_EVENTS && cell_idx < HBUS_CELL_EVENTS + HBUS_N_REASONS) {
+		group = "events.";
+		name = hbus_reason_name(cell_idx - HBUS_CELL_EVENTS);
+	} else if (cell_idx >= HBUS_CELL_FRAMES && cell_idx < HBUS_CELL_FRAMES + HBUS_N_REASONS) {
+		group = "frames.";
+		name = hbus_reason_name(cell_idx - HBUS_CELL_FRAMES);
+	}
+	snprintf(ret_name, HBUS_COUNTER_NAME_SIZE, "worker%u.%s%s", worker_idx, group, name);
+}
+
+/* ---- counting -------------------------------------------------------------------------- */
+
+_Static_assert(HBUS_N_WORKER_CELLS <= 64, "cells of a burst are marked in one word");
+
+/* What a burst comes to is shown after its commit, so that no reader counts what a kill undid. */
+static void count(struct hbus_worker *worker, unsigned int cell_idx, uint64_t n)
+{
+	worker->pending[cell_idx] += n;
+	worker->pending_cells |= UINT64_C(1) << cell_idx;
+}
+
+static void show_counts(struct hbus_worker *worker)
+{
+	for (uint64_t left = worker->pending_cells; left != 0; left &= left - 1) {
+		unsigned int cell_idx = (unsigned int)__builtin_ctzll(left);
+
+		hbus_counter_add(&worker->cells[cell_idx], worker->pending[cell_idx]);
+		worker->pending[cell_idx] = 0;
+	}
+	worker->pending_cells = 0;
+}
+
+/* relaxed: only this worker writes it, and readers want nothing but the number */
+static void bump(_Atomic uint64_t *counter)
+{
+	uint64_t old = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, old + 1, memory_order_relaxed);
+}
+
+static void count_topic(struct hbus_worker *worker, const struct hbus_plan_topic *topic,
+			enum hbus_reason reason)
+{
+	struct hbus_topic_counters *counters = &worker->topics[topic->counter_idx];
+
+	bump(&counters->received);
+	if (reason == HBUS_REASON_ACCEPTED)
+		bump(&counters->published);
+	else if (reason == HBUS_REASON_NO_INTEREST)
+		bump(&counters->no_interest);
+	else if (reason == HBUS_REASON_RING_FULL)
+		bump(&counters->ring_full);
+	else
+		bump(&counters->dropped);
+}
+
+static void count_event(struct hbus_worker *worker, enum hbus_reason reason)
+{
+	count(worker, HBUS_CELL_EVENTS_RECEIVED, 1);
+	count(worker, HBUS_CELL_EVENTS + reason, 1);
+}
+
+/* ---- events ---------------------------------------------------------------------------- */
+
+static enum hbus_reason publish(struct hbus_worker *worker, const struct hbus_plan_topic *topic,
+				const uint8_t *payload, uint32_t payload_size)
+{
+	if (topic->topic == 0)
+		return HBUS_REASON_NO_RING;
+	return worker->sink->publish(worker->sink, topic->topic, payload, payload_size);
+}
+
+static void publish_batched(struct hbus_worker *worker, const struct hbus_plan_numbers *numbers,
+			    const struct hbus_batch_event *event)
+{
+	const struct hbus_plan_topic *topic = NULL;
+	enum hbus_reason reason;
+
+	if (event->number < numbers->n_numbers)
+		topic = &numbers->topics[event->number];
+	if (!topic || !topic->is_listed) {
+		count_event(worker, HBUS_REASON_UNKNOWN_TOPIC);
+		return;
+	}
+	if (topic->is_wanted)
+		reason = publish(worker, topic, event->payload, event->payload_size);
+	else
+		reason = HBUS_REASON_NO_INTEREST;
+	count_event(worker, reason);
+	count_topic(worker, topic, reason);
+}
+
+static enum hbus_reason publish_batch(struct hbus_worker *worker,
+				      const struct hbus_plan_numbers *numbers,
+				      const uint8_t *payload, uint32_t payload_size)
+{
+	struct hbus_batch batch;
+	const uint8_t *cursor;
+
+	if (!hbus_batch_parse(payload, payload_size, &batch))
+		return HBUS_REASON_BAD_BATCH;
+	if (hbus_batch_tracker_see(worker->tracker, batch.sender, batch.sequence) !=
+	    HBUS_BATCH_ACCEPTED)
+		return HBUS_REASON_DUPLICATE;
+	cursor = batch.entries;
+	for (uint32_t i = 0; i < batch.n_events; i++) {
+		struct hbus_batch_event event = hbus_batch_next(&cursor);
+
+		publish_batched(worker, numbers, &event);
+	}
+	return HBUS_REASON_ACCEPTED;
+}
+
+static enum hbus_reason publish_plain(struct hbus_worker *worker,
+				      const struct hbus_plan_topic *topic, const uint8_t *payload,
+				      uint32_t payload_size)
+{
+	enum hbus_reason reason = publish(worker, topic, payload, payload_size);
+
+	count_event(worker, reason);
+	return reason;
+}
+
+/* ---- frames ---------------------------------------------------------------------------- */
+
+/* Steps 7 and 8. */
+static enum hbus_reason judge_source(struct hbus_worker *worker, const struct hbus_packet *packet)
+{
+	const struct hbus_plan *plan = worker->plan;
+	uint32_t action = hbus_plan_judge_source(plan, packet->family, packet->source);
+
+	if (action == HBUS_SOURCE_DENY)
+		return HBUS_REASON_SOURCE_DENIED;
+	if (action == HBUS_SOURCE_ALLOW &&
+	    !hbus_buckets_take(worker->buckets, &plan->rate, packet->family, packet->source,
+			       worker->mono_ns))
+		return HBUS_REASON_RATE_LIMITED;
+	return HBUS_REASON_ACCEPTED;
+}
+
+/* Steps 5 to 9: the packet has matched a route. */
+static enum hbus_reason judge_routed(struct hbus_worker *worker, const struct hbus_packet *packet,
+				     const struct hbus_plan_path *path, unsigned int flags)
+{
+	enum hbus_reason reason;
+	const uint8_t *payload;
+	uint32_t payload_size;
+
+	reason = hbus_net_check_length(packet, &payload, &payload_size);
+	if (reason != HBUS_REASON_ACCEPTED)
+		return reason;
+	if (!path->topic.is_wanted)
+		return HBUS_REASON_NO_INTEREST;
+	if (!(flags & HBUS_WORKER_IS_FILTERED)) {
+		reason = judge_source(worker, packet);
+		if (reason != HBUS_REASON_ACCEPTED)
+			return reason;
+	}
+	reason = hbus_net_check_sums(packet, flags);
+	if (reason != HBUS_REASON_ACCEPTED)
+		return reason;
+	if (path->numbers)
+		return publish_batch(worker, path->numbers, payload, payload_size);
+	return publish_plain(worker, &path->topic, payload, payload_size);
+}
+
+static enum hbus_reason judge(struct hbus_worker *worker, const uint8_t *frame, size_t size,
+			      unsigned int flags)
+{
+	struct hbus_packet packet;
+	enum hbus_reason reason = hbus_net_parse(frame, size, &packet);
+	const struct hbus_plan_path *path;
+	uint32_t path_idx;
+
+	if (reason != HBUS_REASON_ACCEPTED)
+		return reason;
+	if (!hbus_route_lookup(worker->plan->routes, packet.family, packet.destination,
+			       packet.vlan, packet.port, &path_idx))
+		return HBUS_REASON_UNKNOWN_PORT;
+	path = &worker->plan->paths[path_idx];
+	reason = judge_routed(worker, &packet, path, flags);
+	count_topic(worker, &path->topic, reason);
+	return reason;
+}
+
+void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t size,
+		       unsigned int flags)
+{
+	hbus_worker_account(worker, size, judge(worker, frame, size, flags));
+}
+
+void hbus_worker_account(struct hbus_worker *worker, size_t size, enum hbus_reason reason)
+{
+	count(worker, HBUS_CELL_BYTES, size);
+	count(worker, HBUS_CELL_FRAMES + reason, 1);
+}
+
+/* ---- bursts ---------------------------------------------------------------------------- */
+
+void hbus_worker_begin(struct hbus_worker *worker, const struct hbus_plan *plan,
+		       uint64_t n_frames, uint64_t mono_ns, uint64_t real_ns)
+{
+	worker->plan = plan;
+	worker->mono_ns = mono_ns;
+	hbus_counter_add(&worker->cells[HBUS_CELL_RECEIVED], n_frames);
+	worker->sink->begin(worker->sink, real_ns);
+}
+
+static void set(struct hbus_worker *worker, unsigned int cell_idx, uint64_t value)
+{
+	hbus_counter_set(&worker->cells[cell_idx], value);
+}
+
+void hbus_worker_commit(struct hbus_worker *worker)
+{
+	const struct hbus_batch_counters *batch = hbus_batch_tracker_counters(worker->tracker);
+
+	worker->sink->commit(worker->sink);
+	count(worker, HBUS_CELL_BURSTS, 1);
+	show_counts(worker);
+	set(worker, HBUS_CELL_BATCH_MISSING, batch->n_missing);
+	set(worker, HBUS_CELL_BATCH_GAPS, batch->n_gaps);
+	set(worker, HBUS_CELL_BATCH_DUPLICATES, batch->n_duplicates);
+	set(worker, HBUS_CELL_BATCH_REORDERED, batch->n_reordered);
+	set(worker, HBUS_CELL_BATCH_STALE, batch->n_stale);
+	set(worker, HBUS_CELL_BATCH_RESTARTS, batch->n_restarts);
+	set(worker, HBUS_CELL_BATCH_SENDERS, batch->n_senders);
+	set(worker, HBUS_CELL_BATCH_FORGOTTEN, batch->n_forgotten);
+}
+
+int hbus_worker_init(struct hbus_worker *worker, struct hbus_counter_cell *cells,
+		     struct hbus_sink *sink, uint64_t secret)
+{
+	*worker = (struct hbus_worker){ .cells = cells, .sink = sink };
+	worker->topics = calloc(HBUS_WORKER_TOPICS_MAX, sizeof(*worker->topics));
+	if (!worker->topics || hbus_batch_tracker_new(secret, &worker->tracker) < 0 ||
+	    hbus_buckets_new(secret, &worker->buckets) < 0) {
+		hbus_worker_deinit(worker);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void hbus_worker_deinit(struct hbus_worker *worker)
+{
+	worker->buckets = hbus_buckets_free(worker->buckets);
+	worker->tracker = hbus_batch_tracker_free(worker->tracker);
+	free(worker->topics);
+	worker->topics = NULL;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A worker: what one poll loop does with a frame, from its first byte to the ring, and how it
+ * accounts for it.
+ *
+ * No DPDK types, so that the whole way of a frame can be tested without a port. The steps are
+ * those of ebpf/filter_abi.h. Two accounts balance whenever no burst is under way; during one, the
+ * difference of the first is what is in flight:
+ *
+ *     frames received = sum of frames by reason        (accepted is one of them)
+ *     events received = sum of events by reason        (published is what accepted is called)
+ *
+ * A frame of a plain route that passes the checks is one event, and both accounts give it the
+ * same reason. A good batched datagram is an accepted frame and as many events as it holds.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "dataplane/batch.h"
+#include "dataplane/bucket.h"
+#include "dataplane/net.h"
+#include "dataplane/plan.h"
+#include "dataplane/sink.h"
+#include "shm/counters.h"
+
+/* ---- limits ---------------------------------------------------------------------------- */
+
+/* Topics that are counted one by one; index 0 is for those beyond. */
+#define HBUS_WORKER_TOPICS_MAX 65536U
+
+/* ---- counters -------------------------------------------------------------------------- */
+
+/* Cells of one worker, in a row. Reasons follow each other in the order of their numbers. */
+enum hbus_worker_cell {
+	HBUS_CELL_RECEIVED,
+	HBUS_CELL_BYTES,
+	HBUS_CELL_FRAMES,
+	HBUS_CELL_EVENTS_RECEIVED = HBUS_CELL_FRAMES + HBUS_N_REASONS,
+	HBUS_CELL_EVENTS,
+	HBUS_CELL_BATCH_MISSING = HBUS_CELL_EVENTS + HBUS_N_REASONS,
+	HBUS_CELL_BATCH_GAPS,
+	HBUS_CELL_BATCH_DUPLICATES,
+	HBUS_CELL_BATCH_REORDERED,
+	HBUS_CELL_BATCH_STALE,
+	HBUS_CELL_BATCH_RESTARTS,
+	HBUS_CELL_BATCH_SENDERS,
+	HBUS_CELL_BATCH_FORGOTTEN,
+	HBUS_CELL_BURSTS,
+	HBUS_N_WORKER_CELLS,
+};
+
+/* What became of what a topic was sent; of a batch route, of its datagrams. */
+struct hbus_topic_counters {
+	_Atomic uint64_t received;
+	_Atomic uint64_t published;
+	_Atomic uint64_t no_interest;
+	_Atomic uint64_t ring_full;
+	_Atomic uint64_t dropped;    /* for any other reason */
+};
+
+/* Writes the name of a cell, such as "worker0.frames.fragment". */
+void hbus_worker_cell_name(unsigned int worker_idx, unsigned int cell_idx,
+			   char ret_name[HBUS_COUNTER_NAME_SIZE]);
+
+/* ---- worker ---------------------------------------------------------------------------- */
+
+/* Checks that need not be made. */
+#define HBUS_WORKER_TRUST_IP HBUS_NET_TRUST_IP
+#define HBUS_WORKER_TRUST_UDP HBUS_NET_TRUST_UDP
+#define HBUS_WORKER_IS_FILTERED 4U   /* XDP has judged source and rate */
+
+struct hbus_worker {
+	struct hbus_counter_cell *cells;     /* HBUS_N_WORKER_CELLS of them, borrowed */
+	struct hbus_topic_counters *topics;  /* HBUS_WORKER_TOPICS_MAX of them */
+	struct hbus_sink *sink;              /* borrowed */
+	struct hbus_batch_tracker *tracker;
+	struct hbus_buckets *buckets;
+	const struct hbus_plan *plan;        /* of the burst under way, borrowed */
+	uint64_t mono_ns;                    /* of the burst under way */
+	uint64_t pending_cells;              /* bit n: pending[n] is not 0 */
+	uint64_t pending[HBUS_N_WORKER_CELLS];
+};
+
+/* @secret: anything a sender cannot guess. Return: 0 or -ENOMEM, then nothing is held. */
+int hbus_worker_init(struct hbus_worker *worker, struct hbus_counter_cell *cells,
+		     struct hbus_sink *sink, uint64_t secret);
+void hbus_worker_deinit(struct hbus_worker *worker);
+
+/**
+ * hbus_worker_begin() - start a burst
+ * @n_frames: how many frames it has
+ * @mono_ns, @real_ns: the time of the burst on both clocks
+ *
+ * Thread of all three: the worker's. No allocation, lock or system call.
+ */
+void hbus_worker_begin(struct hbus_worker *worker, const struct hbus_plan *plan,
+		       uint64_t n_frames, uint64_t mono_ns, uint64_t real_ns);
+/* @flags: HBUS_WORKER_*. The frame may be overwritten when this returns. */
+void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t size,
+		       unsigned int flags);
+/* A frame that could not be looked at. */
+void hbus_worker_account(struct hbus_worker *worker, size_t size, enum hbus_reason reason);
+/* Shows the events of the burst to the readers. */
+void hbus_worker_commit(struct hbus_worker *worker);
