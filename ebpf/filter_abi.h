@@ -14,11 +14,10 @@
  *                and the claimed end not inside the header: BAD_HEADER; the options must be there:
  *                TRUNCATED; then NOT_UDP, then FRAGMENT (any offset, or more to come).
  *                IPv6: 40 bytes must be there: TRUNCATED; version: BAD_HEADER; then one header after
- *                another: UDP ends the walk; hop-by-hop, routing and destination options are walked,
- *                but one more of them than HBUS_IPV6_EXT_MAX is EXT_HEADERS, one that crosses the IP
- *                end is TRUNCATED, a routing header with segments left is EXT_HEADERS (the packet goes
- *                on to somebody else); a fragment header is FRAGMENT (atomic ones too); ESP, AH,
- *                mobility, HIP and Shim6 are EXT_HEADERS; anything else is NOT_UDP.
+ *                another: UDP ends the walk; a fragment header is FRAGMENT (atomic ones too); what is
+ *                not hop-by-hop, routing or destination options is NOT_UDP; one more of those than
+ *                HBUS_IPV6_EXT_MAX is EXT_HEADERS, one that crosses the IP end is TRUNCATED, a
+ *                routing header with segments left is EXT_HEADERS (it goes on to somebody else).
  *   3. UDP       its 8 bytes must lie before the IP end: TRUNCATED.
  *   4. route     by destination address, UDP destination port and VLAN: UNKNOWN_PORT.
  *   5. length    claimed IP end beyond the frame, UDP length below 8 or beyond the IP end:

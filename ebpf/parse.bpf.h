@@ -24,12 +24,7 @@
 #define HBUS_NEXT_HOP_BY_HOP 0
 #define HBUS_NEXT_ROUTING 43
 #define HBUS_NEXT_FRAGMENT 44
-#define HBUS_NEXT_ESP 50
-#define HBUS_NEXT_AUTHENTICATION 51
 #define HBUS_NEXT_DEST_OPTIONS 60
-#define HBUS_NEXT_MOBILITY 135
-#define HBUS_NEXT_HIP 139
-#define HBUS_NEXT_SHIM6 140
 
 /* What is left to say about a frame once its headers are read. */
 struct hbus_flow {
@@ -125,25 +120,6 @@ static __always_inline bool hbus_is_walked(__u8 next)
 	       next == HBUS_NEXT_DEST_OPTIONS;
 }
 
-/* What a header that is not walked means. */
-static __always_inline __u32 hbus_reason_of_next(__u8 next)
-{
-	switch (next) {
-	case IPPROTO_UDP:
-		return HBUS_REASON_ACCEPTED;
-	case HBUS_NEXT_FRAGMENT:
-		return HBUS_REASON_FRAGMENT;
-	case HBUS_NEXT_ESP:
-	case HBUS_NEXT_AUTHENTICATION:
-	case HBUS_NEXT_MOBILITY:
-	case HBUS_NEXT_HIP:
-	case HBUS_NEXT_SHIM6:
-		return HBUS_REASON_EXT_HEADERS;
-	default:
-		return HBUS_REASON_NOT_UDP;
-	}
-}
-
 /* Walks extension headers from @next up to UDP; takes what it walks from *@left. */
 static __noinline __u32 hbus_parse_ipv6_ext(struct hbus_cursor *cur, __u8 next, __u32 *left)
 {
@@ -152,8 +128,12 @@ static __noinline __u32 hbus_parse_ipv6_ext(struct hbus_cursor *cur, __u8 next, 
 		struct hbus_ext_header ext;
 		__u32 rest;
 
+		if (next == IPPROTO_UDP)
+			return HBUS_REASON_ACCEPTED;
+		if (next == HBUS_NEXT_FRAGMENT)
+			return HBUS_REASON_FRAGMENT;
 		if (!hbus_is_walked(next))
-			return hbus_reason_of_next(next);
+			return HBUS_REASON_NOT_UDP;
 		if (i == HBUS_IPV6_EXT_MAX)
 			break;
 

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Two filters, one verdict: what the XDP program and the poll loop's C say to the same frames and
+ * the same routes, beside a matcher that simply tries every route. Without CAP_BPF each test is
+ * skipped.
+ */
+#include <stdio.h>
+
+#include "dataplane/net.h"
+#include "dataplane/route.h"
+#include "tests/unit/filter_kit.h"
+#include "tests/unit/random.h"
+
+TestSuite(filter_agree, .init = kit_init, .fini = kit_deinit, .timeout = 60);
+
+enum { N_FRAMES = 20000, N_ROUNDS = 20, N_ROUTES = 60, N_LOOKUPS = 300, NOTHING = -1 };
+
+/* ---- headers --------------------------------------------------------------------------------- */
+
+/* Steps 1 to 5 with a route for everything at KIT_PORT, in C, on a copy of exactly @size bytes. */
+static uint32_t judge_in_c(const uint8_t *bytes, uint32_t size)
+{
+	struct hbus_packet packet;
+	const uint8_t *payload;
+	uint32_t payload_size;
+	uint8_t *copy = malloc(size);
+	uint32_t reason;
+
+	memcpy(copy, bytes, size);
+	reason = hbus_net_parse(copy, size, &packet);
+	if (reason == HBUS_REASON_ACCEPTED && packet.port != KIT_PORT)
+		reason = HBUS_REASON_UNKNOWN_PORT;
+	else if (reason == HBUS_REASON_ACCEPTED)
+		reason = hbus_net_check_length(&packet, &payload, &payload_size);
+	free(copy);
+	return reason;
+}
+
+static struct frame random_frame(struct test_random *random)
+{
+	static const uint16_t tpids[] = { 0x8100, 0x88a8 };
+	static const uint8_t kinds[] = { 0, 43, 60, 44, 50, 51, 135, 139, 140, 17, 6, 59 };
+	uint16_t some_tpids[3], some_tags[3];
+	uint8_t some_kinds[6];
+	uint32_t n_tags = test_random_below(random, 4), n_kinds = test_random_below(random, 7);
+	bool is_v6 = test_random_below(random, 2);
+	struct frame f;
+
+	for (uint32_t i = 0; i < 3; i++) {
+		some_tpids[i] = tpids[test_random_below(random, 2)];
+		some_tags[i] = (uint16_t)test_random_next(random);
+	}
+	/* Mostly headers that are walked, or none would be walked far. */
+	for (uint32_t i = 0; i < 6; i++)
+		some_kinds[i] = kinds[test_random_below(random, test_random_below(random, 3) ? 3 : 12)];
+	frame_link(&f, some_tpids, some_tags, n_tags, is_v6 ? 0x86dd : 0x0800);
+	if (is_v6)
+		frame_ipv6_udp(&f, some_kinds, n_kinds, KIT_PORT, kit_payload, KIT_PAYLOAD_SIZE);
+	else
+		frame_ipv4_udp(&f, n_kinds * 4, KIT_PORT, kit_payload, KIT_PAYLOAD_SIZE);
+	return f;
+}
+
+/* Spoils up to three bytes of the headers, and sometimes cuts or pads. */
+static void spoil(struct frame *f, struct test_random *random)
+{
+	for (uint32_t n = test_random_below(random, 4); n > 0; n--) {
+		uint32_t at = 12 + test_random_below(random, f->size - 12);
+
+		/* Small values are lengths, counts and kinds; others are noise. */
+		f->bytes[at] = (uint8_t)(test_random_below(random, 2) ?
+						 test_random_below(random, 70) :
+						 test_random_next(random));
+	}
+	if (test_random_below(random, 3) == 0)
+		f->size = 14 + test_random_below(random, f->size - 13);
+	else if (test_random_below(random, 8) == 0)
+		f->size += test_random_below(random, 40);
+}
+
+Test(filter_agree, on_the_headers_of_spoilt_frames)
+{
+	uint32_t n_by_reason[HBUS_REASONS_MAX] = { 0 };
+	struct test_random random;
+
+	test_random_init(&random, "filter_agree");
+	kit_route_all();
+	for (uint32_t i = 0; i < N_FRAMES; i++) {
+		struct frame f = random_frame(&random);
+		uint32_t in_c, in_xdp;
+
+		spoil(&f, &random);
+		in_c = judge_in_c(f.bytes, f.size);
+		in_xdp = kit_judge(&f);
+		if (in_c != in_xdp)
+			for (uint32_t at = 0; at < f.size; at++)
+				fprintf(stderr, "%02x%s", f.bytes[at], at + 1 < f.size ? "" : "\n");
+		cr_assert_eq(in_c, in_xdp, "frame %u: C says %s, XDP says %s", i,
+			     hbus_reason_name(in_c), hbus_reason_name(in_xdp));
+		n_by_reason[in_c]++;
+	}
+	/* The frames were worth judging: no reason of theirs is rare. */
+	for (uint32_t reason = HBUS_REASON_ACCEPTED; reason <= HBUS_REASON_BAD_LENGTH; reason++)
+		cr_assert_gt(n_by_reason[reason], 20, "%u times %s", n_by_reason[reason],
+			     hbus_reason_name(reason));
+}
+
+/* ---- routes ---------------------------------------------------------------------------------- */
+
+static bool has_prefix(const uint8_t *addr, const struct hbus_route_match *match)
+{
+	for (uint32_t bit = 0; bit < match->prefix_len; bit++)
+		if ((addr[bit / 8] ^ match->addr[bit / 8]) & 0x80 >> bit % 8)
+			return false;
+	return true;
+}
+
+static int64_t match_naively(const struct hbus_route *routes, uint32_t n, uint8_t family,
+			     const uint8_t *addr, uint16_t vlan, uint16_t port)
+{
+	int64_t best = NOTHING, best_rank = -1;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct hbus_route_match *m = &routes[i].match;
+		int64_t rank = m->prefix_len * 4 + (m->vlan != HBUS_VLAN_ANY) * 2 +
+			       (m->port != HBUS_PORT_ANY);
+
+		if (m->family != family || rank <= best_rank || !has_prefix(addr, m) ||
+		    (m->vlan != HBUS_VLAN_ANY && m->vlan != vlan) ||
+		    (m->port != HBUS_PORT_ANY && m->port != port))
+			continue;
+		best_rank = rank;
+		best = routes[i].target;
+	}
+	return best;
+}
+
+/* Addresses, VLANs and ports of a small world, in which much overlaps. */
+static void random_addr(struct test_random *random, uint8_t addr[16], uint8_t family)
+{
+	memset(addr, 0, 16);
+	addr[0] = test_random_below(random, 2) ? 10 : 0xfd;
+	for (uint32_t i = 1; i < (family == HBUS_FAMILY_IPV4 ? 4 : 16); i++)
+		addr[i] = (uint8_t)(test_random_below(random, 2) * 0x81);
+}
+
+static void mask_addr(uint8_t addr[16], uint32_t prefix_len)
+{
+	for (uint32_t bit = prefix_len; bit < 128; bit++)
+		addr[bit / 8] &= (uint8_t)~(0x80 >> bit % 8);
+}
+
+static uint16_t random_vlan(struct test_random *random)
+{
+	return (uint16_t)test_random_below(random, 3);
+}
+
+static uint16_t random_port(struct test_random *random)
+{
+	return (uint16_t)(KIT_PORT + test_random_below(random, 3));
+}
+
+static struct hbus_route_match random_match(struct test_random *random)
+{
+	struct hbus_route_match m = { 0 };
+
+	m.family = test_random_below(random, 2) ? HBUS_FAMILY_IPV4 : HBUS_FAMILY_IPV6;
+	m.prefix_len = (uint8_t)test_random_below(random, m.family == HBUS_FAMILY_IPV4 ? 33 : 129);
+	m.vlan = test_random_below(random, 2) ? HBUS_VLAN_ANY : random_vlan(random);
+	m.port = test_random_below(random, 2) ? HBUS_PORT_ANY : random_port(random);
+	random_addr(random, m.addr, m.family);
+	mask_addr(m.addr, m.prefix_len);
+	return m;
+}
+
+/* Changes routes of the filter at random, as a living system does. Return: how many there are. */
+static uint32_t change_routes(struct test_random *random, struct hbus_route *ret_routes)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < 2 * N_ROUTES; i++) {
+		struct hbus_route_match m = random_match(random);
+		uint32_t idx = test_random_below(random, N_ROUTES);
+		int ret;
+
+		if (test_random_below(random, 4) == 0) {
+			ret = hbus_filter_route_del(kit_filter, idx);
+			cr_assert(ret == 0 || ret == -ENOENT, "%d", ret);
+			continue;
+		}
+		ret = hbus_filter_route_set(kit_filter, idx, &m, 1, HBUS_ROUTE_WANTED);
+		cr_assert(ret == 0 || ret == HBUS_FILTER_CONFLICT, "%d", ret);
+	}
+	for (uint32_t idx = 0; idx < N_ROUTES; idx++) {
+		struct hbus_route_info info;
+
+		if (hbus_filter_route_get(kit_filter, idx, &ret_routes[n].match, &info) == 0)
+			ret_routes[n++].target = idx;
+	}
+	cr_assert_eq(n, hbus_filter_n_routes(kit_filter));
+	return n;
+}
+
+static struct frame frame_to(uint8_t family, const uint8_t *addr, uint16_t vlan, uint16_t port)
+{
+	static const uint16_t tpid = 0x8100;
+	struct frame f;
+	bool is_v4 = family == HBUS_FAMILY_IPV4;
+
+	frame_link(&f, &tpid, &vlan, vlan ? 1 : 0, is_v4 ? 0x0800 : 0x86dd);
+	if (is_v4)
+		frame_ipv4_udp(&f, 0, port, kit_payload, KIT_PAYLOAD_SIZE);
+	else
+		frame_ipv6_udp(&f, NULL, 0, port, kit_payload, KIT_PAYLOAD_SIZE);
+	memcpy(kit_ip(&f) + (is_v4 ? 16 : 24), addr, is_v4 ? 4 : 16);
+	return f;
+}
+
+Test(filter_agree, on_the_routes_of_random_frames)
+{
+	struct hbus_route routes[N_ROUTES];
+	uint32_t n_found = 0, n_not = 0;
+	struct test_random random;
+
+	test_random_init(&random, "filter_agree");
+	for (uint32_t round = 0; round < N_ROUNDS; round++) {
+		uint32_t n = change_routes(&random, routes);
+		struct hbus_route_table *table = NULL;
+
+		cr_assert_eq(hbus_route_table_new(routes, n, NULL, &table), 0);
+		for (uint32_t i = 0; i < N_LOOKUPS; i++) {
+			uint8_t family = test_random_below(&random, 2) ? 4 : 6, addr[16];
+			uint16_t vlan = random_vlan(&random), port = random_port(&random);
+			int64_t want, in_c = NOTHING, in_xdp = NOTHING;
+			uint32_t target;
+			struct frame f;
+
+			random_addr(&random, addr, family);
+			want = match_naively(routes, n, family, addr, vlan, port);
+			if (hbus_route_lookup(table, family, addr, vlan, port, &target))
+				in_c = target;
+			f = frame_to(family, addr, vlan, port);
+			target = kit_route_of(&f, N_ROUTES);
+			if (target != HBUS_ROUTES_MAX)
+				in_xdp = target;
+			cr_assert_eq(in_c, want, "round %u: C %d, naively %d", round, (int)in_c,
+				     (int)want);
+			cr_assert_eq(in_xdp, want, "round %u: XDP %d, naively %d", round,
+				     (int)in_xdp, (int)want);
+			n_found += want != NOTHING;
+			n_not += want == NOTHING;
+		}
+		hbus_route_table_free(table);
+	}
+	cr_assert_gt(n_found, 500, "%u", n_found);
+	cr_assert_gt(n_not, 500, "%u", n_not);
+}
