@@ -115,7 +115,7 @@ static bool has_prefix(const uint8_t *addr, const struct hbus_route_match *match
 	return true;
 }
 
-static int64_t match_naively(const struct hbus_route *routes, uint32_t n, uint8_t family,
+static int64_t match_naively(const struct hbus_route_entry *routes, uint32_t n, uint8_t family,
 			     const uint8_t *addr, uint16_t vlan, uint16_t port)
 {
 	int64_t best = NOTHING, best_rank = -1;
@@ -218,7 +218,7 @@ static struct frame frame_to(uint8_t family, const uint8_t *addr, uint16_t vlan,
 
 Test(filter_agree, on_the_routes_of_random_frames)
 {
-	struct hbus_route routes[N_ROUTES];
+	struct hbus_route_entry routes[N_ROUTES];
 	uint32_t n_found = 0, n_not = 0;
 	struct test_random random;
 
