@@ -174,7 +174,7 @@ static struct hbus_route_match random_match(struct test_random *random)
 }
 
 /* Changes routes of the filter at random, as a living system does. Return: how many there are. */
-static uint32_t change_routes(struct test_random *random, struct hbus_route *ret_routes)
+static uint32_t change_routes(struct test_random *random, struct hbus_route_entry *ret_routes)
 {
 	uint32_t n = 0;
 
