@@ -117,7 +117,7 @@ int hbus_filter_replace(struct hbus_filter *filter, const char *path,
 {
 	struct bpf_object *object = NULL;
 	uint32_t prog_id = 0;
-	int prog_fd = -1;
+	int prog_fd = -1, stamp_fd = -1;
 	int ret;
 
 	ret = hbus_filter_check(filter, error);
@@ -129,17 +129,26 @@ int hbus_filter_replace(struct hbus_filter *filter, const char *path,
 	ret = hbus_filter_object_prog(object, &prog_fd, &prog_id);
 	if (ret < 0)
 		goto out;
+	stamp_fd = hbus_filter_object_map(object, HBUS_FILTER_MAP_STAMP);
+	if (stamp_fd < 0) {
+		ret = stamp_fd;
+		goto out;
+	}
 	ret = hbus_filter_exchange(filter->ifindex, filter->prog_fd, filter->prog_id, prog_fd,
 				   error);
 	if (ret != 0)
 		goto out;
 	close(filter->prog_fd);
+	close(filter->map_fds[HBUS_FILTER_MAP_STAMP]);
 	filter->prog_fd = prog_fd;
 	filter->prog_id = prog_id;
-	prog_fd = -1;
+	filter->map_fds[HBUS_FILTER_MAP_STAMP] = stamp_fd;
+	prog_fd = stamp_fd = -1;
 out:
 	if (prog_fd >= 0)
 		close(prog_fd);
+	if (stamp_fd >= 0)
+		close(stamp_fd);
 	bpf_object__close(object);
 	return ret;
 }

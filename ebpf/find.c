@@ -140,13 +140,13 @@ static bool hbus_find_is_frozen(int fd)
 	return is_frozen;
 }
 
-static void hbus_find_stamp(int fd, const struct bpf_map_info *info,
-			    struct hbus_filter_found *found)
+static void hbus_find_stamp(struct hbus_filter_found *found)
 {
+	int fd = found->map_fds[HBUS_FILTER_MAP_STAMP];
 	struct hbus_filter_stamp stamp;
 	uint32_t zero = 0;
 
-	if (info->value_size != sizeof(stamp) || info->max_entries != 1 || !hbus_find_is_frozen(fd))
+	if (fd < 0 || !hbus_find_is_frozen(fd))
 		return;
 	if (bpf_map_lookup_elem(fd, &zero, &stamp) == 0 && hbus_filter_stamp_is_valid(&stamp))
 		found->abi_version = stamp.abi_version;
@@ -188,13 +188,9 @@ static int hbus_find_maps(const uint32_t *ids, uint32_t n, struct hbus_filter_fo
 			close(fd);
 			return ret;
 		}
-		if (strcmp(info.name, HBUS_FILTER_STAMP_MAP) == 0) {
-			hbus_find_stamp(fd, &info, found);
-			close(fd);
-		} else {
-			hbus_find_place(fd, &info, found);
-		}
+		hbus_find_place(fd, &info, found);
 	}
+	hbus_find_stamp(found);
 	return 0;
 }
 

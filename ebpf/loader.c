@@ -152,6 +152,8 @@ int hbus_filter_object_load(const char *path, const int *reuse_fds,
 		struct bpf_map *map =
 			bpf_object__find_map_by_name(object, hbus_filter_map_names[i]);
 
+		if (i == HBUS_FILTER_MAP_STAMP)
+			continue;
 		ret = map ? bpf_map__reuse_fd(map, reuse_fds[i]) : -ENOENT;
 		if (ret < 0) {
 			hbus_filter_error_set(error, "%s cannot take over map %s: %s", path,
@@ -189,6 +191,16 @@ int hbus_filter_object_prog(const struct bpf_object *object, int *ret_fd, uint32
 	return 0;
 }
 
+int hbus_filter_object_map(const struct bpf_object *object, enum hbus_filter_map map)
+{
+	int fd = bpf_object__find_map_fd_by_name(object, hbus_filter_map_names[map]);
+
+	if (fd < 0)
+		return fd;
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
+}
+
 int hbus_filter_load(const char *path, struct hbus_filter **ret_filter,
 		     struct hbus_filter_error *error)
 {
@@ -205,13 +217,11 @@ int hbus_filter_load(const char *path, struct hbus_filter **ret_filter,
 	if (ret < 0)
 		goto out;
 	for (size_t i = 0; i < HBUS_FILTER_N_MAPS; i++) {
-		int fd = bpf_object__find_map_fd_by_name(object, hbus_filter_map_names[i]);
-
-		filter->map_fds[i] = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		filter->map_fds[i] = hbus_filter_object_map(object, (enum hbus_filter_map)i);
 		if (filter->map_fds[i] < 0) {
-			ret = -errno;
-			hbus_filter_error_set(error, "no map %s in %s", hbus_filter_map_names[i],
-					      path);
+			ret = filter->map_fds[i];
+			hbus_filter_error_set(error, "no map %s in %s: %s",
+					      hbus_filter_map_names[i], path, strerror(-ret));
 			goto out;
 		}
 	}

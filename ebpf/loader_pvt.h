@@ -10,6 +10,9 @@
 
 struct bpf_object;
 
+/* Name of the map that holds struct hbus_filter_stamp, frozen: each program has its own. */
+#define HBUS_FILTER_STAMP_MAP ".rodata.stamp"
+
 /* X(NAME, name in the kernel, key size, value size, max_entries), all checked when opened. */
 #define HBUS_FILTER_MAPS(X)                                                                       \
 	X(SOCKETS, "xsks_map", 4, 4, HBUS_QUEUES_MAX)                                             \
@@ -22,7 +25,8 @@ struct bpf_object;
 	  sizeof(struct hbus_source_val), HBUS_SOURCES_MAX)                                       \
 	X(BUCKETS, "hbus_buckets", sizeof(struct hbus_bucket_key), sizeof(struct hbus_bucket),    \
 	  HBUS_BUCKETS_MAX)                                                                       \
-	X(STATS, "hbus_stats", 4, sizeof(struct hbus_reason_stats), HBUS_REASONS_MAX)
+	X(STATS, "hbus_stats", 4, sizeof(struct hbus_reason_stats), HBUS_REASONS_MAX)             \
+	X(STAMP, HBUS_FILTER_STAMP_MAP, 4, sizeof(struct hbus_filter_stamp), 1)
 
 enum hbus_filter_map {
 #define HBUS_FILTER_MAP_ENUM(id, name, key, value, max) HBUS_FILTER_MAP_##id,
@@ -30,9 +34,6 @@ enum hbus_filter_map {
 #undef HBUS_FILTER_MAP_ENUM
 	HBUS_FILTER_N_MAPS
 };
-
-/* Name of the map that holds struct hbus_filter_stamp, frozen. */
-#define HBUS_FILTER_STAMP_MAP ".rodata.stamp"
 
 struct hbus_filter_route {
 	struct hbus_route_match match;
@@ -93,6 +94,9 @@ int hbus_filter_object_load(const char *path, const int *reuse_fds,
 
 /* @ret_fd: a duplicate of the program of @object, the caller's. */
 int hbus_filter_object_prog(const struct bpf_object *object, int *ret_fd, uint32_t *ret_id);
+
+/* Return: a duplicate of @map of @object, or -errno. */
+int hbus_filter_object_map(const struct bpf_object *object, enum hbus_filter_map map);
 
 /* ---- rules.c: the handle's picture of what is in the maps -------------------------------- */
 
