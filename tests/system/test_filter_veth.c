@@ -285,9 +285,11 @@ static void sends_each_frame_where_it_belongs(void)
 /* ---- replaced ------------------------------------------------------------------------------ */
 
 struct traffic {
+	struct xsk xsk;
 	_Atomic uint32_t n_received;
 	_Atomic uint32_t n_sent;
-	_Atomic bool is_over;
+	_Atomic bool is_over; /* for the sender */
+	_Atomic bool is_sent; /* for the receiver: n_sent is the last word */
 };
 
 /* Sends on and on, but never more ahead of the receiver than the smallest queue on the way. */
@@ -309,57 +311,77 @@ static void *send_traffic(void *arg)
 	return NULL;
 }
 
-static void receive_until(struct traffic *traffic, struct xsk *xsk, uint32_t n_wanted)
+/* Each number once and in order; a frame that is lost stops the sender, and then this. */
+static void *receive_traffic(void *arg)
 {
-	uint32_t n = atomic_load_explicit(&traffic->n_received, memory_order_relaxed);
+	struct traffic *traffic = arg;
 	uint8_t bytes[XSK_FRAME_SIZE];
-	uint64_t start = now_ms();
+	uint64_t last_ms = now_ms();
+	uint32_t n = 0;
 
-	while (n < n_wanted) {
-		if (now_ms() - start > 10000) {
-			fprintf(stderr, "frame %u of %u never came\n", n, n_wanted);
-			exit(1);
-		}
-		if (xsk_receive(xsk, bytes) == 0) {
+	while (!atomic_load_explicit(&traffic->is_sent, memory_order_relaxed) ||
+	       n < atomic_load_explicit(&traffic->n_sent, memory_order_relaxed)) {
+		if (xsk_receive(&traffic->xsk, bytes) == 0) {
+			if (now_ms() - last_ms > 10000) {
+				fprintf(stderr, "frame %u never came\n", n);
+				exit(1);
+			}
 			sched_yield();
 			continue;
 		}
+		last_ms = now_ms();
 		check(number_in(bytes) == n);
 		n++;
 		atomic_store_explicit(&traffic->n_received, n, memory_order_relaxed);
 	}
+	return NULL;
+}
+
+static void wait_for_frames(struct traffic *traffic, uint32_t n)
+{
+	uint32_t start = atomic_load_explicit(&traffic->n_received, memory_order_relaxed);
+
+	while (atomic_load_explicit(&traffic->n_received, memory_order_relaxed) - start < n)
+		nap();
 }
 
 static void replaces_under_traffic_without_a_loss(void)
 {
 	struct hbus_filter *filter = load_and_attach(if_b);
 	struct traffic traffic = { 0 };
-	uint32_t n_sent;
-	struct xsk xsk;
-	pthread_t sender;
+	pthread_t sender, receiver;
+	uint32_t n_sent, n_meanwhile = 0;
 
 	set_routes(filter);
-	check(xsk_open(&xsk, if_b) == 0);
-	put_socket(filter, &xsk);
+	check(xsk_open(&traffic.xsk, if_b) == 0);
+	put_socket(filter, &traffic.xsk);
+	check(pthread_create(&receiver, NULL, receive_traffic, &traffic) == 0);
 	check(pthread_create(&sender, NULL, send_traffic, &traffic) == 0);
 	for (uint32_t i = 0; i < N_REPLACEMENTS; i++) {
-		uint32_t before = hbus_filter_prog_id(filter);
+		uint32_t old_id = hbus_filter_prog_id(filter);
+		uint32_t before;
 
-		receive_until(&traffic, &xsk, traffic.n_received + 100);
+		wait_for_frames(&traffic, 100);
+		before = atomic_load_explicit(&traffic.n_received, memory_order_relaxed);
 		check(hbus_filter_replace(filter, HBUS_XDP_OBJECT, &error) == 0);
-		check(hbus_filter_prog_id(filter) != before);
+		n_meanwhile += atomic_load_explicit(&traffic.n_received, memory_order_relaxed) -
+			       before;
+		check(hbus_filter_prog_id(filter) != old_id);
 		check(attached_id(if_b) == hbus_filter_prog_id(filter));
 	}
-	receive_until(&traffic, &xsk, traffic.n_received + 100);
+	wait_for_frames(&traffic, 100);
 	atomic_store_explicit(&traffic.is_over, true, memory_order_relaxed);
 	pthread_join(sender, NULL);
-	n_sent = traffic.n_sent;
-	receive_until(&traffic, &xsk, n_sent);
+	atomic_store_explicit(&traffic.is_sent, true, memory_order_relaxed);
+	pthread_join(receiver, NULL);
+	n_sent = atomic_load_explicit(&traffic.n_sent, memory_order_relaxed);
 	check(count(filter, HBUS_REASON_ACCEPTED) == n_sent);
 	check(count_all(filter) == n_sent);
+	check(n_meanwhile > 64);
 	check(hbus_filter_n_routes(filter) == 2);
-	printf("%u frames, none lost over %d replacements\n", n_sent, N_REPLACEMENTS);
-	xsk_close(&xsk);
+	printf("%u frames, %u of them during %d replacements, none lost\n", n_sent, n_meanwhile,
+	       N_REPLACEMENTS);
+	xsk_close(&traffic.xsk);
 	check(hbus_filter_detach(filter, &error) == 0);
 	hbus_filter_free(filter);
 }
