@@ -7,6 +7,8 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shm/segment.h"
@@ -19,7 +21,8 @@ void hbus_gates_init(struct hbus_gates *table, uint64_t start, bool is_isolated)
 {
 	memset(table, 0, sizeof(*table));
 	table->scan_tail = start;
-	table->needs_fence = is_isolated || !hbus_membarrier_works();
+	/* A barrier that the kernel does not owe to this process is none: it refuses, and nobody would notice. */
+	table->needs_fence = is_isolated || hbus_membarrier_register() < 0;
 }
 
 static void spec_release(struct hbus_gate_spec *spec)
@@ -55,16 +58,21 @@ static void process_barrier(const struct hbus_gates *table)
 
 int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec)
 {
+	struct hbus_gate_spec again;
 	struct hbus_gate *gate;
 
 	if (idx >= HBUS_RING_WAKERS_MAX || (spec->is_reliable && idx >= HBUS_RING_GATES_MAX))
 		return -EINVAL;
 	gate = &table->gates[idx];
 	/* relaxed: only this thread moves an entry out of FREE or back */
-	if (atomic_load_explicit(&gate->state, memory_order_relaxed) != HBUS_GATE_FREE)
-		return gate->spec.gate_id == spec->gate_id ? 0 : -EEXIST;
+	if (atomic_load_explicit(&gate->state, memory_order_relaxed) != HBUS_GATE_FREE) {
+		if (gate->spec.gate_id != spec->gate_id)
+			return -EEXIST;
+		again = *spec;
+		spec_release(&again);
+		return 0;
+	}
 	gate->is_adopted = false;
-	gate->stalled_us = 0;
 	gate->spec = *spec;
 	/* R(gate.state): the entry's content before the word that shows it. */
 	atomic_store_explicit(&gate->state, HBUS_GATE_READY, memory_order_release);
@@ -137,6 +145,7 @@ static uint64_t gate_floor(struct hbus_gates *table, struct hbus_gate *gate, uin
 
 	if (!gate->is_adopted) {
 		gate->floor = table->scan_tail;
+		gate->stalled_us = 0;
 		gate->is_adopted = true;
 	}
 	if (cursor == 0) /* not joined yet */
@@ -180,11 +189,13 @@ uint64_t hbus_gates_scan(struct hbus_gates *table, uint64_t tail, uint64_t capac
 	return permit;
 }
 
+/* Plain system calls in here and below: poll() and send() are cancellation points, and the thread is inside. */
 static bool is_dead(int pidfd)
 {
 	struct pollfd waiter = {.fd = pidfd, .events = POLLIN};
+	struct timespec at_once = {0};
 
-	return pidfd >= 0 && poll(&waiter, 1, 0) > 0;
+	return pidfd >= 0 && syscall(SYS_ppoll, &waiter, 1, &at_once, NULL, 0) > 0;
 }
 
 static void drop(struct hbus_gates *table, struct hbus_ring_header *header, uint32_t idx, uint64_t tail)
@@ -192,6 +203,9 @@ static void drop(struct hbus_gates *table, struct hbus_ring_header *header, uint
 	struct hbus_gate *gate = &table->gates[idx];
 	uint32_t ready = HBUS_GATE_READY;
 
+	/* relaxed, then the fence: R(ring.dropped): no earlier gate's id stands beside the new position. */
+	atomic_store_explicit(&header->dropped[idx].gate_id, 0, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
 	/* relaxed: the id below, stored later with release, shows it */
 	atomic_store_explicit(&header->dropped[idx].position, tail, memory_order_relaxed);
 	/* R(ring.dropped): position before the id that shows it. */
@@ -213,7 +227,8 @@ unsigned int hbus_gates_reap(struct hbus_gates *table, struct hbus_ring_header *
 	for (uint32_t i = 0; i < HBUS_RING_GATES_MAX; i++) {
 		struct hbus_gate *gate = &table->gates[i];
 
-		if (!is_gating(gate) || (int64_t)(gate->floor + capacity - need) >= 0)
+		/* One that no scan has met yet has no floor, and has not held anybody. */
+		if (!is_gating(gate) || !gate->is_adopted || (int64_t)(gate->floor + capacity - need) >= 0)
 			continue;
 		gate->stalled_us += waited_us;
 		if (!is_dead(gate->spec.pidfd) &&
@@ -249,7 +264,7 @@ static unsigned int ring_doorbells(struct hbus_gates *table)
 		if (!atomic_load_explicit(&gate->spec.slot->waiting, memory_order_relaxed))
 			continue;
 		/* A full socket says that the subscriber already knows. */
-		(void)send(gate->spec.doorbell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		(void)syscall(SYS_sendto, gate->spec.doorbell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
 		n_calls++;
 	}
 	return n_calls;

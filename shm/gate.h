@@ -54,8 +54,8 @@ struct hbus_gate_spec {
 struct hbus_gate {
 	_Atomic uint32_t state; /* enum hbus_gate_state */
 	bool is_adopted;        /* data thread: floor is set */
-	uint64_t floor;         /* data thread */
-	uint64_t stalled_us;    /* data thread: how long it has held the publisher in one wait */
+	uint64_t floor;         /* data thread, once adopted */
+	uint64_t stalled_us;    /* data thread, once adopted: how long it has held the publisher in one wait */
 	struct hbus_gate_spec spec;
 };
 
@@ -68,6 +68,7 @@ struct hbus_gates {
 	struct hbus_gate gates[HBUS_RING_WAKERS_MAX];
 };
 
+/* Registers the process for membarrier unless @is_isolated; where that is refused, fences do. */
 void hbus_gates_init(struct hbus_gates *table, uint64_t start, bool is_isolated);
 /* Closes and unmaps everything. No thread may be inside. */
 void hbus_gates_deinit(struct hbus_gates *table);
@@ -78,7 +79,8 @@ void hbus_gates_deinit(struct hbus_gates *table);
  * hbus_gates_install() - attach a subscriber at @idx
  *
  * Consumes spec's descriptors and mapping on success only. When it returns, every publish that begins
- * later sees the entry. Return: 0, -EEXIST when another gate is there (the same gate_id: 0), -EINVAL.
+ * later sees the entry. Return: 0, -EEXIST when another gate is there, -EINVAL. A gate that is there
+ * already, by its id, stays as it is: 0, and what came with @spec is closed and unmapped.
  */
 int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec);
 /* Takes it out; waits until the data thread cannot be using it. Return: 0 or -ENOENT. */
