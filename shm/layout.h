@@ -64,6 +64,9 @@ struct hbus_checkpoint {
 	_Atomic uint64_t time_mono_ns; /* CLOCK_MONOTONIC at the same moment */
 };
 
+/* The position of a checkpoint that was never written: no record begins there. */
+#define HBUS_CHECKPOINT_NONE UINT64_MAX
+
 /* Where the publisher says that it has dropped a gate. Index = the gate's attach index. */
 struct hbus_dropped_gate {
 	_Atomic uint64_t gate_id;  /* 0 = none */

@@ -41,9 +41,12 @@ void hbus_ring_pub_init(struct hbus_ring_pub *pub, const struct hbus_geometry *g
 	pub->batch_max = geometry->capacity / HBUS_RECORD_DIVISOR;
 	pub->header = header;
 	pub->gates = gates;
-	pub->fences = geometry->is_isolated || !hbus_membarrier_works();
-	/* relaxed: no reader has the ring yet; the daemon's messages order it */
+	pub->fences = gates->needs_fence;
+	/* relaxed, both: no reader has the ring yet; the daemon's messages order it */
 	atomic_store_explicit(&pub->header->intent, geometry->start, memory_order_relaxed);
+	/* Zero is a position: of a checkpoint that is behind the start, or ahead of it near 2^64. */
+	for (uint32_t i = 0; i < HBUS_RING_BLOCKS; i++)
+		atomic_store_explicit(&pub->header->checkpoints[i].position, HBUS_CHECKPOINT_NONE, memory_order_relaxed);
 	hbus_ring_pub_checkpoint(pub);
 }
 
@@ -51,6 +54,8 @@ void hbus_ring_pub_close(struct hbus_ring_pub *pub)
 {
 	/* R(ring.state): the last commit before the word that says it was the last. */
 	atomic_store_explicit(&pub->header->state, HBUS_RING_STATE_CLOSED, memory_order_release);
+	if (pub->fences) /* as in hbus_ring_pub_commit() */
+		atomic_thread_fence(memory_order_seq_cst);
 	hbus_gates_wake(pub->gates, &pub->header->notify);
 }
 

@@ -75,15 +75,16 @@ static bool checkpoint_find(const struct hbus_ring_sub *sub, enum choice choice,
 
 static void stand_at(struct hbus_ring_sub *sub, const struct place *place)
 {
-	sub->position = sub->batch_position = place->position;
-	sub->sequence = sub->batch_sequence = place->sequence;
+	sub->position = place->position;
+	sub->sequence = place->sequence;
 	sub->n_failed_entries = 0;
-	sub->stop_is_bad = false;
+	hbus_ring_sub_begin(sub);
 }
 
 /*
- * Walk on to the end, or to the event @stop. Bounded by one capacity: a publisher that is always ahead
- * does not hold the reader here.
+ * Walk on to the end, or to the event @stop. What was committed before the walk ends less than a block and a batch
+ * beyond the checkpoint where it starts; so a quarter of the ring is far enough, and a publisher that is always
+ * ahead does not hold the reader here.
  */
 static enum hbus_ring_outcome walk(struct hbus_ring_sub *sub, const uint64_t *stop)
 {
@@ -92,11 +93,8 @@ static enum hbus_ring_outcome walk(struct hbus_ring_sub *sub, const uint64_t *st
 	struct place before;
 
 	hbus_ring_sub_begin(sub);
-	sub->stop_word = 0;
-	for (;;) {
+	while (sub->position - from <= sub->capacity / 4) {
 		before = (struct place){sub->position, sub->sequence};
-		if (sub->position - from > sub->capacity)
-			break;
 		if (!hbus_ring_sub_next(sub, &record))
 			break;
 		if (stop && (int64_t)(sub->sequence - *stop) > 0) {
@@ -158,7 +156,9 @@ enum hbus_ring_outcome hbus_ring_sub_seek(struct hbus_ring_sub *sub, uint64_t se
 			outcome = hbus_ring_sub_seek_oldest(sub);
 			if (outcome != HBUS_RING_OK)
 				return outcome;
-			*ret_lost = (int64_t)(sub->sequence - sequence) > 0 ? sub->sequence - sequence : 0;
+			if ((int64_t)(sub->sequence - sequence) <= 0)
+				continue; /* it was there, only overrun while it was looked for */
+			*ret_lost = sub->sequence - sequence;
 			return HBUS_RING_OK;
 		}
 		stand_at(sub, &place);
@@ -181,7 +181,7 @@ enum hbus_ring_outcome hbus_ring_sub_reenter(struct hbus_ring_sub *sub, uint64_t
 	*ret_lost = 0;
 	sub->position = position;
 	sub->sequence = sequence;
-	sub->stop_is_bad = false;
+	hbus_ring_sub_begin(sub);
 	for (uint32_t i = 0; i < ENTRY_ATTEMPTS; i++) {
 		struct place place = {0};
 
@@ -201,6 +201,7 @@ bool hbus_ring_sub_is_dropped(const struct hbus_ring_sub *sub, uint32_t attach_i
 			      uint64_t *ret_position)
 {
 	const struct hbus_dropped_gate *dropped;
+	uint64_t position;
 
 	if (attach_idx >= HBUS_RING_GATES_MAX)
 		return false;
@@ -209,7 +210,13 @@ bool hbus_ring_sub_is_dropped(const struct hbus_ring_sub *sub, uint32_t attach_i
 	if (atomic_load_explicit(&dropped->gate_id, memory_order_acquire) != gate_id)
 		return false;
 	/* relaxed: ordered by the acquire above */
-	*ret_position = atomic_load_explicit(&dropped->position, memory_order_relaxed);
+	position = atomic_load_explicit(&dropped->position, memory_order_relaxed);
+	/* The place may meanwhile be another gate's: A(ring.dropped): pairs with the fence in drop(). */
+	atomic_thread_fence(memory_order_acquire);
+	/* relaxed: ordered by the fence */
+	if (atomic_load_explicit(&dropped->gate_id, memory_order_relaxed) != gate_id)
+		return false;
+	*ret_position = position;
 	return true;
 }
 

@@ -80,6 +80,7 @@ void hbus_ring_sub_init(struct hbus_ring_sub *sub, const struct hbus_geometry *g
  *
  * Seek walks from a checkpoint and stops at the first event at or after @sequence; a sequence inside a
  * run stands at the run's first event (the caller skips). One beyond the end stands behind the newest.
+ * "Newest" is no older than what was committed before the call: nobody chases a fast publisher.
  * Return: HBUS_RING_OK, or HBUS_RING_CORRUPT when no place can be found.
  */
 enum hbus_ring_outcome hbus_ring_sub_seek_newest(struct hbus_ring_sub *sub);
@@ -132,6 +133,8 @@ static inline void hbus_ring_sub_begin(struct hbus_ring_sub *sub)
 {
 	sub->batch_position = sub->position;
 	sub->batch_sequence = sub->sequence;
+	sub->stop_word = 0;
+	sub->stop_is_bad = false;
 }
 
 /* The next record, if there is one. Nothing of it may be believed before confirm(). */

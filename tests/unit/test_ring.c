@@ -255,3 +255,83 @@ Test(ring, seek_finds_a_sequence_the_newest_and_the_oldest)
 	cr_assert(get(&pair, &value));
 	cr_assert_eq(value, 10 + lost);
 }
+
+/* Checkpoints that were never written say nothing, whatever position zero means on this ring. */
+Test(ring, a_checkpoint_that_was_never_written_is_none)
+{
+	static const uint64_t starts[] = {CAPACITY / HBUS_RING_BLOCKS, 0 - (uint64_t)CAPACITY / HBUS_RING_BLOCKS};
+
+	for (size_t s = 0; s < sizeof(starts) / sizeof(starts[0]); s++) {
+		struct pair pair;
+		uint64_t value = 0, lost = 1;
+
+		pair_init(&pair, starts[s], false);
+		for (uint64_t i = 0; i < 40; i++)
+			cr_assert_eq(put(&pair, i, 40), 0);
+		cr_assert_eq(hbus_ring_sub_seek_oldest(&pair.sub), HBUS_RING_OK);
+		cr_assert_eq(pair.sub.position, starts[s]);
+		cr_assert_eq(hbus_ring_sub_seek(&pair.sub, 7, &lost), HBUS_RING_OK);
+		cr_assert(get(&pair, &value));
+		cr_assert_eq(value, 7);
+		cr_assert_eq(hbus_ring_sub_seek_newest(&pair.sub), HBUS_RING_OK);
+		cr_assert_eq(pair.sub.position, pair.pub.tail, "start %zu", s);
+		cr_assert_eq(pair.sub.sequence, 40);
+	}
+}
+
+/* What next() stopped at in a poll that was void is no reason to call the next one corrupt. */
+Test(ring, a_lapped_poll_leaves_no_suspicion_behind)
+{
+	static const uint64_t no_word = 1;
+	struct pair pair;
+	struct hbus_record record;
+	uint64_t first, lost;
+
+	pair_init(&pair, 0, false);
+	for (uint64_t i = 0; i < 5000; i++)
+		cr_assert_eq(put(&pair, i, 40), 0);
+	memcpy(pair.data, &no_word, sizeof(no_word));
+	hbus_ring_sub_begin(&pair.sub);
+	cr_assert_not(hbus_ring_sub_next(&pair.sub, &record));
+	cr_assert_eq(hbus_ring_sub_reenter(&pair.sub, &first, &lost), HBUS_RING_OK);
+	hbus_ring_sub_begin(&pair.sub);
+	cr_assert_eq(hbus_ring_sub_confirm(&pair.sub), HBUS_RING_OK, "nothing was read in this poll");
+}
+
+/* A checkpoint is never further behind the newest record than a batch and a block. */
+Test(ring, a_walk_is_no_longer_than_an_honest_one_can_be)
+{
+	struct pair pair;
+	uint64_t lost;
+
+	pair_init(&pair, 0, false);
+	for (uint64_t i = 0; i < CAPACITY / 8; i++)
+		((uint64_t *)(void *)pair.data)[i] = hbus_word_make(0, 1, 0);
+	atomic_store_explicit(&pair.header->intent, CAPACITY, memory_order_relaxed);
+	cr_assert_eq(hbus_ring_sub_seek_newest(&pair.sub), HBUS_RING_OK);
+	cr_assert_leq(pair.sub.position, CAPACITY / 4 + 8);
+	cr_assert_eq(hbus_ring_sub_seek(&pair.sub, 1ull << 40, &lost), HBUS_RING_OK);
+	cr_assert_leq(pair.sub.position, CAPACITY / 4 + 8);
+}
+
+/* A batch of the largest size, just before a block ends: the newest is still found from the checkpoint. */
+Test(ring, the_newest_is_found_behind_the_largest_batch)
+{
+	const uint64_t block = CAPACITY / HBUS_RING_BLOCKS;
+
+	for (uint64_t before = 0; before < block; before += 64) {
+		struct pair pair;
+
+		pair_init(&pair, 0, false);
+		if (before)
+			cr_assert_eq(put(&pair, 0, before - 8), 0);
+		cr_assert_eq(put(&pair, 1, CAPACITY / 8 - 8), 0);
+		cr_assert_eq(hbus_ring_sub_seek_newest(&pair.sub), HBUS_RING_OK);
+		cr_assert_eq(pair.sub.position, pair.pub.tail);
+		/* As if the publisher had been killed between the commit and its checkpoint. */
+		for (uint32_t i = 1; i < HBUS_RING_BLOCKS; i++)
+			atomic_store_explicit(&pair.header->checkpoints[i].position, 1, memory_order_relaxed);
+		cr_assert_eq(hbus_ring_sub_seek_newest(&pair.sub), HBUS_RING_OK);
+		cr_assert_eq(pair.sub.position, pair.pub.tail);
+	}
+}
