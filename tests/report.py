@@ -24,13 +24,13 @@ FAILED = {"FAIL", "ERROR", "TIMEOUT", "INTERRUPT", "UNEXPECTEDPASS"}
 
 
 def tap_cases(text):
-    """(name, verdict, reason) of each TAP line; a criterion name ends in its duration."""
+    """(name, verdict, reason) of each TAP line; a name may end in its duration."""
     for line in text.splitlines():
         match = TAP_LINE.match(line)
         if not match:
             continue
         is_not_ok, name, directive, reason = match.groups()
-        name = re.sub(r"\s*\([\d.]+s\)\s*$", "", name.strip())
+        name = re.sub(r"\s*\([\d.]+ ?m?s\)\s*$", "", name.strip())
         if directive and directive.upper().startswith("SKIP"):
             yield name, "skip", reason
         else:
@@ -51,7 +51,7 @@ def cases_of(test):
         if not any(verdict == "fail" for _, verdict, _ in cases):
             cases.append((f"({result.lower()}, exit status {test.get('returncode')})", "fail", ""))
     elif result == "SKIP":
-        cases = cases or [("", "skip", last_line(output))]
+        cases = cases or [("", "skip", re.sub(r"^1\.\.0 # SKIP ", "", last_line(output)))]
     elif not cases:
         cases = [("", "pass", "")]
     return cases

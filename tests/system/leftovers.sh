@@ -22,7 +22,7 @@ processes() {
 
 {
 	list namespace /run/netns/*
-	awk '{ print "mount", $2, $3 }' /proc/self/mounts
+	awk '$2 != "/run/netns" { print "mount", $2, $3 }' /proc/self/mounts
 	list interface /sys/class/net/*
 	list shm /dev/shm/* /dev/hugepages/*
 	list dpdk /run/dpdk/*
