@@ -592,10 +592,32 @@ static int load_foreign(const char *name)
 	return fd;
 }
 
-static void leaves_foreign_programs_alone(const char *name)
+/* A program of our name with our stamp, in a map that anybody might have written. */
+static int load_forged(void)
+{
+	const struct hbus_filter_stamp stamp = { HBUS_FILTER_MAGIC, HBUS_FILTER_ABI_VERSION, 0 };
+	const uint32_t zero = 0;
+	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, ".rodata.stamp", 4, sizeof(stamp), 1, NULL);
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1,
+		  .src_reg = BPF_PSEUDO_MAP_FD, .imm = map },
+		{ .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int fd;
+
+	check(map >= 0 && bpf_map_update_elem(map, &zero, &stamp, BPF_ANY) == 0);
+	fd = bpf_prog_load(BPF_PROG_TYPE_XDP, HBUS_FILTER_PROG_NAME, "GPL", insns, 4, NULL);
+	check(fd >= 0);
+	close(map);
+	return fd;
+}
+
+/* @fd: consumed */
+static void leaves_foreign_programs_alone(int fd, const char *name)
 {
 	struct hbus_filter *filter = NULL;
-	int fd = load_foreign(name);
 	uint32_t id;
 
 	check(bpf_xdp_attach((int)if_b, fd, 0, NULL) == 0);
@@ -641,8 +663,9 @@ int main(void)
 	needs_no_more_rights_than_it_says();
 	removes_what_a_killed_owner_left();
 	names_the_user_who_squats_on_a_claim();
-	leaves_foreign_programs_alone("xdp_other");
-	leaves_foreign_programs_alone(HBUS_FILTER_PROG_NAME);
+	leaves_foreign_programs_alone(load_foreign("xdp_other"), "xdp_other");
+	leaves_foreign_programs_alone(load_foreign(HBUS_FILTER_PROG_NAME), HBUS_FILTER_PROG_NAME);
+	leaves_foreign_programs_alone(load_forged(), HBUS_FILTER_PROG_NAME);
 	notices_when_another_takes_its_place();
 	return 0;
 }

@@ -367,6 +367,20 @@ Test(filter_rules, let_ipv6_sources_of_one_prefix_share_a_bucket)
 	cr_assert_eq(kit_judge(&f), HBUS_REASON_ACCEPTED);
 }
 
+Test(filter_rules, let_a_shorter_ipv6_prefix_share_a_bucket_too)
+{
+	struct frame f = kit_ipv6(NULL, 0);
+
+	kit_route_all();
+	cr_assert_eq(hbus_filter_rate_set(kit_filter, 1, 3, 47), 0);
+	accepted_of(&f, 100);
+	kit_ip(&f)[8 + 7] = 99;
+	kit_ip(&f)[8 + 5] ^= 1;
+	cr_assert_eq(kit_judge(&f), HBUS_REASON_RATE_LIMITED);
+	kit_ip(&f)[8 + 5] ^= 2;
+	cr_assert_eq(kit_judge(&f), HBUS_REASON_ACCEPTED);
+}
+
 Test(filter_rules, exempt_trusted_sources_from_the_rate)
 {
 	struct frame f = kit_ipv4();
