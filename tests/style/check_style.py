@@ -23,7 +23,7 @@ EDGES = [
     ("ctl/cli/", ["ctl/cli/", "ctl/proto/", "ctl/client/hugebus.h", "ebpf/filter_abi.h", "ebpf/loader.h",
                   "shm/counters.h"], ["jansson.h"]),
     ("dataplane/", ["dataplane/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/client/hugebus.h", "shm/"],
-     ["rte_", "urcu", "bpf/bpf.h", "bpf/libbpf.h"]),
+     ["rte_", "urcu", "bpf/bpf.h", "bpf/libbpf.h", "jansson.h"]),
     ("examples/", ["ctl/client/hugebus.h", "hugebus.h", "examples/"], ["hugebus.h", "pcap/"]),
 ]
 FREE = ("tests/", "bench/")

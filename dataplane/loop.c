@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The poll loop. Between start and stop it allocates nothing, takes no lock and makes no system
+ * call; its RCU quiescent state comes once per turn.
+ */
+#include "dataplane/loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_prefetch.h>
+#define URCU_API_MAP
+#include <urcu/urcu-qsbr.h>
+
+enum { PREFETCH_AHEAD = 4 };
+
+/* ---- time ------------------------------------------------------------------------------ */
+
+uint64_t hbus_loop_clock(const struct hbus_loop_shared *shared)
+{
+	return (uint64_t)((unsigned __int128)rte_get_tsc_cycles() * shared->ns_per_cycle_32 >> 32);
+}
+
+void hbus_loop_clock_adjust(struct hbus_loop_shared *shared)
+{
+	struct timespec now;
+	uint64_t real_ns;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	real_ns = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+	/* relaxed: one word that stands for itself; only the control thread writes it */
+	atomic_store_explicit(&shared->real_offset_ns, real_ns - hbus_loop_clock(shared),
+			      memory_order_relaxed);
+}
+
+void hbus_loop_clock_init(struct hbus_loop_shared *shared)
+{
+	shared->ns_per_cycle_32 = (UINT64_C(1000000000) << 32) / rte_get_tsc_hz();
+	hbus_loop_clock_adjust(shared);
+}
+
+/* ---- frames ---------------------------------------------------------------------------- */
+
+/* What the hardware has found good needs no second look. */
+static unsigned int trust_of(const struct rte_mbuf *mbuf)
+{
+	unsigned int flags = 0;
+
+	if ((mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
+		flags |= HBUS_WORKER_TRUST_IP;
+	if ((mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+		flags |= HBUS_WORKER_TRUST_UDP;
+	return flags;
+}
+
+static void take_frame(struct hbus_loop *loop, const struct rte_mbuf *mbuf, unsigned int flags)
+{
+	uint32_t size = mbuf->pkt_len;
+	const void *frame;
+
+	flags |= trust_of(mbuf);
+	if (mbuf->nb_segs == 1) {
+		hbus_worker_frame(&loop->worker, rte_pktmbuf_mtod(mbuf, const uint8_t *), size,
+				  flags);
+		return;
+	}
+	frame = size <= HBUS_NET_FRAME_MAX ? rte_pktmbuf_read(mbuf, 0, size, loop->scratch) : NULL;
+	if (frame)
+		hbus_worker_frame(&loop->worker, frame, size, flags);
+	else
+		hbus_worker_account(&loop->worker, size, HBUS_REASON_NOT_LINEAR);
+}
+
+static void take_burst(struct hbus_loop *loop, struct rte_mbuf **mbufs, uint16_t n,
+		       unsigned int flags)
+{
+	uint64_t now_ns = hbus_loop_clock(loop->shared);
+	/* relaxed: one word that stands for itself, written by the control thread */
+	uint64_t offset_ns = atomic_load_explicit(&loop->shared->real_offset_ns,
+						  memory_order_relaxed);
+
+	hbus_worker_begin(&loop->worker, rcu_dereference(loop->shared->plan), n, now_ns,
+			  now_ns + offset_ns);
+	for (uint16_t i = 0; i < n && i < PREFETCH_AHEAD; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+	for (uint16_t i = 0; i < n; i++) {
+		if (i + PREFETCH_AHEAD < n)
+			rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + PREFETCH_AHEAD], void *));
+		take_frame(loop, mbufs[i], flags);
+	}
+	hbus_worker_commit(&loop->worker);
+	rte_pktmbuf_free_bulk(mbufs, n);
+	/* relaxed: only this thread writes it; the control thread looks again soon */
+	atomic_store_explicit(&loop->busy_ns, now_ns, memory_order_relaxed);
+}
+
+/* ---- the loop -------------------------------------------------------------------------- */
+
+unsigned int hbus_loop_poll(struct hbus_loop *loop)
+{
+	unsigned int n_frames = 0;
+
+	for (uint32_t i = 0; i < loop->n_queues; i++) {
+		const struct hbus_loop_queue *queue = &loop->queues[i];
+		struct rte_mbuf *mbufs[HBUS_LOOP_BURST];
+		uint16_t n = rte_eth_rx_burst(queue->port_id, queue->queue_id, mbufs,
+					      HBUS_LOOP_BURST);
+
+		if (n == 0)
+			continue;
+		take_burst(loop, mbufs, n, queue->flags);
+		n_frames += n;
+	}
+	rcu_quiescent_state();
+	return n_frames;
+}
+
+int hbus_loop_run(void *context)
+{
+	struct hbus_loop *loop = context;
+
+	rcu_register_thread();
+	/* relaxed: nothing but the stop itself is told by this word */
+	while (!atomic_load_explicit(&loop->shared->is_stopped, memory_order_relaxed))
+		hbus_loop_poll(loop);
+	rcu_unregister_thread();
+	return 0;
+}
+
+int hbus_loop_init(struct hbus_loop *loop, struct hbus_loop_shared *shared)
+{
+	loop->shared = shared;
+	loop->n_queues = 0;
+	loop->scratch = malloc(HBUS_NET_FRAME_MAX);
+	return loop->scratch ? 0 : -ENOMEM;
+}
+
+void hbus_loop_deinit(struct hbus_loop *loop)
+{
+	free(loop->scratch);
+	loop->scratch = NULL;
+}

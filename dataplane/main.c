@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hugebus-ingress: packets of DPDK ports become events of a bus. The order of start and stop.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+
+#include "dataplane/control.h"
+#include "dataplane/counters.h"
+#include "dataplane/guard.h"
+#include "dataplane/log.h"
+#include "dataplane/loop.h"
+#include "dataplane/options.h"
+#include "dataplane/ports.h"
+
+/* How often the control thread looks at the loops: while frames come, and while none do. */
+#define TICK_BUSY_NS 250000L
+#define TICK_IDLE_NS 1000000L
+#define CHORES_NS UINT64_C(100000000)
+/* At the end: how long the ports must be silent to be dry, and how long that may take. */
+#define DRY_NS UINT64_C(20000000)
+#define DRY_MAX_NS UINT64_C(1000000000)
+
+struct ingress {
+	const struct hbus_ingress_options *options;
+	struct hbus_control *control;
+	struct hbus_ports ports;
+	struct hbus_loop_shared shared;
+	struct hbus_loop loops[HBUS_INGRESS_WORKERS_MAX];
+	uint64_t seen_ns[HBUS_INGRESS_WORKERS_MAX];  /* the last busy_ns of each */
+	unsigned int n_loops;
+	uint64_t start_ns;
+	uint64_t busy_ns;            /* when a loop was last seen to be busy */
+	uint64_t chores_ns;          /* when the chores were last done */
+};
+
+/* ---- start ----------------------------------------------------------------------------- */
+
+static int start_eal(const struct hbus_ingress_options *options)
+{
+	static struct hbus_eal_args args;
+	int r = hbus_options_eal(options, &args);
+
+	if (r < 0)
+		return r;
+	if (rte_eal_init(args.n, args.at) < 0) {
+		hbus_log("EAL: %s", rte_strerror(rte_errno));
+		return -EIO;
+	}
+	return 0;
+}
+
+static int make_loops(struct ingress *ingress)
+{
+	unsigned int lcore_id;
+
+	for (lcore_id = 0; lcore_id < RTE_MAX_LCORE; lcore_id++)
+		if (rte_lcore_is_enabled(lcore_id) && lcore_id != rte_get_main_lcore() &&
+		    ingress->n_loops < HBUS_INGRESS_WORKERS_MAX)
+			ingress->loops[ingress->n_loops++].lcore_id = lcore_id;
+	if (ingress->n_loops == 0) {
+		hbus_log("no lcore to poll on: give at least two");
+		return -EINVAL;
+	}
+	return hbus_control_workers(ingress->control, &ingress->shared, ingress->loops,
+				    ingress->n_loops);
+}
+
+static void say_ready(const struct ingress *ingress)
+{
+	for (unsigned int i = 0; i < ingress->ports.n; i++) {
+		const struct hbus_port *port = &ingress->ports.at[i];
+
+		hbus_log("%s: filter in the %s", port->iface[0] ? port->iface : port->name,
+			 port->filter ? "driver (XDP)" : "poll loop");
+	}
+	hbus_log("ready: %u port%s, %u poll loop%s", ingress->ports.n,
+		 ingress->ports.n == 1 ? "" : "s", ingress->n_loops,
+		 ingress->n_loops == 1 ? "" : "s");
+}
+
+static int start(struct ingress *ingress)
+{
+	int r = hbus_control_new(ingress->options, &ingress->control);
+
+	if (r == 0)
+		r = start_eal(ingress->options);
+	if (r < 0)
+		return r;
+	hbus_loop_clock_init(&ingress->shared);
+	r = hbus_ports_init(&ingress->ports, ingress->options);
+	if (r == 0)
+		r = make_loops(ingress);
+	if (r < 0)
+		return r;
+	hbus_control_settle(ingress->control);
+	r = hbus_ports_start(&ingress->ports);
+	if (r < 0)
+		return r;
+	hbus_ports_spread(&ingress->ports, ingress->options, ingress->loops, ingress->n_loops);
+	hbus_control_ports(ingress->control, &ingress->ports);
+	(void)hbus_control_update(ingress->control);
+	for (unsigned int i = 0; i < ingress->n_loops; i++)
+		rte_eal_remote_launch(hbus_loop_run, &ingress->loops[i],
+				      ingress->loops[i].lcore_id);
+	return 0;
+}
+
+/* ---- the control thread's loop ------------------------------------------------------------- */
+
+/* Wakes readers of the loops that have been busy. Return: whether any has. */
+static bool look_at_loops(struct ingress *ingress)
+{
+	bool is_busy = false;
+
+	for (unsigned int i = 0; i < ingress->n_loops; i++) {
+		/* relaxed: written by the loop after its commit; a late look costs one tick */
+		uint64_t busy_ns = atomic_load_explicit(&ingress->loops[i].busy_ns,
+							memory_order_relaxed);
+
+		if (busy_ns == ingress->seen_ns[i])
+			continue;
+		ingress->seen_ns[i] = busy_ns;
+		is_busy = true;
+		if (!ingress->options->wakes_inline)
+			hbus_control_wake(ingress->control, i);
+	}
+	if (is_busy)
+		ingress->busy_ns = hbus_loop_clock(&ingress->shared);
+	return is_busy;
+}
+
+static void do_chores(struct ingress *ingress, uint64_t now_ns)
+{
+	if (now_ns - ingress->chores_ns < CHORES_NS)
+		return;
+	ingress->chores_ns = now_ns;
+	hbus_loop_clock_adjust(&ingress->shared);
+	hbus_control_publish_counters(ingress->control);
+}
+
+static bool is_done(const struct ingress *ingress, uint64_t now_ns)
+{
+	const struct hbus_ingress_options *options = ingress->options;
+
+	if (options->seconds > 0 &&
+	    (double)(now_ns - ingress->start_ns) >= options->seconds * 1e9)
+		return true;
+	if (options->idle_exit > 0 &&
+	    (double)(now_ns - ingress->busy_ns) >= options->idle_exit * 1e9)
+		return true;
+	return options->count > 0 &&
+	       hbus_counters_sum(ingress->control, HBUS_CELL_RECEIVED) >= options->count;
+}
+
+/* Until a signal or one of the ends that were asked for. */
+static void serve(struct ingress *ingress)
+{
+	sigset_t signals;
+	bool is_busy = true;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	ingress->start_ns = ingress->busy_ns = hbus_loop_clock(&ingress->shared);
+	for (;;) {
+		struct timespec tick = { .tv_nsec = is_busy ? TICK_BUSY_NS : TICK_IDLE_NS };
+		int signal_number = sigtimedwait(&signals, NULL, &tick);
+		uint64_t now_ns;
+
+		if (signal_number == SIGTERM || signal_number == SIGINT)
+			return;
+		is_busy = look_at_loops(ingress);
+		(void)hbus_control_update(ingress->control);
+		now_ns = hbus_loop_clock(&ingress->shared);
+		do_chores(ingress, now_ns);
+		if (is_done(ingress, now_ns))
+			return;
+	}
+}
+
+/* ---- stop ------------------------------------------------------------------------------ */
+
+/* What is on its way is still published: the filters let nothing more in, the loops go on. */
+static void run_dry(struct ingress *ingress)
+{
+	uint64_t begin_ns = hbus_loop_clock(&ingress->shared), now_ns = begin_ns;
+
+	hbus_control_dry(ingress->control);
+	ingress->busy_ns = begin_ns;
+	while (now_ns - ingress->busy_ns < DRY_NS && now_ns - begin_ns < DRY_MAX_NS) {
+		nanosleep(&(struct timespec){ .tv_nsec = TICK_IDLE_NS }, NULL);
+		(void)look_at_loops(ingress);
+		now_ns = hbus_loop_clock(&ingress->shared);
+	}
+}
+
+static void stop(struct ingress *ingress)
+{
+	run_dry(ingress);
+	/* relaxed: nothing but the stop itself is told by this word */
+	atomic_store_explicit(&ingress->shared.is_stopped, 1, memory_order_relaxed);
+	rte_eal_mp_wait_lcore();
+	(void)look_at_loops(ingress);
+	hbus_control_publish_counters(ingress->control);
+	if (ingress->options->prints_json)
+		hbus_control_report(ingress->control, stdout,
+				    (double)(hbus_loop_clock(&ingress->shared) -
+					     ingress->start_ns) / 1e9);
+}
+
+static int poll_process(const struct hbus_ingress_options *options)
+{
+	static struct ingress ingress;
+	int r;
+
+	ingress.options = options;
+	r = start(&ingress);
+	if (r == 0) {
+		say_ready(&ingress);
+		serve(&ingress);
+		stop(&ingress);
+	}
+	hbus_ports_deinit(&ingress.ports);
+	hbus_control_free(ingress.control);
+	rte_eal_cleanup();
+	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+	static struct hbus_ingress_options options;
+
+	hbus_options_parse(argc, argv, &options);
+	return hbus_guard_run(&options, poll_process);
+}

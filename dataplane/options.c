@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Parses the command line. Runs before anything else, in the parent process.
+ */
+#include "dataplane/options.h"
+
+#include <argp.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *argp_program_version = "hugebus-ingress " HBUS_VERSION;
+
+enum key {
+	KEY_VDEV = 256,
+	KEY_NO_HUGE,
+	KEY_NO_CHECKSUM,
+	KEY_LCORES,
+	KEY_WORKERS,
+	KEY_QUEUES,
+	KEY_COUNT,
+	KEY_SECONDS,
+	KEY_IDLE_EXIT,
+	KEY_JSON,
+	KEY_XDP_OBJECT,
+	KEY_OWN_RING,
+	KEY_WAKE_INLINE,
+	KEY_NAME,
+};
+
+static const struct argp_option options[] = {
+	{ NULL, 0, NULL, 0, "Where packets come from:", 1 },
+	{ "iface", 'i', "NAME", 0, "a network interface through AF_XDP, filtered by XDP (repeatable)", 1 },
+	{ "pcap", 'p', "FILE", 0, "a capture (repeatable)", 1 },
+	{ "vdev", KEY_VDEV, "DEVICE", 0, "any virtual device of DPDK (repeatable)", 1 },
+	{ "queues", KEY_QUEUES, "N", 0, "receive queues of each port (1)", 1 },
+	{ "xdp-object", KEY_XDP_OBJECT, "FILE", 0, "the XDP program", 1 },
+	{ "no-checksum", KEY_NO_CHECKSUM, NULL, 0,
+	  "take UDP checksums as good: senders on the other end of a veth leave them unfinished", 1 },
+	{ NULL, 0, NULL, 0, "Where events go:", 2 },
+	{ "socket", 's', "PATH", 0, "the bus (HUGEBUS_SOCKET, else the system's)", 2 },
+	{ "own-ring", KEY_OWN_RING, "TOPIC", 0, "give a busy topic rings of its own (repeatable)", 2 },
+	{ "name", KEY_NAME, "NAME", 0, "what the bus lists this program as", 2 },
+	{ "wake-inline", KEY_WAKE_INLINE, NULL, 0,
+	  "wake sleeping readers from the poll loop: up to a system call per burst, but at once", 2 },
+	{ NULL, 0, NULL, 0, "Where it runs:", 3 },
+	{ "workers", KEY_WORKERS, "N", 0, "poll loops, one CPU each (1)", 3 },
+	{ "lcores", KEY_LCORES, "LIST", 0, "lcores as EAL writes them; the first controls, the others poll", 3 },
+	{ "no-huge", KEY_NO_HUGE, NULL, 0, "4 KiB pages even when there are hugepages", 3 },
+	{ NULL, 0, NULL, 0, "When it ends, and what it says then:", 4 },
+	{ "count", KEY_COUNT, "N", 0, "stop after N frames", 4 },
+	{ "seconds", KEY_SECONDS, "S", 0, "stop after S seconds", 4 },
+	{ "idle-exit", KEY_IDLE_EXIT, "S", 0, "stop when no frame came for S seconds", 4 },
+	{ "json", KEY_JSON, NULL, 0, "print the account as JSON at the end", 4 },
+	{ 0 },
+};
+
+static uint64_t parse_number(struct argp_state *state, const char *text, uint64_t max)
+{
+	char *end;
+	unsigned long long value = strtoull(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end != '\0' || value > max)
+		argp_error(state, "'%s' is not a number from 0 to %llu", text,
+			   (unsigned long long)max);
+	return value;
+}
+
+static double parse_seconds(struct argp_state *state, const char *text)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || *end != '\0' || !(value >= 0) || value > 1e9)
+		argp_error(state, "'%s' is not a number of seconds", text);
+	return value;
+}
+
+static void add_word(struct argp_state *state, struct hbus_words *words, const char *word)
+{
+	if (words->n == sizeof(words->at) / sizeof(words->at[0]))
+		argp_error(state, "more than %zu of '%s' and the like",
+			   sizeof(words->at) / sizeof(words->at[0]), word);
+	words->at[words->n++] = word;
+}
+
+static bool parse_end(int key, char *arg, struct argp_state *state,
+		      struct hbus_ingress_options *o)
+{
+	switch (key) {
+	case KEY_COUNT: o->count = parse_number(state, arg, UINT64_MAX); return true;
+	case KEY_SECONDS: o->seconds = parse_seconds(state, arg); return true;
+	case KEY_IDLE_EXIT: o->idle_exit = parse_seconds(state, arg); return true;
+	case KEY_JSON: o->prints_json = true; return true;
+	default: return false;
+	}
+}
+
+static bool parse_source(int key, char *arg, struct argp_state *state,
+			 struct hbus_ingress_options *o)
+{
+	switch (key) {
+	case 'i': add_word(state, &o->ifaces, arg); return true;
+	case 'p': add_word(state, &o->pcaps, arg); return true;
+	case KEY_VDEV: add_word(state, &o->vdevs, arg); return true;
+	case KEY_QUEUES: o->n_queues = (unsigned int)parse_number(state, arg, 64); return true;
+	case KEY_XDP_OBJECT: o->xdp_object = arg; return true;
+	case KEY_NO_CHECKSUM: o->no_checksum = true; return true;
+	default: return false;
+	}
+}
+
+static bool parse_place(int key, char *arg, struct argp_state *state,
+			struct hbus_ingress_options *o)
+{
+	switch (key) {
+	case 's': o->socket = arg; return true;
+	case KEY_OWN_RING: add_word(state, &o->own_rings, arg); return true;
+	case KEY_NAME: o->name = arg; return true;
+	case KEY_WAKE_INLINE: o->wakes_inline = true; return true;
+	case KEY_WORKERS:
+		o->n_workers = (unsigned int)parse_number(state, arg, HBUS_INGRESS_WORKERS_MAX);
+		return true;
+	case KEY_LCORES: o->lcores = arg; return true;
+	case KEY_NO_HUGE: o->no_huge = true; return true;
+	default: return false;
+	}
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct hbus_ingress_options *o = state->input;
+
+	if (parse_end(key, arg, state, o) || parse_source(key, arg, state, o) ||
+	    parse_place(key, arg, state, o))
+		return 0;
+	if (key == ARGP_KEY_ARGS) {
+		o->eal_args = state->argv + state->next;
+		o->n_eal_args = state->argc - state->next;
+		return 0;
+	}
+	if (key == ARGP_KEY_END && (o->n_workers == 0 || o->n_queues == 0))
+		argp_error(state, "--workers and --queues begin at 1");
+	return ARGP_ERR_UNKNOWN;
+}
+
+/* Installed beside the program's directory, or in the tree that it was built in. */
+static const char *find_xdp_object(void)
+{
+	static const char *const places[] = { "../libexec/hugebus/hbus_xdp.bpf.o", "hbus_xdp.bpf.o",
+					      "../ebpf/hbus_xdp.bpf.o" };
+	static char path[PATH_MAX];
+	char program[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	char *slash;
+
+	if (len < 0)
+		return places[0];
+	program[len] = '\0';
+	slash = strrchr(program, '/');
+	if (slash)
+		*slash = '\0';
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		char wanted[PATH_MAX + 64];
+
+		snprintf(wanted, sizeof(wanted), "%s/%s", program, places[i]);
+		if (realpath(wanted, path))
+			return path;
+	}
+	return places[0];
+}
+
+void hbus_options_parse(int argc, char **argv, struct hbus_ingress_options *ret_options)
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse,
+		.args_doc = "[-- EAL_ARGUMENTS...]",
+		.doc = "Turn packets into events of a hugebus: poll with DPDK, filter with XDP.\v"
+		       "Routes and source rules come from the bus. What stands behind -- goes to "
+		       "DPDK's EAL as it is; with devices among it (-a), PCI is probed.\n\n"
+		       "Exit status: 0 ended as asked, 1 could not go on, 2 wrong usage.",
+	};
+
+	argp_err_exit_status = 2;
+	*ret_options = (struct hbus_ingress_options){
+		.name = "hugebus-ingress",
+		.n_workers = 1,
+		.n_queues = 1,
+	};
+	argp_parse(&argp, argc, argv, 0, NULL, ret_options);
+	if (!ret_options->xdp_object)
+		ret_options->xdp_object = find_xdp_object();
+}

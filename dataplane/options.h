@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The command line of hugebus-ingress, and what EAL is told because of it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ---- limits ---------------------------------------------------------------------------- */
+
+#define HBUS_INGRESS_DEVICES_MAX 32U
+#define HBUS_INGRESS_WORKERS_MAX 32U
+#define HBUS_INGRESS_OWN_RINGS_MAX 32U
+#define HBUS_INGRESS_EAL_ARGS_MAX 256U
+
+/* ---- types ----------------------------------------------------------------------------- */
+
+/* A list of words from the command line, borrowed from it. */
+struct hbus_words {
+	const char *at[HBUS_INGRESS_DEVICES_MAX];
+	unsigned int n;
+};
+
+struct hbus_ingress_options {
+	const char *socket;              /* NULL: the library's default */
+	const char *name;                /* under which the bus lists this program */
+	const char *xdp_object;          /* path of hbus_xdp.bpf.o */
+	const char *lcores;              /* for EAL, NULL: chosen here */
+	struct hbus_words ifaces;        /* through AF_XDP */
+	struct hbus_words pcaps;
+	struct hbus_words vdevs;
+	struct hbus_words own_rings;     /* topics that get a ring of their own */
+	unsigned int n_workers;
+	unsigned int n_queues;           /* of each port */
+	uint64_t count;                  /* stop after so many frames; 0: do not */
+	double seconds;                  /* stop after so long; 0: do not */
+	double idle_exit;                /* stop when no frame came for so long; 0: do not */
+	bool no_huge;
+	bool no_checksum;
+	bool wakes_inline;
+	bool prints_json;
+	int n_eal_args;
+	char **eal_args;                 /* what stood behind -- */
+};
+
+/* Words for rte_eal_init(), which keeps and reorders them. */
+struct hbus_eal_args {
+	char *at[HBUS_INGRESS_EAL_ARGS_MAX + 1];
+	int n;
+};
+
+/* ---- functions ------------------------------------------------------------------------- */
+
+/* Exits on --help, --version and what it cannot understand (status 2). */
+void hbus_options_parse(int argc, char **argv, struct hbus_ingress_options *ret_options);
+
+/**
+ * hbus_options_eal() - the words for EAL
+ *
+ * Without enough free hugepages it chooses 4 KiB pages and says so on stderr.
+ * Return: 0, -ENOMEM, or -E2BIG.
+ */
+int hbus_options_eal(const struct hbus_ingress_options *options, struct hbus_eal_args *ret_args);
+void hbus_options_eal_free(struct hbus_eal_args *args);
