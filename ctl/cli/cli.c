@@ -373,7 +373,7 @@ static int write_file(const char *path, struct hbus_text *text)
 int hbus_cli_write_summary(const char *command, json_t *root, const char *path, bool is_to_stderr)
 {
 	struct hbus_text text = { 0 };
-	char *dump = json_dumps(root, JSON_COMPACT);
+	char *dump = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9));
 	int r = 0;
 
 	json_decref(root);

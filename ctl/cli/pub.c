@@ -414,8 +414,10 @@ static int put_event(struct pub *pub, const struct hbus_cloudevent *event)
 					    event->payload.len, event->time_ns);
 		return r;
 	}
-	if (!event->subject)
-		return hbus_cli_usage("pub", "an event has no subject and there is no -t: to which topic?");
+	if (!event->subject) {
+		hbus_cli_warn("pub", "an event has no subject and there is no -t: to which topic?");
+		return HBUS_EXIT_FAULT;
+	}
 	idx = hbus_sender_find_topic(&pub->sender, event->subject);
 	if (idx == pub->sender.n_topics) {
 		r = hbus_cli_check_topic("pub", event->subject);

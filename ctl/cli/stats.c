@@ -38,6 +38,7 @@ struct metric {
 	const char *name;
 	const char *type;
 	const char *help;
+	uint64_t divisor; /* 0 = 1 */
 };
 
 static const struct label ring_labels[LABELS_MAX] = {
@@ -57,7 +58,7 @@ static const struct label version_labels[LABELS_MAX] = { { "version", LABEL_NAME
 
 static const struct metric metrics[] = {
 	{ HBUS_ROW_DAEMON, -1, "hugebus_info", "gauge", "1, with the version of the daemon." },
-	{ HBUS_ROW_DAEMON, 1, "hugebus_daemon_uptime_milliseconds", "gauge", "Since the daemon started." },
+	{ HBUS_ROW_DAEMON, 1, "hugebus_daemon_uptime_seconds", "gauge", "Since the daemon started.", 1000 },
 	{ HBUS_ROW_DAEMON, 3, "hugebus_hugepages_reserved", "gauge", "Hugepages of 2 MiB that the daemon holds." },
 	{ HBUS_ROW_DAEMON, 4, "hugebus_hugepages_free", "gauge", "Of these, not in a ring." },
 	{ HBUS_ROW_DAEMON, 5, "hugebus_clients", "gauge", "Programs that are connected." },
@@ -126,7 +127,8 @@ static void add_sample(struct hbus_text *text, const struct metric *metric, cons
 		else
 			snprintf(numbers[n], sizeof(numbers[n]), "%" PRIu64, row->value[labels[n].index]);
 	}
-	hbus_prometheus_sample(text, metric->name, filled, n, metric->index < 0 ? 1 : row->value[metric->index]);
+	hbus_prometheus_sample(text, metric->name, filled, n,
+			       metric->index < 0 ? 1 : row->value[metric->index] / (metric->divisor ? metric->divisor : 1));
 }
 
 static int print_prometheus(struct hbus *bus)
