@@ -183,6 +183,7 @@ static int add_row(const struct hbus_row *row, void *context)
 			errx(1, "out of memory");
 	}
 	rows->rows[rows->n_rows] = *row;
+	rows->rows[rows->n_rows].kind = rows->kind;
 	/* The daemon's strings are terminated; this does not depend on it. */
 	rows->rows[rows->n_rows].name[sizeof(row->name) - 1] = '\0';
 	rows->rows[rows->n_rows].text[sizeof(row->text) - 1] = '\0';
@@ -191,9 +192,46 @@ static int add_row(const struct hbus_row *row, void *context)
 	return 0;
 }
 
+/* Up to three of value[], the most significant first, that make an order people expect. */
+static void sort_key(const struct hbus_row *row, uint64_t key[3])
+{
+	static const unsigned char indices[HBUS_ROW_DAEMON + 1][3] = {
+		[HBUS_ROW_SUBSCRIBER] = { 1, 0, 0 },
+		[HBUS_ROW_ATTACHMENT] = { 0, 1, 2 },
+	};
+
+	for (size_t i = 0; i < 3; i++)
+		key[i] = row->value[indices[row->kind][i]];
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	const struct hbus_row *x = a;
+	const struct hbus_row *y = b;
+	uint64_t key_x[3];
+	uint64_t key_y[3];
+
+	if (x->kind == HBUS_ROW_TOPIC)
+		return strcmp(x->name, y->name);
+	sort_key(x, key_x);
+	sort_key(y, key_y);
+	for (size_t i = 0; i < 3; i++) {
+		if (key_x[i] != key_y[i])
+			return key_x[i] < key_y[i] ? -1 : 1;
+	}
+	return 0;
+}
+
 int hbus_rows_fetch(struct hbus_rows *rows, struct hbus *bus, uint32_t kind)
 {
-	return hbus_list(bus, kind, add_row, rows);
+	int r;
+
+	rows->kind = kind;
+	r = hbus_list(bus, kind, add_row, rows);
+	/* Routes and counters come in an order that says something. */
+	if (r >= 0 && kind != HBUS_ROW_ROUTE && kind != HBUS_ROW_COUNTER && kind <= HBUS_ROW_DAEMON && rows->n_rows > 0)
+		qsort(rows->rows, rows->n_rows, sizeof(*rows->rows), compare_rows);
+	return r;
 }
 
 void hbus_rows_deinit(struct hbus_rows *rows)

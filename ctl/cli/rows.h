@@ -17,9 +17,10 @@ struct hbus_rows {
 	struct hbus_row *rows;
 	size_t n_rows;
 	size_t n_allocated;
+	uint32_t kind;
 };
 
-/** hbus_rows_fetch() - append all rows of a kind. Return: 0 or a library error. */
+/** hbus_rows_fetch() - get all rows of a kind, sorted, into empty @rows. Return: 0 or a library error. */
 int hbus_rows_fetch(struct hbus_rows *rows, struct hbus *bus, uint32_t kind);
 void hbus_rows_deinit(struct hbus_rows *rows);
 

@@ -246,3 +246,19 @@ Test(rows, loss_reports_beyond_the_limit_are_only_counted)
 	cr_assert_eq(json_array_size(json_object_get(summary, "losses")), HBUS_ACCOUNT_LOSSES_MAX);
 	cr_assert_eq(json_integer_value(json_object_get(summary, "loss_reports")), HBUS_ACCOUNT_LOSSES_MAX + 1);
 }
+
+Test(rows, rows_come_in_an_order_that_people_expect)
+{
+	struct hbus_rows rows = { 0 };
+
+	can(HBUS_ROW_TOPIC, "b", "")->value[0] = 1;
+	can(HBUS_ROW_TOPIC, "a", "")->value[0] = 2;
+	can(HBUS_ROW_SUBSCRIBER, "second", "")->value[1] = 2;
+	can(HBUS_ROW_SUBSCRIBER, "first", "")->value[0] = 9;
+	cr_assert_eq(hbus_rows_fetch(&rows, NULL, HBUS_ROW_TOPIC), 0);
+	cr_assert_str_eq(rows.rows[0].name, "a");
+	hbus_rows_deinit(&rows);
+	cr_assert_eq(hbus_rows_fetch(&rows, NULL, HBUS_ROW_SUBSCRIBER), 0);
+	cr_assert_str_eq(rows.rows[0].name, "first");
+	hbus_rows_deinit(&rows);
+}
