@@ -386,7 +386,7 @@ void hbus_rows_print(const struct hbus_rows *rows, uint32_t kind, struct hbus_te
 				hbus_table_cell(&table, cell_of(&rows->rows[i], field, buffer));
 		}
 	}
-	hbus_table_print(&table, text, 0);
+	hbus_table_print(&table, text);
 	hbus_table_deinit(&table);
 }
 

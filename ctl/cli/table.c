@@ -50,22 +50,15 @@ static void pad(struct hbus_text *text, size_t n)
 		hbus_text_add_char(text, ' ');
 }
 
-/* Ends the line that began at start: no blanks at its end, no more than columns_max characters. */
-static void end_line(struct hbus_text *text, size_t start, size_t columns_max)
+/* Ends the line that began at start: no blanks at its end. */
+static void end_line(struct hbus_text *text, size_t start)
 {
-	size_t n = 0;
-
-	for (size_t i = start; columns_max && i < text->len; i++) {
-		n += ((unsigned char)text->data[i] & 0xc0) != 0x80;
-		if (n > columns_max)
-			text->len = i;
-	}
 	while (text->len > start && text->data[text->len - 1] == ' ')
 		text->len--;
 	hbus_text_add_char(text, '\n');
 }
 
-void hbus_table_print(const struct hbus_table *table, struct hbus_text *text, size_t columns_max)
+void hbus_table_print(const struct hbus_table *table, struct hbus_text *text)
 {
 	const char *cell = table->cells.data;
 	size_t start = text->len;
@@ -80,7 +73,7 @@ void hbus_table_print(const struct hbus_table *table, struct hbus_text *text, si
 		cell += strlen(cell) + 1;
 		if (column + 1 < table->n_columns)
 			continue;
-		end_line(text, start, columns_max);
+		end_line(text, start);
 		start = text->len;
 	}
 }

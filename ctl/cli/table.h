@@ -28,11 +28,8 @@ void hbus_table_column(struct hbus_table *table, const char *heading, bool is_ri
 /** hbus_table_cell() - the next cell, row by row. @content is copied; an empty one is shown as "-". */
 void hbus_table_cell(struct hbus_table *table, const char *content);
 
-/**
- * hbus_table_print() - append the table to @text
- * @columns_max: cut lines to so many characters; 0 = do not
- */
-void hbus_table_print(const struct hbus_table *table, struct hbus_text *text, size_t columns_max);
+/** hbus_table_print() - append the table to @text */
+void hbus_table_print(const struct hbus_table *table, struct hbus_text *text);
 
 /** hbus_table_n_rows() - without the heading */
 size_t hbus_table_n_rows(const struct hbus_table *table);

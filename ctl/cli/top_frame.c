@@ -232,8 +232,7 @@ static void add_drops(struct hbus_table *table, const struct change *changes, si
 
 typedef void (*add_fn)(struct hbus_table *table, const struct change *changes, size_t n, struct interval interval);
 
-static void add_part(struct hbus_text *text, add_fn add, const struct change *changes, size_t n, struct interval interval,
-		     size_t columns)
+static void add_part(struct hbus_text *text, add_fn add, const struct change *changes, size_t n, struct interval interval)
 {
 	struct hbus_table table = { 0 };
 
@@ -242,7 +241,7 @@ static void add_part(struct hbus_text *text, add_fn add, const struct change *ch
 	add(&table, changes, n, interval);
 	if (hbus_table_n_rows(&table) > 0) {
 		hbus_text_add_char(text, '\n');
-		hbus_table_print(&table, text, columns);
+		hbus_table_print(&table, text);
 	}
 	hbus_table_deinit(&table);
 }
@@ -281,13 +280,26 @@ static void add_totals(struct hbus_text *text, const struct change *rings, size_
 			 hbus_number_format_count(sum_rates(subscribers, n_subscribers, 7, interval), lost));
 }
 
-/* Keeps the first @lines lines of what was appended at @start. */
-static void cut_lines(struct hbus_text *text, size_t start, size_t lines)
+/* Keeps of what was appended at @start the first @lines lines, and of each the first @columns characters. */
+static void cut(struct hbus_text *text, size_t start, size_t columns, size_t lines)
 {
-	for (size_t i = start; lines > 0 && i < text->len; i++) {
-		if (text->data[i] == '\n' && --lines == 0)
-			text->len = i + 1;
+	size_t to = start;
+	size_t column = 0;
+	size_t line = 0;
+
+	for (size_t i = start; i < text->len && (lines == 0 || line < lines); i++) {
+		char c = text->data[i];
+
+		/* A byte that continues a character stays with it. */
+		column += ((unsigned char)c & 0xc0) != 0x80;
+		if (c == '\n' || columns == 0 || column <= columns)
+			text->data[to++] = c;
+		if (c == '\n') {
+			column = 0;
+			line++;
+		}
 	}
+	text->len = to;
 }
 
 void hbus_top_frame(struct hbus_text *text, const struct hbus_top_sample *before, const struct hbus_top_sample *now,
@@ -302,10 +314,10 @@ void hbus_top_frame(struct hbus_text *text, const struct hbus_top_sample *before
 	add_title(text, now);
 	add_totals(text, rings, now->rings.n_rows, subscribers, now->subscribers.n_rows, interval);
 	hbus_text_add_char(text, '\n');
-	add_part(text, add_rings, rings, now->rings.n_rows, interval, columns);
-	add_part(text, add_subscribers, subscribers, now->subscribers.n_rows, interval, columns);
-	add_part(text, add_drops, counters, now->counters.n_rows, interval, columns);
-	cut_lines(text, start, lines);
+	add_part(text, add_rings, rings, now->rings.n_rows, interval);
+	add_part(text, add_subscribers, subscribers, now->subscribers.n_rows, interval);
+	add_part(text, add_drops, counters, now->counters.n_rows, interval);
+	cut(text, start, columns, lines);
 	free(rings);
 	free(subscribers);
 	free(counters);

@@ -167,12 +167,14 @@ Test(rows, top_keeps_within_the_terminal)
 	struct hbus_top_sample now;
 	size_t n_lines = 0;
 
-	for (int i = 0; i < 8; i++)
+	can(HBUS_ROW_DAEMON, "1.0", "/\xc3\xbc\xc3\xbc\xc3\xbc/a/long/path/of/a/socket");
+	for (int i = 0; i < 7; i++)
 		can(HBUS_ROW_RING, "a program with a long name", "and/a/long/topic")->value[0] = (uint64_t)i;
 	now = sample(1);
 	hbus_top_frame(&text, &none, &now, 30, 5);
 	for (const char *line = hbus_text_string(&text); *line; line = strchr(line, '\n') + 1) {
-		cr_assert_leq(strcspn(line, "\n"), 30);
+		/* Three characters of the first line have two bytes. */
+		cr_assert_leq(strcspn(line, "\n"), n_lines == 0 ? 33 : 30);
 		n_lines++;
 	}
 	cr_assert_eq(n_lines, 5);

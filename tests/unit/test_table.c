@@ -9,10 +9,10 @@
 
 static struct hbus_text text;
 
-static const char *print(struct hbus_table *table, size_t columns_max)
+static const char *print(struct hbus_table *table)
 {
 	text.len = 0;
-	hbus_table_print(table, &text, columns_max);
+	hbus_table_print(table, &text);
 	hbus_table_deinit(table);
 	return hbus_text_string(&text);
 }
@@ -31,7 +31,7 @@ Test(table, columns_are_aligned_and_numbers_stand_right)
 	hbus_table_cell(&table, "");
 	hbus_table_cell(&table, "");
 	cr_assert_eq(hbus_table_n_rows(&table), 2);
-	cr_assert_str_eq(print(&table, 0), "NAME        N  END\n"
+	cr_assert_str_eq(print(&table), "NAME        N  END\n"
 					   "a       12345  x\n"
 					   "longer      -  -\n");
 }
@@ -42,7 +42,7 @@ Test(table, a_cell_cannot_move_the_cursor)
 
 	hbus_table_column(&table, "A", false);
 	hbus_table_cell(&table, "x\033[2J\n\x7f\xff\xc2\x9b" "y");
-	cr_assert_str_eq(print(&table, 0), "A\nx\\x1b[2J\\x0a\\x7f\\xff\\xc2\\x9by\n");
+	cr_assert_str_eq(print(&table), "A\nx\\x1b[2J\\x0a\\x7f\\xff\\xc2\\x9by\n");
 }
 
 Test(table, characters_are_counted_not_bytes)
@@ -55,16 +55,7 @@ Test(table, characters_are_counted_not_bytes)
 	hbus_table_cell(&table, "b");
 	hbus_table_cell(&table, "uu");
 	hbus_table_cell(&table, "b");
-	cr_assert_str_eq(print(&table, 0), "A   B\n\xc3\xbc\xc3\xbc  b\nuu  b\n");
-}
-
-Test(table, lines_are_cut_between_characters)
-{
-	struct hbus_table table = { 0 };
-
-	hbus_table_column(&table, "ABCDEF", false);
-	hbus_table_cell(&table, "a\xc3\xbc" "cdef");
-	cr_assert_str_eq(print(&table, 2), "AB\na\xc3\xbc\n");
+	cr_assert_str_eq(print(&table), "A   B\n\xc3\xbc\xc3\xbc  b\nuu  b\n");
 }
 
 Test(table, without_rows_there_is_the_heading)
@@ -73,7 +64,7 @@ Test(table, without_rows_there_is_the_heading)
 
 	hbus_table_column(&table, "A", false);
 	cr_assert_eq(hbus_table_n_rows(&table), 0);
-	cr_assert_str_eq(print(&table, 0), "A\n");
+	cr_assert_str_eq(print(&table), "A\n");
 }
 
 /* -- formats of sub -F -- */
