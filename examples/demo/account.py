@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The account of the demonstration: account.py DIRECTORY live|capture|none
+
+Reads what everybody has counted for himself: the devices (or the capture's maker) and the publisher
+what they sent, the filter and the ingress what became of it, the network device what it lost, each
+subscriber what it got. Prints it by topic, and exits with 0 only when every event is in it once.
+"""
+import glob
+import json
+import os
+import sys
+
+TOPICS = {"5001": "plant/temperature", "5002": "plant/vibration", "5003": "plant/pressure"}
+METERS = ["meter/power", "meter/water", "meter/gas"]
+BATCH_ROUTE = "(broken, port 6000)"
+NO_ROUTE = "(not ours, port 9999)"
+FILTERED = ("no_interest",)
+COLUMNS = ["sent", "filtered", "to kernel", "malformed", "dropped", "published", "reliable", "lossy"]
+
+
+class Account:
+    """Rows by topic; what does not add up is kept as sentences."""
+
+    def __init__(self):
+        self.rows = {}
+        self.errors = []
+        self.notes = {}
+
+    def add(self, topic, column, value):
+        row = self.rows.setdefault(topic, dict.fromkeys(COLUMNS, 0))
+        row[column] += value
+
+    def note(self, reason, value):
+        if value:
+            self.notes[reason] = self.notes.get(reason, 0) + value
+
+    def must_be(self, where, left, right):
+        if left != right:
+            self.errors.append(f"{where}: {left} is not {right}")
+
+    def total(self, column):
+        return sum(row[column] for row in self.rows.values())
+
+
+def load(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def ingress_reports(directory):
+    reports = []
+    for path in sorted(glob.glob(os.path.join(directory, "ingress*.out"))):
+        if os.path.getsize(path):
+            reports.append(load(path))
+    return reports
+
+
+def topic_sums(reports):
+    """What became of a topic's events in all ingresses: {topic or route: {counter: sum}}."""
+    sums = {}
+    for report in reports:
+        for entry in report["topics"]:
+            name = entry.get("topic") or "route"
+            row = sums.setdefault(name, {})
+            for key, value in entry.items():
+                if isinstance(value, int):
+                    row[key] = row.get(key, 0) + value
+    return sums
+
+
+def frame_sum(reports, reason):
+    return sum(report["frames"].get(reason, 0) for report in reports)
+
+
+def xdp_route_sums(reports):
+    """What the filter did with a topic's packets: {topic: {reason: sum}}; the batch route is under its own name."""
+    sums = {}
+    for report in reports:
+        for port in report["ports"]:
+            for route in port.get("xdp_routes", []):
+                name = "route" if route["port"] == 6000 else route["topic"]
+                row = sums.setdefault(name, {})
+                for key, value in route.items():
+                    if isinstance(value, int) and key not in ("prefix_len", "port", "vlan"):
+                        row[key] = row.get(key, 0) + value
+    return sums
+
+
+def link_drops(directory):
+    """Packets that the devices' end of the link says it could not hand over."""
+    def dropped(path):
+        return load(os.path.join(directory, path))[0]["stats64"]["tx"]["dropped"]
+    return dropped("link-after.json") - dropped("link-before.json")
+
+
+def take_topic(account, topic, sums):
+    """What the ingress did with the events of a topic, but for those it drops as malformed."""
+    account.add(topic, "filtered", sums.get("no_interest", 0))
+    account.add(topic, "dropped", sums.get("ring_full", 0))
+    account.add(topic, "published", sums.get("published", 0))
+    account.note("ring full", sums.get("ring_full", 0))
+
+
+def take_live(account, directory):
+    devices = load(os.path.join(directory, "devices.out"))
+    reports = ingress_reports(directory)
+    topics, routes = topic_sums(reports), xdp_route_sums(reports)
+    missing = 0
+
+    for port, topic in TOPICS.items():
+        sent, xdp = devices["ports"][port], routes.get(topic, {})
+        account.add(topic, "sent", sent)
+        account.add(topic, "filtered", xdp.get("no_interest", 0))
+        account.add(topic, "to kernel", xdp.get("no_socket", 0))
+        account.add(topic, "dropped", xdp.get("rate_limited", 0) + xdp.get("source_denied", 0))
+        account.add(topic, "malformed", xdp.get("bad_length", 0))
+        take_topic(account, topic, topics.get(topic, {}))
+    account.add(NO_ROUTE, "sent", devices["ports"]["9999"])
+    account.add(NO_ROUTE, "to kernel", sum(port["xdp"]["unknown_port"] for report in reports for port in report["ports"]))
+    account.add(BATCH_ROUTE, "sent", devices["ports"]["6000"])
+    account.add(BATCH_ROUTE, "malformed", frame_sum(reports, "bad_batch"))
+    account.add(BATCH_ROUTE, "filtered", routes.get("route", {}).get("no_interest", 0))
+    for topic in METERS:
+        account.add(topic, "sent", devices["batch"]["datagrams"])
+        take_topic(account, topic, topics.get(topic, {}))
+
+    # What the link or the queue of the socket lost is known by number, not by topic: the rows must be
+    # short of exactly that many packets; a lost batched datagram is missing in three rows.
+    link = link_drops(directory)
+    queue = sum(port["missed"] + port["errors"] + port["no_buffer"] for report in reports for port in report["ports"])
+    for topic, row in account.rows.items():
+        short = row["sent"] - sum(row[column] for column in COLUMNS[1:6])
+        if short < 0:
+            account.errors.append(f"{topic}: {-short} more arrived than were sent")
+        account.add(topic, "dropped", short)
+        missing += short if topic not in METERS[1:] else 0
+    account.must_be("packets that are missing, against those that link and queue say they lost", missing, link + queue)
+    account.note("lost by the link", link)
+    account.note("lost by the socket's queue", queue)
+    account.must_be("datagrams that the devices could not send", devices["refused"], 0)
+
+
+# Kinds of frames in the capture that are nobody's, by the reason that they must be counted under.
+CAPTURE_TROUBLE = ["bad_batch", "duplicate", "unknown_port", "fragment", "bad_checksum", "bad_length", "not_udp", "not_ip"]
+
+
+def take_capture(account, directory):
+    made = load(os.path.join(directory, "capture.json"))
+    reports = ingress_reports(directory)
+    topics = topic_sums(reports)
+    n = len(reports)
+
+    for port, topic in TOPICS.items():
+        account.add(topic, "sent", made[port] * n)
+        take_topic(account, topic, topics.get(topic, {}))
+    for topic in METERS:
+        account.add(topic, "sent", made["batch"] * n)
+        take_topic(account, topic, topics.get(topic, {}))
+    for reason in CAPTURE_TROUBLE:
+        account.add(f"({reason})", "sent", made[reason] * n)
+        account.add(f"({reason})", "malformed", frame_sum(reports, reason))
+    account.must_be("frames received, against those in the capture", frame_sum(reports, "received"), made["frames"] * n)
+
+
+def take_subscriber(account, directory, name):
+    summary = load(os.path.join(directory, f"{name}.json"))
+    for entry in summary["topics"]:
+        account.add(entry["topic"], name, entry["delivered"])
+    with open(os.path.join(directory, f"{name}.out"), "rb") as out:
+        lines = sum(block.count(b"\n") for block in iter(lambda: out.read(1 << 20), b""))
+    account.must_be(f"{name}: lines printed, against events delivered", lines, summary["delivered"])
+    short = sum(row["published"] - row[name] for row in account.rows.values())
+    account.must_be(f"{name}: published and not delivered, against losses told", short, summary["lost"])
+    return summary["lost"]
+
+
+def print_table(account):
+    print("\n{:<24}".format("topic"), *("{:>10}".format(column) for column in COLUMNS), sep="")
+    for topic, row in sorted(account.rows.items(), key=lambda item: (item[0].startswith("("), item[0])):
+        print("{:<24}".format(topic), *("{:>10}".format(row[column] or "") for column in COLUMNS), sep="")
+    print("{:<24}".format("all"), *("{:>10}".format(account.total(column)) for column in COLUMNS), sep="")
+
+
+def main():
+    directory, packets = sys.argv[1:]
+    account = Account()
+    if packets == "live":
+        take_live(account, directory)
+    elif packets == "capture":
+        take_capture(account, directory)
+    for entry in load(os.path.join(directory, "publisher.json"))["topics"]:
+        account.add(entry["topic"], "sent", entry["published"])
+        account.add(entry["topic"], "published", entry["published"])
+    reliable_lost = take_subscriber(account, directory, "reliable")
+    lossy_lost = take_subscriber(account, directory, "lossy")
+    account.must_be("reliable: events lost", reliable_lost, 0)
+
+    for topic, row in account.rows.items():
+        account.must_be(f"{topic}: sent, against the sum of what became of it", row["sent"],
+                        sum(row[column] for column in COLUMNS[1:6]))
+    print_table(account)
+    dropped = ", ".join(f"{reason} {value}" for reason, value in account.notes.items())
+    print(f"\ndropped: {dropped or 'nothing'}; reliable lost {reliable_lost}, lossy lost {lossy_lost} (told exactly)")
+    if account.errors:
+        print("\nThe account does not balance:")
+        print("".join(f"  {error}\n" for error in account.errors), end="")
+        return 1
+    print(f"The account balances: {account.total('sent')} sent = {account.total('filtered')} filtered"
+          f" + {account.total('to kernel')} to the kernel + {account.total('malformed')} malformed"
+          f" + {account.total('dropped')} dropped + {account.total('published')} published,"
+          f" and each subscriber got what was published{' or was told' if lossy_lost else ''}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
