@@ -54,13 +54,18 @@ struct hbus_account_topic *hbus_account_topic(struct hbus_account *account, hbus
 		account->n_topics++;
 	}
 	account->last = *slot;
+	account->last_name = NULL;
 	return *slot;
 }
 
 void hbus_account_event(struct hbus_account *account, const struct hbus_event *event)
 {
-	struct hbus_account_topic *topic = hbus_account_topic(account, event->topic_id, event->topic);
+	struct hbus_account_topic *topic = account->last;
 
+	if (event->topic != account->last_name || !topic || topic->id != event->topic_id) {
+		topic = hbus_account_topic(account, event->topic_id, event->topic);
+		account->last_name = event->topic;
+	}
 	topic->n_events++;
 	topic->n_bytes += event->size;
 	account->n_delivered++;

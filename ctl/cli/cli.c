@@ -11,9 +11,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "ctl/cli/number.h"
 #include "ctl/proto/topic.h"
 
 #define SYSTEM_SOCKET "/run/hugebus/hugebus.sock"
@@ -354,17 +356,34 @@ static int replace_file(const char *path, struct hbus_text *text)
 	return r;
 }
 
-/* A device or pipe cannot be replaced: it is written to. */
+/* Opening /dev/fd/3 would begin at the file's start again: such names are descriptors. -1 = none. */
+static int descriptor_of(const char *path)
+{
+	uint64_t fd;
+
+	if (strcmp(path, "/dev/stdout") == 0)
+		return STDOUT_FILENO;
+	if (strcmp(path, "/dev/stderr") == 0)
+		return STDERR_FILENO;
+	if (strncmp(path, "/dev/fd/", 8) == 0 && hbus_number_parse(path + 8, 0, INT_MAX, &fd))
+		return (int)fd;
+	return -1;
+}
+
+/* A device, pipe or link is not replaced but written to. */
 static int write_file(const char *path, struct hbus_text *text)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	struct stat st;
+	int fd = descriptor_of(path);
 	int r;
 
-	if (fd < 0 || lseek(fd, 0, SEEK_CUR) >= 0) {
-		if (fd >= 0)
-			close(fd);
+	if (fd >= 0)
+		return hbus_cli_write(fd, text);
+	if (lstat(path, &st) < 0 || S_ISREG(st.st_mode))
 		return replace_file(path, text);
-	}
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return -errno;
 	r = hbus_cli_write(fd, text);
 	close(fd);
 	return r;
