@@ -82,78 +82,31 @@ static int add_memory(const struct hbus_ingress_options *options, struct hbus_ea
 	return r;
 }
 
-/* ---- CPUs ------------------------------------------------------------------------------ */
-
-/* The poll loops take one CPU each, from the last on; control has those that are left, if any. */
-struct places {
-	unsigned int cpus[CPU_SETSIZE];
-	unsigned int n_cpus;
-	unsigned int n_control;      /* the first so many are control's */
-};
-
-static int find_places(const struct hbus_ingress_options *options, struct places *places)
-{
-	cpu_set_t allowed;
-
-	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
-		return -errno;
-	*places = (struct places){ .n_cpus = 0 };
-	for (unsigned int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &allowed))
-			places->cpus[places->n_cpus++] = cpu;
-	places->n_control = places->n_cpus > options->n_workers
-				    ? places->n_cpus - options->n_workers
-				    : places->n_cpus;
-	return 0;
-}
-
-static bool has_lcores(const struct hbus_ingress_options *options)
-{
-	return options->lcores || has_word(options, "-l") || has_word(options, "-c") ||
-	       has_word(options, "--lcores");
-}
-
-int hbus_options_pin_control(const struct hbus_ingress_options *options)
-{
-	struct places places;
-	cpu_set_t control;
-	int r;
-
-	if (has_lcores(options))
-		return 0;
-	r = find_places(options, &places);
-	if (r < 0)
-		return r;
-	CPU_ZERO(&control);
-	for (unsigned int i = 0; i < places.n_control; i++)
-		CPU_SET(places.cpus[i], &control);
-	return sched_setaffinity(0, sizeof(control), &control) < 0 ? -errno : 0;
-}
-
+/* The control thread floats over all CPUs, each poll loop has one, counted from the last. */
 static int add_lcores(const struct hbus_ingress_options *options, struct hbus_eal_args *args)
 {
-	struct places places;
 	char text[4096];
-	int len, r;
+	unsigned int cpus[CPU_SETSIZE], n_cpus = 0;
+	int len;
+	cpu_set_t allowed;
 
 	if (options->lcores)
 		return add(args, "--lcores=%s", options->lcores);
-	if (has_lcores(options))
+	if (has_word(options, "-l") || has_word(options, "-c") || has_word(options, "--lcores"))
 		return 0;
-	r = find_places(options, &places);
-	if (r < 0)
-		return r;
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
+		return -errno;
+	for (unsigned int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &allowed))
+			cpus[n_cpus++] = cpu;
 	len = snprintf(text, sizeof(text), "0@(");
-	for (unsigned int i = 0; i < places.n_control && len < (int)sizeof(text) - 600; i++)
-		len += snprintf(text + len, 8, "%s%u", i ? "," : "", places.cpus[i]);
+	for (unsigned int i = 0; i < n_cpus && len < (int)sizeof(text) - 600; i++)
+		len += snprintf(text + len, 8, "%s%u", i ? "," : "", cpus[i]);
 	len += snprintf(text + len, 8, ")");
 	for (unsigned int i = 0; i < options->n_workers; i++)
-		len += snprintf(text + len, 16, ",%u@%u", i + 1,
-				places.cpus[places.n_cpus - 1 - i % places.n_cpus]);
+		len += snprintf(text + len, 16, ",%u@%u", i + 1, cpus[n_cpus - 1 - i % n_cpus]);
 	return add(args, "--lcores=%s", text);
 }
-
-/* ---- all ------------------------------------------------------------------------------- */
 
 static int add_devices(const struct hbus_ingress_options *options, struct hbus_eal_args *args)
 {

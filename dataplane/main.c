@@ -45,9 +45,14 @@ struct ingress {
 
 /* ---- start ----------------------------------------------------------------------------- */
 
-static int start_eal(struct hbus_eal_args *args)
+static int start_eal(const struct hbus_ingress_options *options)
 {
-	if (rte_eal_init(args->n, args->at) < 0) {
+	static struct hbus_eal_args args;
+	int r = hbus_options_eal(options, &args);
+
+	if (r < 0)
+		return r;
+	if (rte_eal_init(args.n, args.at) < 0) {
 		hbus_log("EAL: %s", rte_strerror(rte_errno));
 		return -EIO;
 	}
@@ -85,15 +90,10 @@ static void say_ready(const struct ingress *ingress)
 
 static int start(struct ingress *ingress)
 {
-	static struct hbus_eal_args eal_args;
-	int r = hbus_options_eal(ingress->options, &eal_args);
+	int r = hbus_control_new(ingress->options, &ingress->control);
 
 	if (r == 0)
-		r = hbus_options_pin_control(ingress->options);
-	if (r == 0)
-		r = hbus_control_new(ingress->options, &ingress->control);
-	if (r == 0)
-		r = start_eal(&eal_args);
+		r = start_eal(ingress->options);
 	if (r < 0)
 		return r;
 	hbus_loop_clock_init(&ingress->shared);

@@ -247,24 +247,32 @@ void hbus_gates_forgive(struct hbus_gates *table)
 		table->gates[i].stalled_us = 0;
 }
 
-static unsigned int ring_doorbells(struct hbus_gates *table)
+/* Doorbells of those who sleep on them; the futex word once, when somebody sleeps on that. */
+static unsigned int wake_waiters(struct hbus_gates *table, _Atomic uint32_t *notify)
 {
-	/* A(gate.used): pairs with R(gate.used) in hbus_gates_install(). */
+	/* A(gate.state): n_used is stored after the entries that it shows. */
 	uint32_t n = atomic_load_explicit(&table->n_used, memory_order_acquire);
 	unsigned int n_calls = 0;
+	uint32_t all = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct hbus_gate *gate = &table->gates[i];
+		uint32_t waiting;
 
 		/* A(gate.state): pairs with R(gate.state) in hbus_gates_install(). */
-		if (atomic_load_explicit(&gate->state, memory_order_acquire) == HBUS_GATE_FREE ||
-		    gate->spec.doorbell < 0)
+		if (atomic_load_explicit(&gate->state, memory_order_acquire) == HBUS_GATE_FREE)
 			continue;
-		/* relaxed: a flag that is missed or stale costs one datagram or one wait cap */
-		if (!atomic_load_explicit(&gate->spec.slot->waiting, memory_order_relaxed))
+		/* relaxed: a flag that is missed or stale costs one wake-up or one wait cap */
+		waiting = atomic_load_explicit(&gate->spec.slot->waiting, memory_order_relaxed);
+		all |= waiting;
+		if (!(waiting & HBUS_WAITING_DOORBELL) || gate->spec.doorbell < 0)
 			continue;
 		/* A full socket says that the subscriber already knows. */
-		(void)syscall(SYS_sendto, gate->spec.doorbell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
+		(void)send(gate->spec.doorbell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n_calls++;
+	}
+	if (all & HBUS_WAITING_NOTIFY) {
+		hbus_wait_wake(notify);
 		n_calls++;
 	}
 	return n_calls;
@@ -272,17 +280,15 @@ static unsigned int ring_doorbells(struct hbus_gates *table)
 
 unsigned int hbus_gates_wake_locked(struct hbus_gates *table, _Atomic uint32_t *notify)
 {
-	hbus_wait_wake(notify);
-	return 1 + ring_doorbells(table);
+	return wake_waiters(table, notify);
 }
 
 unsigned int hbus_gates_wake(struct hbus_gates *table, _Atomic uint32_t *notify)
 {
 	unsigned int n_calls;
 
-	hbus_wait_wake(notify);
 	hbus_gates_enter(table);
-	n_calls = 1 + ring_doorbells(table);
+	n_calls = wake_waiters(table, notify);
 	hbus_gates_leave(table);
 	return n_calls;
 }

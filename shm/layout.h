@@ -117,11 +117,15 @@ static_assert(sizeof(struct hbus_ring_header) <= HBUS_RING_HEADER_SIZE, "one pag
 /* A subscriber's cursor for one ring. The value that says "I have left": it gates nobody. */
 #define HBUS_CURSOR_LEFT UINT64_MAX
 
+/* How a subscriber that waits wants to be woken; 0 = it does not wait. */
+#define HBUS_WAITING_NOTIFY 1u   /* sleeps on the ring's futex word */
+#define HBUS_WAITING_DOORBELL 2u /* sleeps on a descriptor */
+
 /* What one subscriber says to one ring's publisher, and to whoever shows statistics. */
 struct hbus_slot {
 	/* -- line 0: written by the subscriber, read by the publisher -- */
 	alignas(HBUS_CACHE_BLOCK) _Atomic uint64_t cursor; /* everything below is released; 0 = not joined */
-	_Atomic uint32_t waiting;                          /* not 0: wants notify and a doorbell */
+	_Atomic uint32_t waiting;                          /* HBUS_WAITING_* */
 	uint32_t reserved0;
 	uint64_t reserved1[6];
 	/* -- line 1: written by the subscriber, read by the daemon for statistics -- */

@@ -265,7 +265,7 @@ struct hbus_event {
 /**
  * hbus_poll() - take up to n_max events
  *
- * Never blocks. The events and their data stay as they are until the next call on this subscriber that
+ * Never blocks. The events of one call are of one ring; rings take turns. The events and their data stay as they are until the next call on this subscriber that
  * polls, waits or releases. A reliable subscriber's data cannot change meanwhile while its publisher is
  * honest. A lossy one's can be overwritten: call hbus_release() after use, and when it says HBUS_LAPPED
  * discard what was computed from them (they are counted as lost).
@@ -300,14 +300,15 @@ HBUS_API int hbus_release(struct hbus_subscriber *subscriber);
  * hbus_wait() - sleep until something can be polled
  * @timeout_ms: 0 = only look, negative = for ever
  *
- * Spins briefly, then sleeps. Return: 1 = poll now, 0 = the time is over, or an error.
+ * Spins briefly, then sleeps. Return: 1 = poll now, 0 = the time is over or a signal handler has run,
+ * or an error.
  */
 HBUS_API int hbus_wait(struct hbus_subscriber *subscriber, int timeout_ms);
 
 /**
  * hbus_fd() - a descriptor for poll() or epoll, readable when there may be events
  *
- * Owned by the subscriber. After it became readable, call hbus_poll() until it returns 0, then
+ * Owned by the subscriber. It is readable at first. When it is, call hbus_poll() until it returns 0, then
  * hbus_fd_arm() before the next epoll_wait(); when hbus_fd_arm() returns 1, poll again instead.
  */
 HBUS_API int hbus_fd(struct hbus_subscriber *subscriber);
@@ -317,7 +318,8 @@ enum hbus_loss_reason {
 	HBUS_LOSS_LAPPED = 1,  /* overwritten before they were read */
 	HBUS_LOSS_EVICTED = 2, /* likewise, after this reliable subscriber held its publisher for too long */
 	HBUS_LOSS_CORRUPT = 3, /* the ring's content is not valid: it is left, count unknown (0) */
-	HBUS_LOSS_REFUSED = 4  /* a ring that this library cannot read (layout, size, seals) */
+	HBUS_LOSS_REFUSED = 4, /* a ring that this library cannot read (layout, size, seals) */
+	HBUS_LOSS_UNNAMED = 5  /* nothing is lost: a topic that the daemon did not name in time; its events are filtered */
 };
 
 /* Events first_sequence .. first_sequence + n_events - 1 of the ring were lost, of all its topics. */

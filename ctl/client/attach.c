@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Rings at a subscriber: checked, mapped, placed at their start, handed to the owner's thread, given back. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl/client/control.h"
+#include "ctl/client/handlers.h"
+#include "ctl/client/subscriber.h"
+#include "shm/segment.h"
+#include "shm/wait.h"
+
+static struct hbus_subscriber *find_sub(struct hbus *bus, uint32_t sub_id)
+{
+	struct hbus_subscriber *sub = bus->subscribers;
+
+	while (sub && sub->sub_id != sub_id)
+		sub = sub->next;
+	return sub;
+}
+
+static struct hbus_attached *find_held(const struct hbus_subscriber *sub, uint64_t ring_id)
+{
+	struct hbus_attached *at = sub->held;
+
+	while (at && at->ring_id != ring_id)
+		at = at->held_next;
+	return at;
+}
+
+void hbus_attached_free(struct hbus_attached *at)
+{
+	hbus_segment_unmap(at->header, HBUS_RING_HEADER_SIZE);
+	hbus_segment_unmap_twice(at->data, at->capacity);
+	free(at);
+}
+
+void hbus_subscriber_news(struct hbus_subscriber *sub)
+{
+	uint64_t one = 1;
+
+	/* R(subscriber.news): mail, topics and `ended` before the word that tells of them (in the increment). */
+	hbus_wait_wake(&sub->news);
+	if (write(sub->news_fd, &one, sizeof(one)) < 0)
+		return; /* full: it is readable already */
+}
+
+static void mail_push(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	pthread_mutex_lock(&sub->mail_lock);
+	*sub->mail_tail = at;
+	sub->mail_tail = &at->mail_next;
+	pthread_mutex_unlock(&sub->mail_lock);
+}
+
+/* -- RING_OPENED -- */
+
+static int take_geometry(const struct hbus_wire_geometry *wire, struct hbus_geometry *ret_geometry)
+{
+	uint64_t capacity = wire->capacity;
+
+	if (wire->layout_version != HBUS_LAYOUT_VERSION || wire->layout_hash != HBUS_LAYOUT_HASH)
+		return HBUS_E_VERSION;
+	if (capacity < HBUS_RING_CAPACITY_MIN || capacity > HBUS_RING_CAPACITY_MAX || (capacity & (capacity - 1)) ||
+	    wire->start % hbus_block_size(capacity) || (wire->is_huge && capacity % HBUS_HUGE_PAGE_SIZE))
+		return HBUS_E_INVALID;
+	*ret_geometry = (struct hbus_geometry){
+		.ring_id = wire->ring_id,
+		.capacity = capacity,
+		.start = wire->start,
+		.is_huge = wire->is_huge,
+		.is_isolated = wire->is_isolated,
+	};
+	return 0;
+}
+
+/* Memory that could be truncated, or that has holes, could kill this process later: refuse it now. */
+static int map(struct hbus_attached *at, const struct hbus_geometry *geometry, const struct hbus_wire_fds *fds)
+{
+	int seals = hbus_memfd_seals_final();
+	int r;
+
+	if (hbus_memfd_check(fds->fd[0], HBUS_RING_HEADER_SIZE, seals, 1) != 0 ||
+	    hbus_memfd_check(fds->fd[1], geometry->capacity, seals, 1) != 0)
+		return HBUS_E_BAD_FD;
+	at->capacity = geometry->capacity;
+	r = hbus_segment_map(fds->fd[0], HBUS_RING_HEADER_SIZE, 0, &at->header);
+	if (r == 0)
+		r = hbus_segment_map_twice(fds->fd[1], geometry->capacity, 0, (int)geometry->is_huge, &at->data);
+	return r < 0 ? HBUS_E_NO_MEMORY : 0;
+}
+
+static enum hbus_ring_outcome seek_place(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	for (uint32_t i = 0; i < sub->n_places; i++) {
+		struct hbus_resume_place *place = &sub->places[i];
+		enum hbus_ring_outcome outcome;
+
+		if (place->ring_id != at->ring_id)
+			continue;
+		outcome = hbus_ring_sub_seek(&at->ring, place->sequence, &at->start_lost);
+		at->start_first = place->sequence;
+		/* Inside a run it stands at the run's first event. */
+		if (outcome == HBUS_RING_OK && (int64_t)(place->sequence - at->ring.sequence) > 0 &&
+		    hbus_ring_sub_load_word(&at->ring, at->ring.position) != 0)
+			at->skip = place->sequence - at->ring.sequence;
+		return outcome;
+	}
+	return hbus_ring_sub_seek_oldest(&at->ring);
+}
+
+/* Where this subscriber begins in the ring. The gate is in place, so what is found now stays. */
+static int seek_start(struct hbus_subscriber *sub, struct hbus_attached *at, uint32_t flags)
+{
+	enum hbus_ring_outcome outcome = HBUS_RING_OK;
+
+	if (sub->start == HBUS_START_POSITIONS)
+		outcome = seek_place(sub, at);
+	else if (flags & HBUS_OPENED_FROM_START)
+		return 0;
+	else if (sub->start == HBUS_START_EARLIEST)
+		outcome = hbus_ring_sub_seek_oldest(&at->ring);
+	else
+		outcome = hbus_ring_sub_seek_newest(&at->ring);
+	return outcome == HBUS_RING_OK ? 0 : HBUS_E_PROTOCOL;
+}
+
+static int prepare(struct hbus_subscriber *sub, const struct hbus_msg_ring_opened *message, struct hbus_wire_fds *fds,
+		   struct hbus_attached *at)
+{
+	struct hbus_geometry geometry = {0};
+	struct hbus_slot *slot = NULL;
+	int r;
+
+	at->gate_id = message->gate_id;
+	at->publisher_id = message->publisher_id;
+	at->attach_idx = message->attach_idx;
+	at->memfd_idx = message->memfd_idx;
+	at->slot_idx = message->slot_idx;
+	r = take_geometry(&message->geometry, &geometry);
+	if (r == 0)
+		r = map(at, &geometry, fds);
+	if (r < 0)
+		return r;
+	if (!(message->flags & HBUS_OPENED_NO_SLOT)) {
+		slot = hbus_slots_get(sub, message->memfd_idx, message->slot_idx);
+		if (!slot)
+			return HBUS_E_INVALID;
+	}
+	at->has_slot = slot != NULL;
+	at->can_wake = at->has_slot && hbus_doorbell_exists(sub, at->publisher_id);
+	hbus_ring_sub_init(&at->ring, &geometry, at->header, at->data, slot,
+			   (sub->flags & HBUS_SUB_FLAG_RELIABLE) != 0);
+	return seek_start(sub, at, message->flags);
+}
+
+static void answer(struct hbus *bus, const struct hbus_msg_ring_opened *message, int status)
+{
+	union hbus_msg out;
+
+	hbus_wire_init(&out, HBUS_MSG_RING_ACCEPT, message->header.serial);
+	out.ring_accept.ring_id = message->geometry.ring_id;
+	out.ring_accept.sub_id = message->sub_id;
+	out.ring_accept.status = status;
+	hbus_send_locked(bus, &out, NULL, 0);
+}
+
+/* More slots before the last are used, so that the daemon rarely runs out of them. */
+static void grow_slots(struct hbus_subscriber *sub)
+{
+	if (sub->n_held * 2 > sub->n_slots && hbus_slots_add(sub) == 0)
+		hbus_slots_offer(sub, sub->n_slot_memfds - 1);
+}
+
+static int attach(struct hbus_subscriber *sub, const struct hbus_msg_ring_opened *message, struct hbus_wire_fds *fds)
+{
+	struct hbus_attached *at = calloc(1, sizeof(*at));
+	int r;
+
+	if (!at)
+		return HBUS_E_NO_MEMORY;
+	at->ring_id = message->geometry.ring_id;
+	r = sub->n_held < HBUS_RINGS_PER_SUBSCRIBER_MAX ? prepare(sub, message, fds, at) : HBUS_E_LIMIT;
+	at->is_refused = r < 0;
+	if (!at->is_refused) {
+		at->held_next = sub->held;
+		sub->held = at;
+		sub->n_held++;
+		grow_slots(sub);
+	}
+	mail_push(sub, at);
+	hbus_subscriber_news(sub);
+	return r;
+}
+
+void hbus_on_ring_opened(struct hbus *bus, const struct hbus_msg_ring_opened *message, struct hbus_wire_fds *fds)
+{
+	struct hbus_subscriber *sub = find_sub(bus, message->sub_id);
+	const struct hbus_attached *held;
+	int status = HBUS_E_NOT_FOUND;
+
+	if (sub && !sub->is_closing) {
+		if (message->has_doorbell)
+			hbus_doorbell_add(sub, message->publisher_id, hbus_wire_fds_take(fds, 2));
+		held = find_held(sub, message->geometry.ring_id);
+		if (held)
+			status = held->gate_id == message->gate_id ? 0 : HBUS_E_EXISTS;
+		else
+			status = attach(sub, message, fds);
+	}
+	answer(bus, message, status);
+}
+
+/* -- the end of a ring -- */
+
+static void say_done(struct hbus_subscriber *sub, uint64_t ring_id)
+{
+	struct hbus_call *call;
+	union hbus_msg message;
+
+	if (sub->bus->socket_fd < 0)
+		return; /* the next daemon is not told of it in the first place */
+	call = hbus_call_new(NULL, NULL);
+	if (!call)
+		return;
+	hbus_wire_init(&message, HBUS_MSG_SUB_RING_DONE, 0);
+	message.ring.ring_id = ring_id;
+	message.ring.sub_id = sub->sub_id;
+	hbus_call_start_locked(sub->bus, &message, NULL, 0, call);
+}
+
+void hbus_on_ring_ended(struct hbus *bus, const struct hbus_msg_ring_event *message)
+{
+	struct hbus_subscriber *sub = find_sub(bus, message->sub_id);
+	struct hbus_attached *at = sub ? find_held(sub, message->ring_id) : NULL;
+
+	if (!sub)
+		return;
+	if (sub->is_closing) {
+		say_done(sub, message->ring_id);
+		return;
+	}
+	if (!at)
+		return;
+	/* relaxed: shown by R(subscriber.news) */
+	atomic_store_explicit(&at->ended, message->flags | HBUS_ATTACHED_ENDED, memory_order_relaxed);
+	hbus_subscriber_news(sub);
+}
+
+static void held_remove(struct hbus_subscriber *sub, struct hbus_attached *gone)
+{
+	for (struct hbus_attached **at = &sub->held; *at; at = &(*at)->held_next) {
+		if (*at != gone)
+			continue;
+		*at = gone->held_next;
+		sub->n_held--;
+		return;
+	}
+}
+
+static void give_back(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	struct hbus_slot *slot = at->has_slot ? hbus_slots_get(sub, at->memfd_idx, at->slot_idx) : NULL;
+
+	held_remove(sub, at);
+	if (slot)
+		hbus_slots_clear(slot);
+	if (!sub->is_closing)
+		say_done(sub, at->ring_id);
+	hbus_attached_free(at);
+}
+
+void hbus_subscribers_tend(struct hbus *bus)
+{
+	for (struct hbus_subscriber *sub = bus->subscribers; sub; sub = sub->next) {
+		struct hbus_attached *left;
+
+		pthread_mutex_lock(&sub->mail_lock);
+		left = sub->left;
+		sub->left = NULL;
+		pthread_mutex_unlock(&sub->mail_lock);
+		while (left) {
+			struct hbus_attached *at = left;
+
+			left = at->mail_next;
+			give_back(sub, at);
+		}
+	}
+}
+
+/* -- topics -- */
+
+void hbus_on_topic_match(struct hbus *bus, const struct hbus_msg_topic_match *message)
+{
+	struct hbus_subscriber *sub = find_sub(bus, message->sub_id);
+
+	/* Without memory the topic stays unknown, and the owner's thread reports it. */
+	if (!sub || hbus_topic_table_want(&sub->topics, message->topic_id, message->name) < 0)
+		return;
+	hbus_subscriber_news(sub);
+}
+
+void hbus_on_topic_skip(struct hbus *bus, const struct hbus_msg_topic_skip *message)
+{
+	struct hbus_subscriber *sub = find_sub(bus, message->sub_id);
+	uint32_t n = message->n_ids < HBUS_SKIP_IDS ? message->n_ids : HBUS_SKIP_IDS;
+
+	if (!sub)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		hbus_topic_table_skip(&sub->topics, message->ids[i]);
+	hbus_subscriber_news(sub);
+}

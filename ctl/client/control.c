@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Calls, the queue for a full socket, and the control thread. See control.h. */
+#include "ctl/client/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdalign.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "ctl/client/handlers.h"
+#include "ctl/client/steering.h"
+
+/* Messages handled in one go, so that a chatty daemon does not keep the lock for ever. */
+#define RECEIVE_MAX 256u
+/* With several threads and no control thread, one may have handled what another waits for. */
+#define PUMP_SLICE_MS 20
+
+struct hbus_outgoing {
+	struct hbus_outgoing *next;
+	int fds[HBUS_MSG_FDS_MAX];
+	unsigned int n_fds;
+	size_t size;
+	alignas(8) unsigned char bytes[];
+};
+
+/* -- the queue -- */
+
+static void outgoing_free(struct hbus_outgoing *out)
+{
+	for (unsigned int i = 0; i < out->n_fds; i++)
+		close(out->fds[i]);
+	free(out);
+}
+
+static void outgoing_clear(struct hbus *bus)
+{
+	while (bus->outgoing) {
+		struct hbus_outgoing *out = bus->outgoing;
+
+		bus->outgoing = out->next;
+		outgoing_free(out);
+	}
+	bus->outgoing_tail = &bus->outgoing;
+	bus->n_outgoing = 0;
+}
+
+static void watch_output(struct hbus *bus, bool wants_output)
+{
+	struct epoll_event event = {.events = EPOLLIN | (wants_output ? EPOLLOUT : 0u), .data.fd = bus->socket_fd};
+
+	if (bus->wants_output != wants_output && bus->socket_fd >= 0)
+		epoll_ctl(bus->epoll_fd, EPOLL_CTL_MOD, bus->socket_fd, &event);
+	bus->wants_output = wants_output;
+}
+
+static int outgoing_push(struct hbus *bus, const struct hbus_msg_header *message, const int *fds,
+			 unsigned int n_fds)
+{
+	struct hbus_outgoing *out;
+
+	if (bus->n_outgoing >= HBUS_OUTGOING_MAX)
+		return -ENOBUFS;
+	out = calloc(1, sizeof(*out) + message->size);
+	if (!out)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < n_fds; i++) {
+		int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+
+		if (fd < 0) {
+			outgoing_free(out);
+			return -errno;
+		}
+		out->fds[out->n_fds++] = fd;
+	}
+	out->size = message->size;
+	memcpy(out->bytes, message, message->size);
+	*bus->outgoing_tail = out;
+	bus->outgoing_tail = &out->next;
+	bus->n_outgoing++;
+	watch_output(bus, true);
+	return 0;
+}
+
+/* 0, -EAGAIN when some are left, -errno. */
+static int outgoing_flush(struct hbus *bus)
+{
+	while (bus->outgoing) {
+		struct hbus_outgoing *out = bus->outgoing;
+		int r = hbus_wire_send(bus->socket_fd, out->bytes, out->fds, out->n_fds);
+
+		if (r < 0)
+			return r;
+		bus->outgoing = out->next;
+		bus->n_outgoing--;
+		outgoing_free(out);
+	}
+	bus->outgoing_tail = &bus->outgoing;
+	watch_output(bus, false);
+	return 0;
+}
+
+static int try_send(struct hbus *bus, void *message, const int *fds, unsigned int n_fds)
+{
+	int r = -EAGAIN;
+
+	if (bus->socket_fd < 0)
+		return -ENOTCONN;
+	if (!bus->outgoing)
+		r = hbus_wire_send(bus->socket_fd, message, fds, n_fds);
+	if (r == -EAGAIN)
+		r = outgoing_push(bus, message, fds, n_fds);
+	return r;
+}
+
+void hbus_send_locked(struct hbus *bus, void *message, const int *fds, unsigned int n_fds)
+{
+	if (bus->socket_fd >= 0 && try_send(bus, message, fds, n_fds) < 0)
+		hbus_link_lost_locked(bus);
+}
+
+/* -- calls -- */
+
+static uint32_t next_serial(struct hbus *bus)
+{
+	if (++bus->serial == 0)
+		bus->serial = 1;
+	return bus->serial;
+}
+
+static void call_link(struct hbus *bus, struct hbus_call *call)
+{
+	call->next = bus->calls;
+	bus->calls = call;
+}
+
+static void call_unlink(struct hbus *bus, struct hbus_call *call)
+{
+	for (struct hbus_call **at = &bus->calls; *at; at = &(*at)->next) {
+		if (*at != call)
+			continue;
+		*at = call->next;
+		return;
+	}
+}
+
+static void call_finish(struct hbus *bus, struct hbus_call *call)
+{
+	call_unlink(bus, call);
+	call->is_done = true;
+	if (call->on_reply)
+		call->on_reply(bus, call);
+	else
+		pthread_cond_broadcast(&bus->changed);
+}
+
+static void forget_reply(struct hbus *bus, struct hbus_call *call)
+{
+	(void)bus;
+	hbus_wire_fds_close(&call->fds);
+	free(call);
+}
+
+struct hbus_call *hbus_call_new(hbus_reply_fn fn, void *context)
+{
+	struct hbus_call *call = calloc(1, sizeof(*call));
+
+	if (!call)
+		return NULL;
+	call->on_reply = fn ? fn : forget_reply;
+	call->context = context;
+	memset(call->fds.fd, 0xff, sizeof(call->fds.fd));
+	return call;
+}
+
+int hbus_call_start_locked(struct hbus *bus, void *message, const int *fds, unsigned int n_fds,
+			   struct hbus_call *call)
+{
+	struct hbus_msg_header *header = message;
+	int r;
+
+	header->serial = call->serial = next_serial(bus);
+	r = try_send(bus, message, fds, n_fds);
+	if (r < 0) {
+		free(call);
+		return r;
+	}
+	call_link(bus, call);
+	return 0;
+}
+
+static struct timespec deadline_in(int ms)
+{
+	uint64_t at_ms = hbus_now_ms() + (uint64_t)ms;
+
+	return (struct timespec){.tv_sec = (time_t)(at_ms / 1000), .tv_nsec = (long)(at_ms % 1000) * 1000000};
+}
+
+/* Waits for a change of calls or link, at most this long; receives itself when no thread does. */
+static void wait_for_change(struct hbus *bus, int ms)
+{
+	struct epoll_event event;
+	struct timespec at;
+
+	if (bus->has_thread && !pthread_equal(pthread_self(), bus->thread)) {
+		at = deadline_in(ms);
+		pthread_cond_timedwait(&bus->changed, &bus->lock, &at);
+		return;
+	}
+	pthread_mutex_unlock(&bus->lock);
+	epoll_wait(bus->epoll_fd, &event, 1, ms < PUMP_SLICE_MS ? ms : PUMP_SLICE_MS);
+	pthread_mutex_lock(&bus->lock);
+	hbus_dispatch_locked(bus);
+}
+
+static int ms_until(uint64_t at_ms)
+{
+	uint64_t now_ms = hbus_now_ms();
+
+	return at_ms > now_ms ? (int)(at_ms - now_ms) : 0;
+}
+
+/* 0 when the link is up. */
+static int wait_connected(struct hbus *bus, uint64_t until_ms)
+{
+	while (bus->link != HBUS_LINK_CONNECTED) {
+		int left_ms = ms_until(until_ms);
+
+		if (left_ms == 0)
+			return hbus_fail(HBUS_E_DISCONNECTED, "no daemon answers");
+		wait_for_change(bus, left_ms);
+	}
+	return 0;
+}
+
+/* Sends and waits. 0 when the reply is there; *ret_lost when the link broke first. */
+static int call_once(struct hbus *bus, void *message, const int *fds, unsigned int n_fds, struct hbus_call *call)
+{
+	struct hbus_msg_header *header = message;
+	uint64_t until_ms = hbus_now_ms() + (uint64_t)(call->timeout_ms ? call->timeout_ms : HBUS_CALL_TIMEOUT_MS);
+	int r;
+
+	call->is_done = call->is_lost = false;
+	if (call->on_row)
+		call->on_row(call, NULL);
+	header->serial = call->serial = next_serial(bus);
+	r = try_send(bus, message, fds, n_fds);
+	if (r < 0) {
+		hbus_link_lost_locked(bus);
+		call->is_lost = true;
+		return 0;
+	}
+	call_link(bus, call);
+	while (!call->is_done) {
+		int left_ms = ms_until(until_ms);
+
+		if (left_ms == 0) {
+			call_unlink(bus, call);
+			return hbus_fail(HBUS_E_TIMEOUT, "the daemon does not answer");
+		}
+		wait_for_change(bus, left_ms);
+	}
+	return 0;
+}
+
+static int call_status(const struct hbus_call *call)
+{
+	const struct hbus_msg_reply *reply = &call->reply.reply;
+
+	if (reply->header.type != HBUS_MSG_REPLY || reply->status == 0)
+		return 0;
+	if (reply->status > 0) /* no such thing; an error anyway */
+		return hbus_fail(HBUS_E_PROTOCOL, "status %d in a reply", reply->status);
+	return hbus_fail(reply->status, "%s", reply->text[0] ? reply->text : hbus_strerror(reply->status));
+}
+
+int hbus_call(struct hbus *bus, void *message, const int *fds, unsigned int n_fds, struct hbus_call *call)
+{
+	uint64_t away_until_ms = hbus_now_ms() + HBUS_AWAY_TIMEOUT_MS;
+	int r;
+
+	memset(call->fds.fd, 0xff, sizeof(call->fds.fd));
+	pthread_mutex_lock(&bus->lock);
+	for (;;) {
+		r = wait_connected(bus, away_until_ms);
+		if (r < 0)
+			break;
+		r = call_once(bus, message, fds, n_fds, call);
+		if (r < 0 || !call->is_lost)
+			break;
+		if (call->no_retry) {
+			r = hbus_fail(HBUS_E_DISCONNECTED, "the daemon went away");
+			break;
+		}
+	}
+	pthread_mutex_unlock(&bus->lock);
+	return r < 0 ? r : call_status(call);
+}
+
+/* -- the link -- */
+
+static void arm_timer(struct hbus *bus, uint32_t in_ms)
+{
+	struct itimerspec at = {.it_value = {.tv_sec = in_ms / 1000, .tv_nsec = (long)(in_ms % 1000) * 1000000}};
+
+	timerfd_settime(bus->timer_fd, 0, &at, NULL);
+}
+
+void hbus_link_lost_locked(struct hbus *bus)
+{
+	struct hbus_call *calls = bus->calls;
+
+	if (bus->socket_fd >= 0) {
+		epoll_ctl(bus->epoll_fd, EPOLL_CTL_DEL, bus->socket_fd, NULL);
+		close(bus->socket_fd);
+		bus->socket_fd = -1;
+	}
+	outgoing_clear(bus);
+	bus->wants_output = false;
+	bus->link = HBUS_LINK_AWAY;
+	bus->retry_at_ms = hbus_now_ms() + bus->retry_ms;
+	arm_timer(bus, bus->retry_ms);
+	bus->retry_ms = bus->retry_ms * 2 < HBUS_RETRY_MOST_MS ? bus->retry_ms * 2 : HBUS_RETRY_MOST_MS;
+	bus->calls = NULL;
+	while (calls) {
+		struct hbus_call *call = calls;
+
+		calls = call->next;
+		call->is_lost = true;
+		call_finish(bus, call);
+	}
+	pthread_cond_broadcast(&bus->changed);
+}
+
+void hbus_link_up_locked(struct hbus *bus)
+{
+	bus->link = HBUS_LINK_CONNECTED;
+	bus->retry_ms = HBUS_RETRY_FIRST_MS;
+	bus->n_links++;
+	pthread_cond_broadcast(&bus->changed);
+}
+
+static void reconnect(struct hbus *bus)
+{
+	int fd = -1;
+
+	if (hbus_connect(bus, &fd) < 0 || hbus_hello_send(bus, fd) < 0)
+		hbus_link_lost_locked(bus);
+}
+
+/* -- receiving -- */
+
+static void on_reply(struct hbus *bus, const union hbus_msg *message, struct hbus_wire_fds *fds)
+{
+	struct hbus_call *call = bus->calls;
+
+	while (call && call->serial != message->header.serial)
+		call = call->next;
+	if (!call) /* timed out meanwhile */
+		return;
+	if (message->header.type == HBUS_MSG_ROW) {
+		if (call->on_row)
+			call->on_row(call, &message->row);
+		return;
+	}
+	memcpy(&call->reply, message, message->header.size);
+	call->fds = *fds;
+	memset(fds->fd, 0xff, sizeof(fds->fd));
+	if (call->ret_ok && message->reply.status == 0)
+		*call->ret_ok = true;
+	call_finish(bus, call);
+}
+
+static void handle(struct hbus *bus, const union hbus_msg *message, struct hbus_wire_fds *fds)
+{
+	switch (message->header.type) {
+	case HBUS_MSG_REPLY:
+	case HBUS_MSG_RING_GRANT:
+	case HBUS_MSG_ROW:
+		on_reply(bus, message, fds);
+		break;
+	case HBUS_MSG_RING_OPENED:
+		hbus_on_ring_opened(bus, &message->ring_opened, fds);
+		break;
+	case HBUS_MSG_RING_ENDED:
+		hbus_on_ring_ended(bus, &message->ring_event);
+		break;
+	case HBUS_MSG_TOPIC_MATCH:
+		hbus_on_topic_match(bus, &message->topic_match);
+		break;
+	case HBUS_MSG_TOPIC_SKIP:
+		hbus_on_topic_skip(bus, &message->topic_skip);
+		break;
+	case HBUS_MSG_GATE_ADD:
+		hbus_on_gate_add(bus, &message->gate_add, fds);
+		break;
+	case HBUS_MSG_GATE_REMOVE:
+		hbus_on_gate_remove(bus, &message->gate);
+		break;
+	case HBUS_MSG_INTEREST:
+		hbus_on_interest(bus, &message->interest);
+		break;
+	case HBUS_MSG_ROUTE_SET:
+	case HBUS_MSG_ROUTE_GONE:
+		hbus_on_route(bus, &message->route);
+		break;
+	case HBUS_MSG_SOURCE_RULE:
+		hbus_on_source_rule(bus, &message->source_rule);
+		break;
+	default: /* RING_LIVE is for people; others are for daemons, or of a later minor version */
+		break;
+	}
+}
+
+/* True when there may be more. */
+static bool receive(struct hbus *bus)
+{
+	for (unsigned int i = 0; i < RECEIVE_MAX; i++) {
+		union hbus_msg message;
+		struct hbus_wire_fds fds;
+		int r;
+
+		if (bus->socket_fd < 0)
+			return false;
+		r = hbus_wire_receive(bus->socket_fd, &message, &fds);
+		if (r == HBUS_WIRE_EMPTY)
+			return false;
+		if (r != 0) {
+			hbus_link_lost_locked(bus);
+			return false;
+		}
+		handle(bus, &message, &fds);
+		hbus_wire_fds_close(&fds);
+	}
+	return true;
+}
+
+static void drain(int fd)
+{
+	uint64_t count;
+
+	while (read(fd, &count, sizeof(count)) > 0)
+		;
+}
+
+void hbus_dispatch_locked(struct hbus *bus)
+{
+	int r;
+
+	drain(bus->wake_fd);
+	drain(bus->timer_fd);
+	if (bus->link == HBUS_LINK_AWAY && hbus_now_ms() >= bus->retry_at_ms)
+		reconnect(bus);
+	if (bus->outgoing) {
+		r = outgoing_flush(bus);
+		if (r < 0 && r != -EAGAIN)
+			hbus_link_lost_locked(bus);
+	}
+	receive(bus);
+	hbus_subscribers_tend(bus);
+	hbus_steering_run(bus);
+}
+
+void hbus_control_poke(struct hbus *bus)
+{
+	uint64_t one = 1;
+
+	if (write(bus->wake_fd, &one, sizeof(one)) < 0)
+		return; /* full: it is awake already */
+}
+
+/* -- the thread -- */
+
+static void *control_main(void *context)
+{
+	struct hbus *bus = context;
+	bool is_stopping = false;
+
+	while (!is_stopping) {
+		struct epoll_event event;
+
+		if (epoll_wait(bus->epoll_fd, &event, 1, -1) < 0 && errno != EINTR)
+			break;
+		pthread_mutex_lock(&bus->lock);
+		is_stopping = bus->is_stopping;
+		if (!is_stopping)
+			hbus_dispatch_locked(bus);
+		pthread_mutex_unlock(&bus->lock);
+	}
+	return NULL;
+}
+
+int hbus_control_start(struct hbus *bus)
+{
+	sigset_t all, before;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&bus->thread, NULL, control_main, bus);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r != 0)
+		return -r;
+	pthread_setname_np(bus->thread, "hbus-control");
+	bus->has_thread = true;
+	return 0;
+}
+
+void hbus_control_stop(struct hbus *bus)
+{
+	if (bus->has_thread) {
+		pthread_mutex_lock(&bus->lock);
+		bus->is_stopping = true;
+		pthread_mutex_unlock(&bus->lock);
+		hbus_control_poke(bus);
+		pthread_join(bus->thread, NULL);
+	}
+	outgoing_clear(bus);
+}

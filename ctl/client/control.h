@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Messages between the library and the daemon: calls that wait for a reply, and a queue for a full socket
+ *
+ * Functions named _locked are called with bus->lock held.
+ */
+#pragma once
+
+#include "ctl/client/bus.h"
+
+struct hbus_call;
+/* Runs under the lock when the reply is there, or the link was lost (is_lost). Frees the call. */
+typedef void (*hbus_reply_fn)(struct hbus *bus, struct hbus_call *call);
+/* A row of a list; NULL: they come from the start now. */
+typedef void (*hbus_call_row_fn)(struct hbus_call *call, const struct hbus_msg_row *row);
+
+/* A request under way. */
+struct hbus_call {
+	struct hbus_call *next;
+	uint32_t serial;
+	bool is_done;
+	bool is_lost;          /* the link broke before the reply */
+	bool no_retry;         /* a lost one fails; else it is sent again when the link is back */
+	int timeout_ms;        /* 0 = HBUS_CALL_TIMEOUT_MS */
+	hbus_reply_fn on_reply; /* NULL: somebody waits in hbus_call() */
+	hbus_call_row_fn on_row;
+	void *context;
+	bool *ret_ok;          /* or NULL; set under the lock when a reply with status 0 comes */
+	union hbus_msg reply;  /* REPLY or RING_GRANT */
+	struct hbus_wire_fds fds;
+};
+
+/**
+ * hbus_call() - send a request and wait for its reply
+ * @message: header without a serial
+ * @fds: borrowed
+ * @call: zeroed, but for what the caller wants; call->fds are the caller's on 0
+ *
+ * Takes the lock. Return: 0 when the reply's status is 0, else the error; its sentence is set.
+ */
+int hbus_call(struct hbus *bus, void *message, const int *fds, unsigned int n_fds, struct hbus_call *call);
+
+/* A call whose reply runs @fn; NULL: nobody asks. NULL when there is no memory. */
+struct hbus_call *hbus_call_new(hbus_reply_fn fn, void *context);
+
+/* Sends a request whose reply runs on_reply; @call is from malloc. On failure it is freed without a run. */
+int hbus_call_start_locked(struct hbus *bus, void *message, const int *fds, unsigned int n_fds,
+			   struct hbus_call *call);
+
+/* Sends, or queues when the socket is full. Errors end the link, so there is nothing to return. */
+void hbus_send_locked(struct hbus *bus, void *message, const int *fds, unsigned int n_fds);
+
+/* The link is broken: close it, finish all calls as lost, come back later. */
+void hbus_link_lost_locked(struct hbus *bus);
+void hbus_link_up_locked(struct hbus *bus);
+
+/* Receives and handles what is there; reconnects when it is time. */
+void hbus_dispatch_locked(struct hbus *bus);
+
+/* Asks the control thread to look at the subscribers' lists. Any thread. */
+void hbus_control_poke(struct hbus *bus);
+
+int hbus_control_start(struct hbus *bus);
+void hbus_control_stop(struct hbus *bus);

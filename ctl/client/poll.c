@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Polling: events out of the rings, in the owner's thread
+ *
+ * One poll hands out events of one ring, so that HBUS_LAPPED concerns exactly these. Rings take turns.
+ *
+ * Accounts. What a scan saw counts when its batch is released: whole to the end -> delivered and filtered;
+ * overwritten meanwhile -> lost, all of it. So for each ring, at any time:
+ *	sequence now - sequence at the start = delivered + filtered + lost (+ the open batch)
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/client/control.h"
+#include "ctl/client/subscriber.h"
+
+/* Records that one call looks at in one ring, wanted or not: a bound on its time. */
+#define SCAN_RECORDS_MAX 4096u
+/* Rings that look empty and whose intent is checked all the same, each pass. */
+#define PROBES 8u
+
+/* Where a scan puts what it finds: events, spans, or nothing but the news that there is something. */
+struct sink {
+	struct hbus_event *events;
+	struct hbus_span *spans;
+	unsigned int n;
+	unsigned int n_max;
+};
+
+static void note_place(struct hbus_subscriber *sub, const struct hbus_attached *at)
+{
+	const struct hbus_ring_sub *ring = &at->ring;
+
+	sub->rings[at->idx].word = (const _Atomic uint64_t *)(const void *)(ring->data + (ring->position & ring->mask));
+}
+
+/* -- rings come and go -- */
+
+static bool rings_reserve(struct hbus_subscriber *sub)
+{
+	uint32_t n = sub->n_rings_room ? 2 * sub->n_rings_room : 16;
+	struct hbus_scan *more;
+
+	if (sub->n_rings < sub->n_rings_room)
+		return true;
+	more = reallocarray(sub->rings, n, sizeof(*more));
+	if (!more)
+		return false;
+	sub->rings = more;
+	sub->n_rings_room = n;
+	return true;
+}
+
+static void hand_back(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	pthread_mutex_lock(&sub->mail_lock);
+	at->mail_next = sub->left;
+	sub->left = at;
+	pthread_mutex_unlock(&sub->mail_lock);
+	hbus_control_poke(sub->bus);
+}
+
+static void ring_leave(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	struct hbus_scan last = sub->rings[--sub->n_rings];
+
+	sub->rings[at->idx] = last;
+	last.at->idx = at->idx;
+	sub->n_ending -= at->is_ending;
+	sub->n_polled -= !at->can_wake;
+	sub->n_delivered += at->n_delivered;
+	sub->n_filtered += at->n_filtered;
+	sub->n_lost += at->n_lost;
+	hbus_ring_sub_leave(&at->ring);
+	hand_back(sub, at);
+}
+
+static void mail_open(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	if (at->is_refused || !rings_reserve(sub)) {
+		hbus_loss_add(&sub->losses, at->ring_id, 0, 0, HBUS_LOSS_REFUSED);
+		if (at->is_refused)
+			free(at);
+		else
+			hand_back(sub, at);
+		return;
+	}
+	if (at->start_lost > 0) {
+		at->n_lost += at->start_lost;
+		hbus_loss_add(&sub->losses, at->ring_id, at->start_first, at->start_lost, HBUS_LOSS_LAPPED);
+	}
+	at->idx = sub->n_rings++;
+	sub->rings[at->idx].at = at;
+	sub->n_polled += !at->can_wake;
+	note_place(sub, at);
+}
+
+void hbus_mail_take(struct hbus_subscriber *sub)
+{
+	struct hbus_attached *mail;
+
+	/* A(subscriber.news): pairs with R(subscriber.news) in hbus_subscriber_news(). */
+	sub->news_seen = atomic_load_explicit(&sub->news, memory_order_acquire);
+	pthread_mutex_lock(&sub->mail_lock);
+	mail = sub->mail;
+	sub->mail = NULL;
+	sub->mail_tail = &sub->mail;
+	pthread_mutex_unlock(&sub->mail_lock);
+	while (mail) {
+		struct hbus_attached *at = mail;
+
+		mail = at->mail_next;
+		mail_open(sub, at);
+	}
+	for (uint32_t i = 0; i < sub->n_rings; i++) {
+		struct hbus_attached *at = sub->rings[i].at;
+
+		/* relaxed: shown by A(subscriber.news) above, or by the next one */
+		if (at->is_ending || !atomic_load_explicit(&at->ended, memory_order_relaxed))
+			continue;
+		at->is_ending = true;
+		sub->n_ending++;
+	}
+}
+
+/* -- loss -- */
+
+static void ring_corrupt(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	hbus_loss_add(&sub->losses, at->ring_id, at->ring.sequence + at->skip, 0, HBUS_LOSS_CORRUPT);
+	ring_leave(sub, at);
+}
+
+/* Why a reader of this ring could be overtaken. */
+static uint32_t loss_reason(struct hbus_attached *at)
+{
+	uint64_t position;
+
+	if (at->ring.is_gating && hbus_ring_sub_is_dropped(&at->ring, at->attach_idx, at->gate_id, &position)) {
+		at->is_evicted = true;
+		hbus_ring_sub_leave(&at->ring);
+	}
+	return at->is_evicted ? HBUS_LOSS_EVICTED : HBUS_LOSS_LAPPED;
+}
+
+/* The batch was overwritten: go on at a place ahead. Of what lies between, at->skip events are accounted for. */
+static void ring_lapped(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	uint32_t reason = loss_reason(at);
+	uint64_t first = 0, n_lost = 0;
+
+	at->batch_delivered = at->batch_filtered = 0;
+	at->is_corrupt = false;
+	if (hbus_ring_sub_reenter(&at->ring, &first, &n_lost) != HBUS_RING_OK) {
+		ring_corrupt(sub, at);
+		return;
+	}
+	note_place(sub, at);
+	if (n_lost == 0) /* no checkpoint ahead yet: the next scan tries again */
+		return;
+	if (n_lost > at->skip) {
+		at->n_lost += n_lost - at->skip;
+		hbus_loss_add(&sub->losses, at->ring_id, first + at->skip, n_lost - at->skip, reason);
+	}
+	at->skip = 0;
+}
+
+/* What the caller holds was overwritten: all of it is lost, as of now. */
+static void batch_void(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	uint64_t first = at->ring.batch_sequence + at->batch_skip;
+	uint64_t n = at->ring.sequence + at->skip - first;
+
+	at->n_lost += n;
+	hbus_loss_add(&sub->losses, at->ring_id, first, n, loss_reason(at));
+	at->skip = at->batch_skip + n;
+	ring_lapped(sub, at);
+}
+
+/* -- a batch is done -- */
+
+static enum hbus_ring_outcome batch_check(struct hbus_ring_sub *ring)
+{
+	if (ring->position != ring->batch_position)
+		return hbus_ring_sub_release(ring);
+	/* A cut run: the ring's own release sees no progress and would not look. */
+	return hbus_ring_sub_is_whole(ring, ring->batch_position) ? HBUS_RING_OK : HBUS_RING_LAPPED;
+}
+
+/* False: what was in it must be discarded. */
+static bool batch_settle(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	if (batch_check(&at->ring) != HBUS_RING_OK) {
+		batch_void(sub, at);
+		return false;
+	}
+	at->n_delivered += at->batch_delivered;
+	at->n_filtered += at->batch_filtered;
+	at->batch_delivered = at->batch_filtered = 0;
+	if (at->is_corrupt)
+		ring_corrupt(sub, at);
+	return true;
+}
+
+int hbus_batch_release(struct hbus_subscriber *sub)
+{
+	struct hbus_attached *at = sub->open;
+
+	if (!at)
+		return 0;
+	sub->open = NULL;
+	return batch_settle(sub, at) ? 0 : HBUS_LAPPED;
+}
+
+/* -- scanning one ring -- */
+
+/* NULL: not known yet. */
+static inline const struct hbus_topic_name *decide(struct hbus_subscriber *sub, const struct hbus_attached *at,
+						   const struct hbus_record *record)
+{
+	struct hbus_topic_cache *cache = &sub->cache;
+	const struct hbus_topic_name *name;
+
+	if (__builtin_expect(record->is_unknown, 0))
+		return &hbus_topic_skipped;
+	if (__builtin_expect(cache->id == record->topic && cache->news == sub->news_seen, 1) && cache->name)
+		return cache->name;
+	name = hbus_topic_table_get(&sub->topics, record->topic);
+	if (!name && at->unnamed_topic == record->topic && record->topic != 0)
+		return &hbus_topic_skipped;
+	*cache = (struct hbus_topic_cache){.id = record->topic, .news = sub->news_seen, .name = name};
+	return name;
+}
+
+static inline unsigned int put_events(struct sink *sink, const struct hbus_attached *at, const char *name,
+				      const struct hbus_record *record, uint64_t skip)
+{
+	unsigned int room = sink->n_max - sink->n, n = 0;
+
+	for (uint64_t i = skip; i < record->n_events && n < room; i++, n++)
+		sink->events[sink->n + n] = (struct hbus_event){
+			.data = record->payload + i * record->stride,
+			.size = record->size,
+			.topic = name,
+			.topic_id = record->topic,
+			.key = record->key,
+			.ring_id = at->ring_id,
+			.sequence = record->sequence + i,
+			.time_ns = record->time_ns,
+			.extra = record->attrs,
+			.extra_size = record->attrs_size,
+			.has_key = (record->flags & HBUS_FLAG_KEY) != 0,
+		};
+	sink->n += n;
+	return n;
+}
+
+/* Can this record follow the last span without a gap? Only plain ones can; a run is a span of its own. */
+static inline bool span_takes(const struct hbus_span *span, const struct hbus_record *record)
+{
+	return record->flags == 0 && span->reserved == 0 && span->topic_id == record->topic && span->size == record->size &&
+	       span->data + span->n_events * span->stride == record->payload;
+}
+
+static inline uint64_t put_span(struct sink *sink, const struct hbus_attached *at, const char *name,
+				const struct hbus_record *record, uint64_t skip)
+{
+	uint64_t n = record->n_events - skip;
+	struct hbus_span *span;
+
+	if (sink->n > 0 && span_takes(&sink->spans[sink->n - 1], record)) {
+		sink->spans[sink->n - 1].n_events++;
+		return 1;
+	}
+	if (sink->n == sink->n_max)
+		return 0;
+	span = &sink->spans[sink->n++];
+	*span = (struct hbus_span){
+		.data = record->payload + skip * record->stride,
+		.size = record->size,
+		.stride = record->flags & HBUS_FLAG_RUN ? record->stride
+							: HBUS_RECORD_HEADER + HBUS_ALIGN8((size_t)record->size),
+		.n_events = n,
+		.topic = name,
+		.topic_id = record->topic,
+		.reserved = record->flags,
+		.ring_id = at->ring_id,
+		.sequence = record->sequence + skip,
+		.time_ns = record->time_ns,
+	};
+	return n;
+}
+
+/* The next event's topic is not known: its name is on the way to the control side, or the publisher lies. */
+static void ring_blocked(struct hbus_subscriber *sub, struct hbus_attached *at, uint32_t topic)
+{
+	uint64_t now_ms = hbus_now_ms();
+
+	if (!at->is_blocked || at->blocked_topic != topic) {
+		at->is_blocked = true;
+		at->blocked_topic = topic;
+		at->blocked_until_ms = now_ms + HBUS_UNKNOWN_TOPIC_MS;
+	} else if (now_ms >= at->blocked_until_ms) {
+		hbus_loss_add(&sub->losses, at->ring_id, at->ring.sequence, 0, HBUS_LOSS_UNNAMED);
+		at->unnamed_topic = topic;
+		at->is_blocked = false;
+	}
+}
+
+/* Events of one ring into the sink. Leaves a batch open when there are any. */
+static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscriber *sub, struct hbus_attached *at,
+							    struct sink *sink)
+{
+	struct hbus_ring_sub *ring = &at->ring;
+	uint64_t skip = at->skip, delivered = 0, filtered = 0;
+	uint32_t unknown_topic = 0;
+	bool is_unknown = false, has_more = true; /* true also when the loop ends by its bound */
+	enum hbus_ring_outcome outcome;
+
+	at->batch_skip = skip;
+	hbus_ring_sub_begin(ring);
+	ring->stop_word = 0;
+	for (unsigned int i = 0; i < SCAN_RECORDS_MAX; i++) {
+		uint64_t position = ring->position, sequence = ring->sequence, n_taken = 0;
+		const struct hbus_topic_name *name;
+		struct hbus_record record;
+
+		if (!hbus_ring_sub_next(ring, &record)) {
+			has_more = false;
+			break;
+		}
+		if (skip > record.n_events) /* only in what is void, or forged */
+			skip = record.n_events;
+		name = decide(sub, at, &record);
+		if (name == &hbus_topic_skipped) {
+			filtered += record.n_events - skip;
+			skip = 0;
+			continue;
+		}
+		if (name && sink->events)
+			n_taken = put_events(sink, at, name->name, &record, skip);
+		else if (name && sink->spans)
+			n_taken = put_span(sink, at, name->name, &record, skip);
+		delivered += n_taken;
+		skip += n_taken;
+		if (skip < record.n_events) {
+			is_unknown = !name;
+			unknown_topic = record.topic;
+			has_more = name != NULL;
+			ring->position = position;
+			ring->sequence = sequence;
+			break;
+		}
+		skip = 0;
+	}
+	at->skip = skip;
+	at->batch_delivered = delivered;
+	at->batch_filtered = filtered;
+	at->has_more = has_more;
+	outcome = hbus_ring_sub_confirm(ring);
+	if (__builtin_expect(outcome == HBUS_RING_LAPPED, 0)) {
+		sink->n = 0;
+		at->has_more = false;
+		at->skip = at->batch_skip;
+		ring_lapped(sub, at);
+		return;
+	}
+	note_place(sub, at);
+	at->is_corrupt = outcome == HBUS_RING_CORRUPT;
+	if (is_unknown)
+		ring_blocked(sub, at, unknown_topic);
+	if (delivered | filtered)
+		hbus_ring_sub_store_stats(ring, at->n_delivered + delivered, at->n_filtered + filtered, at->n_lost);
+	if (delivered > 0)
+		sub->open = at;
+	else
+		batch_settle(sub, at);
+}
+
+/* -- all rings -- */
+
+/* A lapped reader can stand on bytes that look like the end for ever: ask intent too. True: a ring moved. */
+static bool probe(struct hbus_subscriber *sub, uint32_t n_probes)
+{
+	bool moved = false;
+
+	for (uint32_t i = 0; i < n_probes && i < sub->n_rings; i++) {
+		struct hbus_attached *at;
+
+		if (sub->probe_idx >= sub->n_rings)
+			sub->probe_idx = 0;
+		at = sub->rings[sub->probe_idx++].at;
+		if (hbus_ring_sub_is_whole(&at->ring, at->ring.position))
+			continue;
+		hbus_ring_sub_begin(&at->ring);
+		at->batch_skip = at->skip;
+		ring_lapped(sub, at);
+		moved = true;
+	}
+	return moved;
+}
+
+static inline bool looks_empty(const struct hbus_scan *scan)
+{
+	/* relaxed: only whether it is zero; scan_ring() loads it again with acquire */
+	return atomic_load_explicit(scan->word, memory_order_relaxed) == 0;
+}
+
+static bool is_read_to_the_end(const struct hbus_attached *at)
+{
+	return hbus_ring_sub_load_word(&at->ring, at->ring.position) == 0 &&
+	       hbus_ring_sub_is_whole(&at->ring, at->ring.position);
+}
+
+/* May an ended ring be left now? One that is not ours any more at once, the others when nothing is left. */
+static bool is_over(const struct hbus_attached *at)
+{
+	/* relaxed: shown by A(subscriber.news) in hbus_mail_take() */
+	uint32_t ended = atomic_load_explicit(&at->ended, memory_order_relaxed);
+
+	if (ended & HBUS_ENDED_REVOKED)
+		return true;
+	if (!(ended & (HBUS_ENDED_PUBLISHER_DIED | HBUS_ENDED_EVICTED)) && !hbus_ring_sub_is_closed(&at->ring))
+		return true;
+	return is_read_to_the_end(at);
+}
+
+static void leave_ended(struct hbus_subscriber *sub)
+{
+	for (uint32_t i = sub->n_rings; i > 0; i--) {
+		struct hbus_attached *at = sub->rings[i - 1].at;
+
+		if (at->is_ending && at != sub->open && is_over(at))
+			ring_leave(sub, at);
+	}
+}
+
+/* One pass over all rings, beginning where the last one ended. */
+static inline __attribute__((always_inline)) unsigned int pass(struct hbus_subscriber *sub, struct sink *sink)
+{
+	uint32_t n_rings = sub->n_rings, idx = sub->next_idx;
+
+	for (uint32_t i = 0; i < n_rings && sub->n_rings == n_rings; i++, idx++) {
+		if (idx >= n_rings)
+			idx = 0;
+		__builtin_prefetch((const void *)sub->rings[idx + 4 < n_rings ? idx + 4 : 0].word);
+		if (looks_empty(&sub->rings[idx]))
+			continue;
+		scan_ring(sub, sub->rings[idx].at, sink);
+		if (sink->n > 0) {
+			sub->next_idx = idx + 1;
+			return sink->n;
+		}
+	}
+	return 0;
+}
+
+static int poll_begin(struct hbus_subscriber *sub)
+{
+	/* relaxed: nobody writes it; fork() replaces the page by zeroes */
+	if (__builtin_expect(atomic_load_explicit(sub->alive, memory_order_relaxed) == 0, 0))
+		return hbus_fail_forked();
+	hbus_batch_release(sub);
+	if (__builtin_expect(hbus_has_mail(sub), 0))
+		hbus_mail_take(sub);
+	if (__builtin_expect(sub->is_armed, 0))
+		hbus_waiting_clear(sub);
+	if (__builtin_expect(sub->n_ending > 0, 0))
+		leave_ended(sub);
+	return 0;
+}
+
+int hbus_poll(struct hbus_subscriber *sub, struct hbus_event *events, unsigned int n_max)
+{
+	struct sink sink = {.events = events, .n_max = n_max};
+	int r = poll_begin(sub);
+
+	if (r < 0)
+		return r;
+	if (n_max == 0)
+		return 0;
+	if (pass(sub, &sink) == 0 && probe(sub, PROBES))
+		pass(sub, &sink);
+	return (int)sink.n;
+}
+
+int hbus_poll_spans(struct hbus_subscriber *sub, struct hbus_span *spans, unsigned int n_max)
+{
+	struct sink sink = {.spans = spans, .n_max = n_max};
+	int r = poll_begin(sub);
+
+	if (r < 0)
+		return r;
+	if (n_max == 0)
+		return 0;
+	if (pass(sub, &sink) == 0 && probe(sub, PROBES))
+		pass(sub, &sink);
+	for (unsigned int i = 0; i < sink.n; i++)
+		spans[i].reserved = 0;
+	return (int)sink.n;
+}
+
+int hbus_release(struct hbus_subscriber *sub)
+{
+	return hbus_is_ours(sub->bus) ? hbus_batch_release(sub) : hbus_fail_forked();
+}
+
+/* Skips what is filtered; true when an event that is wanted stands next. */
+static bool ring_has_work(struct hbus_subscriber *sub, uint32_t idx)
+{
+	struct hbus_attached *at = sub->rings[idx].at;
+	struct sink sink = {0};
+
+	if (looks_empty(&sub->rings[idx]))
+		return false;
+	at->has_more = false;
+	scan_ring(sub, at, &sink);
+	/* The ring may have been left as corrupt: then another stands here, or none. */
+	return idx < sub->n_rings && sub->rings[idx].at == at && at->has_more;
+}
+
+bool hbus_subscriber_has_work(struct hbus_subscriber *sub, bool is_thorough)
+{
+	if (sub->n_ending > 0)
+		leave_ended(sub);
+	for (uint32_t round = 0; round < 2; round++) {
+		for (uint32_t i = 0; i < sub->n_rings; i++)
+			if (ring_has_work(sub, i))
+				return true;
+		if (!probe(sub, is_thorough ? sub->n_rings : PROBES))
+			return false;
+	}
+	return false;
+}
+
+int hbus_next_loss(struct hbus_subscriber *sub, struct hbus_loss *ret_loss)
+{
+	if (!hbus_is_ours(sub->bus))
+		return hbus_fail_forked();
+	if (hbus_has_mail(sub) && !sub->open)
+		hbus_mail_take(sub);
+	return hbus_loss_take(&sub->losses, ret_loss);
+}
+
+int hbus_subscriber_info(struct hbus_subscriber *sub, struct hbus_subscriber_info *ret_info)
+{
+	struct hbus_subscriber_info info = {0};
+
+	if (!hbus_is_ours(sub->bus))
+		return hbus_fail_forked();
+	info.n_delivered = sub->n_delivered;
+	info.n_filtered = sub->n_filtered;
+	info.n_lost = sub->n_lost;
+	info.n_rings = sub->n_rings;
+	info.n_topics = atomic_load_explicit(&sub->topics.n_names, memory_order_relaxed); /* relaxed: a statistic */
+	for (uint32_t i = 0; i < sub->n_rings; i++) {
+		const struct hbus_attached *at = sub->rings[i].at;
+
+		/* The open batch counts as delivered until it turns out that it was not. */
+		info.n_delivered += at->n_delivered + at->batch_delivered;
+		info.n_filtered += at->n_filtered + at->batch_filtered;
+		info.n_lost += at->n_lost;
+	}
+	*ret_info = info;
+	return 0;
+}

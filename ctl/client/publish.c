@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Publishing: claim, copy, add, commit, wake
+ *
+ * Runs in the owner's thread. No lock and no system call, but for waking a sleeper, or for waiting when a
+ * reliable subscriber is a full ring behind.
+ */
+#include <pthread.h>
+#include <time.h>
+
+#include "ctl/client/publisher.h"
+
+#define SPIN_US 2
+#define SLEEP_FIRST_US 50
+#define SLEEP_MOST_US 1000
+/* hbus_try_publish() on a full ring looks for dead readers at most this often. */
+#define TRY_REAP_US 1000
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
+static int too_large(const struct hbus_pub_ring *ring, uint64_t len)
+{
+	if (hbus_record_size(len) > ring->pub.batch_max)
+		return hbus_fail(HBUS_E_TOO_LARGE, "%llu bytes in a ring that takes at most %llu at once",
+				 (unsigned long long)len, (unsigned long long)ring->pub.batch_max - HBUS_RECORD_HEADER);
+	return hbus_fail(HBUS_E_TOO_LARGE, "the batch would exceed %llu bytes",
+			 (unsigned long long)ring->pub.batch_max);
+}
+
+static void sleep_us(uint64_t us)
+{
+	struct timespec span = {.tv_nsec = (long)us * 1000};
+
+	nanosleep(&span, NULL);
+}
+
+static unsigned int reap(struct hbus_pub_ring *ring, uint64_t len, uint64_t waited_us)
+{
+	struct hbus_ring_pub *pub = &ring->pub;
+	uint64_t need = hbus_ring_pub_need(pub, pub->head + hbus_record_size(len));
+
+	return hbus_gates_reap(&ring->gates, ring->header, pub->tail, need, pub->capacity, waited_us);
+}
+
+/* The ring had been full and is not any more: nobody has used up any of its limit. */
+static void end_stall(struct hbus_pub_ring *ring)
+{
+	hbus_gates_forgive(&ring->gates);
+	ring->is_stalled = false;
+}
+
+/* One look at a full ring by somebody who will not wait; time passes between the looks. */
+static int look_at_full(struct hbus_pub_ring *ring, uint64_t len, unsigned char **ret_body)
+{
+	uint64_t now_us = hbus_now_us();
+
+	if (!ring->is_stalled) {
+		ring->is_stalled = true;
+		ring->stalled_at_us = now_us;
+		reap(ring, len, 0);
+	} else if (now_us - ring->stalled_at_us >= TRY_REAP_US) {
+		reap(ring, len, now_us - ring->stalled_at_us);
+		ring->stalled_at_us = now_us;
+	}
+	return hbus_ring_pub_claim(&ring->pub, len, ret_body);
+}
+
+/* Waits until the claim succeeds, or the time is over. Drops dead and stalled readers on the way. */
+static int wait_for_room(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint64_t len,
+			 int64_t timeout_us, unsigned char **ret_body)
+{
+	uint64_t begin_us = hbus_now_us(), last_us = begin_us, sleep_for_us = SLEEP_FIRST_US;
+	int r = HBUS_RING_FULL;
+
+	ring->is_stalled = true;
+	/* They sleep, and it is us who would wake them later. */
+	if (publisher->flags & HBUS_PUB_DEFER_WAKE)
+		hbus_gates_wake(&ring->gates, &ring->pub.header->notify);
+	while (r == HBUS_RING_FULL) {
+		uint64_t now_us = hbus_now_us();
+
+		if (timeout_us >= 0 && now_us - begin_us >= (uint64_t)timeout_us)
+			break;
+		if (now_us - begin_us < SPIN_US) {
+			relax();
+		} else {
+			reap(ring, len, now_us - last_us);
+			last_us = now_us;
+			r = hbus_ring_pub_claim(&ring->pub, len, ret_body);
+			if (r != HBUS_RING_FULL)
+				break;
+			sleep_us(sleep_for_us);
+			sleep_for_us = sleep_for_us * 2 < SLEEP_MOST_US ? sleep_for_us * 2 : SLEEP_MOST_US;
+		}
+		r = hbus_ring_pub_claim(&ring->pub, len, ret_body);
+	}
+	return r;
+}
+
+static int claim_slowly(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint64_t len,
+			int64_t timeout_us, unsigned char **ret_body)
+{
+	int r, cancel_state;
+
+	/* A thread that is cancelled while it waits must not leave the handle busy. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	if (timeout_us == 0)
+		r = look_at_full(ring, len, ret_body);
+	else
+		r = wait_for_room(publisher, ring, len, timeout_us, ret_body);
+	pthread_setcancelstate(cancel_state, NULL);
+	return r;
+}
+
+static inline int claim(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint64_t len,
+			int64_t timeout_us, unsigned char **ret_body)
+{
+	int r = hbus_ring_pub_claim(&ring->pub, len, ret_body);
+
+	if (__builtin_expect(r == HBUS_RING_FULL, 0))
+		r = claim_slowly(publisher, ring, len, timeout_us, ret_body);
+	if (__builtin_expect(r == 0, 1)) {
+		if (__builtin_expect(ring->is_stalled, 0))
+			end_stall(ring);
+		return 0;
+	}
+	return r == HBUS_RING_TOO_LARGE ? too_large(ring, len) : HBUS_FULL;
+}
+
+static __attribute__((noinline)) void wake(struct hbus_pub_ring *ring)
+{
+	int cancel_state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	hbus_gates_wake(&ring->gates, &ring->pub.header->notify);
+	pthread_setcancelstate(cancel_state, NULL);
+}
+
+static inline void commit(struct hbus_publisher *publisher, struct hbus_pub_ring *ring)
+{
+	if (__builtin_expect(hbus_ring_pub_commit(&ring->pub), 0) && !(publisher->flags & HBUS_PUB_DEFER_WAKE))
+		wake(ring);
+}
+
+void hbus_publisher_commit(struct hbus_publisher *publisher, struct hbus_pub_ring *ring)
+{
+	commit(publisher, ring);
+}
+
+static __attribute__((noinline)) int look_up(struct hbus_publisher *publisher, hbus_topic_t topic)
+{
+	const struct hbus_topic_page *page;
+	uint32_t place;
+
+	if (topic == 0 || topic > HBUS_TOPIC_ID_MAX)
+		return hbus_fail(HBUS_E_INVALID, "%u is not a topic number", topic);
+	page = publisher->pages[topic / HBUS_TOPIC_PAGE_SIZE];
+	place = page ? page->place[topic % HBUS_TOPIC_PAGE_SIZE] : 0;
+	if (place == 0)
+		return hbus_fail(HBUS_E_INVALID, "topic %u is not one of this publisher's", topic);
+	publisher->last_topic = topic;
+	publisher->last_wire = place & HBUS_TOPIC_ID_MAX;
+	publisher->last_ring = publisher->rings[(place >> 24) - 1];
+	return 0;
+}
+
+/* Enters the call, and finds the topic's ring in publisher->last_ring. */
+static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
+{
+	int r = hbus_publisher_enter(publisher);
+
+	if (r < 0)
+		return r;
+	if (__builtin_expect(publisher->reserved != NULL, 0))
+		r = hbus_fail(HBUS_E_BUSY, "a reservation is open: commit or abort it first");
+	else if (__builtin_expect(topic != publisher->last_topic || topic == 0, 0))
+		r = look_up(publisher, topic);
+	if (r < 0)
+		hbus_publisher_leave(publisher);
+	return r;
+}
+
+static inline void put_u64(unsigned char *to, uint64_t value)
+{
+	hbus_copy_in(to, &value, sizeof(value));
+}
+
+static uint64_t now_realtime_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static inline int publish(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size,
+			  int64_t timeout_us)
+{
+	uint64_t prefix = publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0;
+	struct hbus_pub_ring *ring;
+	unsigned char *body = NULL;
+	int r;
+
+	r = begin(publisher, topic);
+	if (__builtin_expect(r < 0, 0))
+		return r;
+	ring = publisher->last_ring;
+	r = claim(publisher, ring, prefix + size, timeout_us, &body);
+	if (__builtin_expect(r == 0, 1)) {
+		if (prefix)
+			put_u64(body, now_realtime_ns());
+		hbus_copy_in(body + prefix, data, size);
+		hbus_ring_pub_add(&ring->pub, prefix ? HBUS_FLAG_TIME : 0, publisher->last_wire, prefix + size, 1);
+		if (!publisher->in_batch)
+			commit(publisher, ring);
+	}
+	hbus_publisher_leave(publisher);
+	return r;
+}
+
+int hbus_publish(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size)
+{
+	return publish(publisher, topic, data, size, publisher->timeout_us);
+}
+
+int hbus_try_publish(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size)
+{
+	return publish(publisher, topic, data, size, 0);
+}
+
+/* Flags of the record that these attributes make, and how many bytes stand before the payload. */
+static uint32_t attribute_flags(const struct hbus_publisher *publisher, const struct hbus_attributes *attributes,
+				uint64_t *ret_prefix)
+{
+	uint32_t flags = 0;
+
+	*ret_prefix = 0;
+	if (attributes->time_ns || (publisher->flags & HBUS_PUB_TIMESTAMP)) {
+		flags |= HBUS_FLAG_TIME;
+		*ret_prefix += 8;
+	}
+	if (attributes->has_key) {
+		flags |= HBUS_FLAG_KEY;
+		*ret_prefix += 8;
+	}
+	if (attributes->extra && attributes->extra_size > 0) {
+		flags |= HBUS_FLAG_ATTRS;
+		*ret_prefix += 8 + HBUS_ALIGN8(attributes->extra_size);
+	}
+	return flags;
+}
+
+static unsigned char *put_attributes(unsigned char *body, uint32_t flags, const struct hbus_attributes *attributes)
+{
+	if (flags & HBUS_FLAG_TIME) {
+		put_u64(body, attributes->time_ns ? attributes->time_ns : now_realtime_ns());
+		body += 8;
+	}
+	if (flags & HBUS_FLAG_KEY) {
+		put_u64(body, attributes->key);
+		body += 8;
+	}
+	if (flags & HBUS_FLAG_ATTRS) {
+		uint64_t padded = HBUS_ALIGN8(attributes->extra_size);
+
+		put_u64(body, attributes->extra_size);
+		if (padded > 0) /* the last word first: its padding is zero then */
+			put_u64(body + padded, 0);
+		hbus_copy_in(body + 8, attributes->extra, attributes->extra_size);
+		body += 8 + padded;
+	}
+	return body;
+}
+
+int hbus_publish_with(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size,
+		      const struct hbus_attributes *attributes)
+{
+	struct hbus_pub_ring *ring;
+	unsigned char *body = NULL;
+	uint64_t prefix;
+	uint32_t flags;
+	int r;
+
+	if (!attributes)
+		return hbus_publish(publisher, topic, data, size);
+	if (attributes->extra_size > UINT16_MAX)
+		return hbus_fail(HBUS_E_TOO_LARGE, "attributes have at most 65535 bytes");
+	r = begin(publisher, topic);
+	if (r < 0)
+		return r;
+	ring = publisher->last_ring;
+	flags = attribute_flags(publisher, attributes, &prefix);
+	r = claim(publisher, ring, prefix + size, publisher->timeout_us, &body);
+	if (r == 0) {
+		hbus_copy_in(put_attributes(body, flags, attributes), data, size);
+		hbus_ring_pub_add(&ring->pub, flags, publisher->last_wire, prefix + size, 1);
+		if (!publisher->in_batch)
+			commit(publisher, ring);
+	}
+	hbus_publisher_leave(publisher);
+	return r;
+}
+
+static void put_run(unsigned char *body, const unsigned char *data, size_t size, size_t n)
+{
+	size_t stride = HBUS_ALIGN8(size);
+
+	put_u64(body, (uint64_t)size << 32 | n);
+	body += 8;
+	if (stride == size) {
+		hbus_copy_in(body, data, n * size);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		hbus_copy_in(body + i * stride, data + i * size, size);
+}
+
+int hbus_publish_run(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size, size_t n)
+{
+	uint64_t prefix = publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0, len;
+	struct hbus_pub_ring *ring;
+	unsigned char *body = NULL;
+	int r;
+
+	if (n == 0)
+		return 0;
+	if (size > HBUS_WORD_LENGTH_MAX || n > HBUS_WORD_LENGTH_MAX)
+		return hbus_fail(HBUS_E_TOO_LARGE, "a run of %zu events of %zu bytes", n, size);
+	r = begin(publisher, topic);
+	if (r < 0)
+		return r;
+	ring = publisher->last_ring;
+	len = prefix + 8 + n * HBUS_ALIGN8(size);
+	r = claim(publisher, ring, len, publisher->timeout_us, &body);
+	if (r == 0) {
+		if (prefix)
+			put_u64(body, now_realtime_ns());
+		put_run(body + prefix, data, size, n);
+		hbus_ring_pub_add(&ring->pub, HBUS_FLAG_RUN | (prefix ? HBUS_FLAG_TIME : 0), publisher->last_wire,
+				  len, n);
+		if (!publisher->in_batch)
+			commit(publisher, ring);
+	}
+	hbus_publisher_leave(publisher);
+	return r;
+}
+
+int hbus_reserve(struct hbus_publisher *publisher, hbus_topic_t topic, size_t size, void **ret_data)
+{
+	uint64_t prefix = publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0;
+	unsigned char *body = NULL;
+	int r;
+
+	r = begin(publisher, topic);
+	if (r < 0)
+		return r;
+	r = claim(publisher, publisher->last_ring, prefix + size, publisher->timeout_us, &body);
+	if (r == 0) {
+		publisher->reserved = publisher->last_ring;
+		publisher->reserved_body = body;
+		publisher->reserved_size = size;
+		*ret_data = body + prefix;
+	}
+	hbus_publisher_leave(publisher);
+	return r;
+}
+
+static int commit_reserved(struct hbus_publisher *publisher, size_t size)
+{
+	uint64_t prefix = publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0;
+	struct hbus_pub_ring *ring = publisher->reserved;
+
+	if (!ring)
+		return hbus_fail(HBUS_E_BUSY, "nothing is reserved");
+	if (size > publisher->reserved_size)
+		return hbus_fail(HBUS_E_INVALID, "%zu bytes were reserved, not %zu", publisher->reserved_size, size);
+	if (prefix)
+		put_u64(publisher->reserved_body, now_realtime_ns());
+	hbus_ring_pub_add(&ring->pub, prefix ? HBUS_FLAG_TIME : 0, publisher->last_wire, prefix + size, 1);
+	publisher->reserved = NULL;
+	if (!publisher->in_batch)
+		commit(publisher, ring);
+	return 0;
+}
+
+int hbus_commit(struct hbus_publisher *publisher, size_t size)
+{
+	int r = hbus_publisher_enter(publisher);
+
+	if (r < 0)
+		return r;
+	r = commit_reserved(publisher, size);
+	hbus_publisher_leave(publisher);
+	return r;
+}
+
+int hbus_abort(struct hbus_publisher *publisher)
+{
+	int r = hbus_publisher_enter(publisher);
+
+	if (r < 0)
+		return r;
+	if (!publisher->reserved)
+		r = hbus_fail(HBUS_E_BUSY, "nothing is reserved");
+	publisher->reserved = NULL; /* a claim that is not added leaves nothing */
+	hbus_publisher_leave(publisher);
+	return r;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A publisher handle: its rings, its topics, and the state of what is being published
+ *
+ *	owner's thread      publish.c: claim, copy, add, commit, wake; publisher.c: topics, open, close
+ *	control thread      publisher_gates.c: installs and removes gates, under bus->lock
+ *
+ * A ring is one read policy: the daemon says HBUS_E_POLICY when a topic does not fit, and the
+ * publisher takes another ring. The owner's thread holds no lock while it publishes; what the control
+ * thread changes in a ring is the gate table alone, which is made for that (shm/gate.h).
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ctl/client/bus.h"
+#include "shm/ring_pub.h"
+
+#define HBUS_PUBLISHER_RINGS_MAX 16u /* read policies of one publisher */
+#define HBUS_PUBLISH_TIMEOUT_MS 5000
+#define HBUS_TOPIC_PAGE_SIZE 4096u
+
+/* What a ring must say again when a daemon comes back. */
+struct hbus_pub_topic {
+	uint32_t id;
+	char *name;
+	char *type;
+	char *content_type;
+};
+
+struct hbus_pub_ring {
+	struct hbus_ring_pub pub; /* owner's thread */
+	bool is_stalled;          /* owner's thread: the last claim found it full */
+	uint64_t stalled_at_us;
+	struct hbus_gates gates;
+	pthread_mutex_t wake_lock; /* install, remove, and wake from other threads */
+	/* -- fixed when it is made -- */
+	struct hbus_geometry geometry;
+	struct hbus_token token;
+	void *header;
+	void *data;
+	int header_fd; /* kept for a restarted daemon */
+	int data_fd;
+	/* -- bus->lock -- */
+	struct hbus_pub_ring *next;
+	struct hbus_pub_topic *topics;
+	uint32_t n_topics, n_topics_room;
+	bool is_announced; /* readers may know it */
+	_Atomic uint32_t is_refused; /* a restarted daemon does not know it: take a new one */
+};
+
+/* The user's topic number -> ring and number in the ring; 0 = not this publisher's. */
+struct hbus_topic_page {
+	uint32_t place[HBUS_TOPIC_PAGE_SIZE]; /* (ring index + 1) << 24 | topic id on the wire */
+};
+
+struct hbus_publisher {
+	/* -- owner's thread, every publish -- */
+	const _Atomic uint32_t *alive;
+	_Atomic uint32_t is_busy; /* a call is under way: a signal handler must not start another */
+	hbus_topic_t last_topic;  /* what was published last: ring and number, without a look-up */
+	uint32_t last_wire;
+	struct hbus_pub_ring *last_ring;
+	uint32_t flags;
+	bool in_batch;
+	int64_t timeout_us;       /* negative: for ever */
+	/* -- owner's thread -- */
+	struct hbus_pub_ring *reserved; /* ring of an open reservation */
+	unsigned char *reserved_body;
+	size_t reserved_size;
+	struct hbus_pub_ring *rings[HBUS_PUBLISHER_RINGS_MAX];
+	_Atomic uint32_t n_rings; /* others: hbus_publisher_wake() */
+	struct hbus_topic_page *pages[HBUS_TOPIC_PAGE_SIZE];
+	struct hbus_publisher_options options;
+	struct hbus *bus;
+};
+
+int hbus_publisher_fail_busy(void);
+
+/* Begin and end of every call on a publisher. 0 or an error. */
+static inline int hbus_publisher_enter(struct hbus_publisher *publisher)
+{
+	/* relaxed: nobody writes it; fork() replaces the page by zeroes */
+	if (__builtin_expect(atomic_load_explicit(publisher->alive, memory_order_relaxed) == 0, 0))
+		return hbus_fail_forked();
+	/* relaxed: written by the owner's thread only, perhaps from a signal handler */
+	if (__builtin_expect(atomic_load_explicit(&publisher->is_busy, memory_order_relaxed) != 0, 0))
+		return hbus_publisher_fail_busy();
+	atomic_store_explicit(&publisher->is_busy, 1, memory_order_relaxed); /* relaxed: as above */
+	atomic_signal_fence(memory_order_seq_cst);
+	return 0;
+}
+
+static inline void hbus_publisher_leave(struct hbus_publisher *publisher)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&publisher->is_busy, 0, memory_order_relaxed); /* relaxed: own word */
+}
+
+/* Makes what was added to the ring visible, and wakes who sleeps. */
+void hbus_publisher_commit(struct hbus_publisher *publisher, struct hbus_pub_ring *ring);
+
+/* pub_ring.c: make a ring that carries the topic first; the ring is on bus->pub_rings then. */
+int hbus_pub_ring_new(struct hbus *bus, const struct hbus_publisher_options *options, const char *name,
+		      const char *type, const char *content_type, struct hbus_pub_ring **ret_ring,
+		      uint32_t *ret_topic_id);
+/* Says that nothing more comes, tells the daemon, frees it. */
+void hbus_pub_ring_close(struct hbus *bus, struct hbus_pub_ring *ring);
+/* In a child after fork(): frees memory only. */
+void hbus_pub_ring_free_forked(struct hbus_pub_ring *ring);
+/* Remembers the topic for a restarted daemon. 0 or HBUS_E_NO_MEMORY. Takes the lock. */
+int hbus_pub_ring_note_topic(struct hbus *bus, struct hbus_pub_ring *ring, uint32_t id, const char *name,
+			     const char *type, const char *content_type);

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sleeping until there is something to poll
+ *
+ * Spin, yield, sleep. Before sleeping: `waiting` in every slot, one membarrier, one more look (shm/wait.h says
+ * why). Up to 63 rings are slept on by their futex words; more, and buses without a control thread, by the
+ * doorbells. The subscriber's own `news` word is slept on too: new rings must wake the sleeper.
+ */
+#include "shm/wait.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/epoll.h>
+
+#include "ctl/client/control.h"
+#include "ctl/client/subscriber.h"
+
+#define SPIN_US 20
+#define SPIN_ROUNDS 64
+#define YIELDS 2
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
+void hbus_waiting_set(struct hbus_subscriber *sub, uint32_t how)
+{
+	sub->is_armed = true;
+	for (uint32_t i = 0; i < sub->n_rings; i++) {
+		struct hbus_ring_sub *ring = &sub->rings[i].at->ring;
+
+		if (!ring->slot)
+			continue;
+		/* Who sleeps gives up all that it has read, so that the publisher can fill the whole ring. */
+		if (ring->is_gating)
+			hbus_ring_sub_store_cursor(ring);
+		/* relaxed: M(ring.waiting), the barrier below */
+		atomic_store_explicit(&ring->slot->waiting, how, memory_order_relaxed);
+	}
+	/* M(ring.waiting): every publisher's next load of `waiting` sees it, or we see its commit. The fence is
+	 * for isolated rings, whose publishers fence at each commit, and for hosts that refuse membarrier. */
+	hbus_membarrier_global();
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+void hbus_waiting_clear(struct hbus_subscriber *sub)
+{
+	sub->is_armed = false;
+	for (uint32_t i = 0; i < sub->n_rings; i++) {
+		struct hbus_slot *slot = sub->rings[i].at->ring.slot;
+
+		if (slot) /* relaxed: a publisher that sees it late makes one wake-up too many */
+			atomic_store_explicit(&slot->waiting, 0, memory_order_relaxed);
+	}
+}
+
+static bool sleeps_on_doorbells(const struct hbus_subscriber *sub)
+{
+	return !sub->bus->has_thread || sub->n_rings >= HBUS_WAIT_FUTEX_RINGS_MAX;
+}
+
+/* What the futex words are before the last look. */
+static unsigned int words_load(const struct hbus_subscriber *sub, struct hbus_wait_word *words)
+{
+	unsigned int n = 0;
+
+	words[n++] = (struct hbus_wait_word){.word = &sub->news, .seen = sub->news_seen};
+	for (uint32_t i = 0; i < sub->n_rings && n < HBUS_WAIT_FUTEX_RINGS_MAX; i++) {
+		const _Atomic uint32_t *word = &sub->rings[i].at->ring.header->notify;
+
+		/* relaxed: a value that is too old only makes the sleep return at once */
+		words[n++] = (struct hbus_wait_word){.word = word,
+						     .seen = atomic_load_explicit(word, memory_order_relaxed)};
+	}
+	return n;
+}
+
+static int sleep_on_doorbells(struct hbus_subscriber *sub, int ms)
+{
+	struct epoll_event event;
+	int n = epoll_wait(sub->epoll_fd, &event, 1, ms);
+
+	if (n < 0)
+		return -errno;
+	hbus_doorbells_drain(sub);
+	if (!sub->bus->has_thread)
+		hbus_dispatch(sub->bus);
+	return 0;
+}
+
+static int sleep_ms_most(const struct hbus_subscriber *sub, uint64_t now_us, uint64_t until_us)
+{
+	uint64_t most_ms = sub->n_polled > 0 ? HBUS_POLLED_SLEEP_MS : HBUS_WAIT_CAP_MS;
+	uint64_t left_ms = (until_us - now_us + 999) / 1000;
+
+	return (int)(left_ms < most_ms ? left_ms : most_ms);
+}
+
+/* 1 = something is there, 0 = time is over or a signal came. */
+static int sleep_until(struct hbus_subscriber *sub, uint64_t until_us)
+{
+	for (;;) {
+		struct hbus_wait_word words[HBUS_WAIT_FUTEX_RINGS_MAX];
+		bool by_doorbell = sleeps_on_doorbells(sub);
+		unsigned int n_words = 0;
+		uint64_t now_us;
+		int ms, r;
+
+		if (!by_doorbell)
+			n_words = words_load(sub, words);
+		if (hbus_subscriber_has_work(sub, true))
+			return 1;
+		now_us = hbus_now_us();
+		if (now_us >= until_us)
+			return 0;
+		ms = sleep_ms_most(sub, now_us, until_us);
+		r = by_doorbell ? sleep_on_doorbells(sub, ms) : hbus_wait_sleep(words, n_words, ms);
+		if (r == -EINTR)
+			return 0;
+		if (hbus_has_mail(sub)) {
+			hbus_mail_take(sub);
+			hbus_waiting_set(sub, sleeps_on_doorbells(sub) ? HBUS_WAITING_DOORBELL : HBUS_WAITING_NOTIFY);
+		}
+	}
+}
+
+static bool spin(struct hbus_subscriber *sub, uint64_t until_us)
+{
+	uint64_t end_us = hbus_now_us() + SPIN_US;
+
+	if (end_us > until_us)
+		end_us = until_us;
+	do {
+		for (int i = 0; i < SPIN_ROUNDS; i++) {
+			if (hbus_subscriber_has_work(sub, false))
+				return true;
+			relax();
+		}
+	} while (hbus_now_us() < end_us);
+	for (int i = 0; i < YIELDS; i++) {
+		sched_yield();
+		if (hbus_subscriber_has_work(sub, false))
+			return true;
+	}
+	return false;
+}
+
+int hbus_wait(struct hbus_subscriber *sub, int timeout_ms)
+{
+	uint64_t until_us;
+	int r;
+
+	if (!hbus_is_ours(sub->bus))
+		return hbus_fail_forked();
+	hbus_batch_release(sub);
+	if (!sub->bus->has_thread)
+		hbus_dispatch(sub->bus);
+	if (hbus_has_mail(sub))
+		hbus_mail_take(sub);
+	if (hbus_subscriber_has_work(sub, timeout_ms == 0))
+		return 1;
+	if (timeout_ms == 0)
+		return 0;
+	until_us = timeout_ms < 0 ? UINT64_MAX : hbus_now_us() + (uint64_t)timeout_ms * 1000;
+	if (spin(sub, until_us))
+		return 1;
+	hbus_waiting_set(sub, sleeps_on_doorbells(sub) ? HBUS_WAITING_DOORBELL : HBUS_WAITING_NOTIFY);
+	r = sleep_until(sub, until_us);
+	hbus_waiting_clear(sub);
+	return r;
+}
