@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Attachments: one subscriber on one ring
+ *
+ * Two things happen side by side. Towards the publisher: NONE -> ADDING -> INSTALLED -> REMOVING ->
+ * NONE. Towards the reader: WAITING -> OPENED -> MAPPED -> LEAVING -> GONE. The reader is told of the
+ * ring when the publisher has installed its gate. An attachment is freed when the reader is GONE and
+ * the gate NONE; only then its slot and attach index may mean something else.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/daemon/state_int.h"
+
+#define LOSSY_IDX_MIN HBUS_RING_GATES_MAX /* indexes below are kept for reliable subscribers */
+
+static bool is_reliable(const struct hbus_attachment *att)
+{
+	return att->sub && (att->sub->flags & HBUS_SUB_RELIABLE);
+}
+
+struct hbus_attachment *hbus_attachment_find(struct hbus_ring *ring,
+					     struct hbus_subscriber_state *sub)
+{
+	struct hbus_attachment *att;
+
+	if (ring->n_attachments < sub->n_attachments) {
+		LIST_FOREACH(att, &ring->attachments, in_ring)
+			if (att->sub == sub)
+				return att;
+	} else {
+		LIST_FOREACH(att, &sub->attachments, in_sub)
+			if (att->ring == ring)
+				return att;
+	}
+	return NULL;
+}
+
+static struct hbus_attachment *attachment_new(struct hbus_state *state, struct hbus_ring *ring,
+					      struct hbus_subscriber_state *sub)
+{
+	struct hbus_attachment *att = calloc(1, sizeof(*att));
+
+	if (!att)
+		return NULL;
+	att->ring = ring;
+	att->sub = sub;
+	att->attach_idx = att->memfd_idx = att->slot_idx = HBUS_ATTACH_NONE;
+	LIST_INSERT_HEAD(&ring->attachments, att, in_ring);
+	LIST_INSERT_HEAD(&sub->attachments, att, in_sub);
+	ring->n_attachments++;
+	sub->n_attachments++;
+	state->n_attachments++;
+	return att;
+}
+
+static void done(struct hbus_state *state, struct hbus_pending **pending)
+{
+	struct hbus_pending *old = *pending;
+
+	*pending = NULL;
+	hbus_pending_done(state, old);
+}
+
+void hbus_attachment_orphan(struct hbus_attachment *att)
+{
+	if (!att->sub)
+		return;
+	hbus_slot_give(att->sub, att);
+	if (att->doorbell)
+		hbus_doorbell_put(att->doorbell);
+	att->doorbell = NULL;
+	LIST_REMOVE(att, in_sub);
+	att->sub->n_attachments--;
+	att->sub = NULL;
+}
+
+static void announced(struct hbus_state *state, struct hbus_attachment *att)
+{
+	if (!att->is_announcing)
+		return;
+	att->is_announcing = false;
+	if (att->ring->phase == HBUS_RING_ANNOUNCING)
+		hbus_ring_gate_done(state, att->ring);
+}
+
+static void free_idx(struct hbus_attachment *att)
+{
+	if (att->attach_idx != HBUS_ATTACH_NONE)
+		att->ring->by_idx[att->attach_idx] = NULL;
+	att->attach_idx = HBUS_ATTACH_NONE;
+}
+
+/* Both sides are done with it. A subscriber that asked for the ring again meanwhile gets it now. */
+static void finish(struct hbus_state *state, struct hbus_attachment *att)
+{
+	struct hbus_subscriber_state *sub = att->sub;
+	struct hbus_ring *ring = att->ring;
+	struct hbus_pending *closing = att->closing;
+	bool is_wanted_again = att->is_wanted_again && sub && !sub->is_closing;
+
+	hbus_deadline_disarm(&state->deadlines, &att->deadline);
+	announced(state, att);
+	free_idx(att);
+	hbus_attachment_orphan(att);
+	LIST_REMOVE(att, in_ring);
+	ring->n_attachments--;
+	state->n_attachments--;
+	hbus_fd_put(att->pidfd);
+	hbus_fd_put(att->slots);
+	free(att);
+	hbus_ring_check_over(state, ring);
+	if (is_wanted_again)
+		hbus_sub_attach_all(state, sub);
+	hbus_pending_done(state, closing);
+}
+
+/* ---- towards the publisher ---- */
+
+static bool take_idx(struct hbus_attachment *att)
+{
+	uint32_t first = is_reliable(att) ? 0 : LOSSY_IDX_MIN;
+	uint32_t end = is_reliable(att) ? HBUS_RING_GATES_MAX : HBUS_RING_WAKERS_MAX;
+
+	for (uint32_t i = first; i < end; i++) {
+		if (!att->ring->by_idx[i]) {
+			att->ring->by_idx[i] = att;
+			att->attach_idx = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void send_gate_add(struct hbus_state *state, struct hbus_attachment *att)
+{
+	struct hbus_fd *fds[3] = { att->slots, att->pidfd };
+	struct hbus_msg_gate_add msg;
+	size_t n_fds = 2;
+
+	hbus_msg_init(&msg, HBUS_MSG_GATE_ADD);
+	msg.header.serial = ++state->next_serial;
+	msg.ring_id = att->ring->geometry.ring_id;
+	msg.gate_id = att->gate_id;
+	msg.attach_idx = att->attach_idx;
+	if (att->sub) {
+		msg.subscriber_id = att->sub->member->id;
+		msg.n_slots = att->sub->memfds[att->memfd_idx].n_slots;
+		msg.stall_ms = att->sub->stall_ms;
+		msg.flags = is_reliable(att) ? HBUS_GATE_RELIABLE : 0;
+	}
+	msg.slot_idx = att->slot_idx;
+	if (att->doorbell) {
+		fds[n_fds++] = att->doorbell->publisher_end;
+		msg.flags |= HBUS_GATE_HAS_DOORBELL;
+	}
+	hbus_state_send(state, att->ring->owner, &msg, fds, n_fds);
+}
+
+static void send_gate_remove(struct hbus_state *state, struct hbus_attachment *att)
+{
+	struct hbus_msg_gate msg;
+
+	hbus_msg_init(&msg, HBUS_MSG_GATE_REMOVE);
+	msg.header.serial = ++state->next_serial;
+	msg.ring_id = att->ring->geometry.ring_id;
+	msg.gate_id = att->gate_id;
+	msg.attach_idx = att->attach_idx;
+	hbus_state_send(state, att->ring->owner, &msg, NULL, 0);
+}
+
+static void add_gate(struct hbus_state *state, struct hbus_attachment *att)
+{
+	struct hbus_subscriber_state *sub = att->sub;
+
+	if ((sub->flags & HBUS_SUB_DOORBELL) && !att->doorbell)
+		att->doorbell = hbus_doorbell_get(state, sub, att->ring->publisher_id);
+	att->pidfd = hbus_fd_get(sub->member->pidfd);
+	att->slots = hbus_fd_get(sub->memfds[att->memfd_idx].fd);
+	att->gate = HBUS_GATE_ADDING;
+	if (att->ring->phase == HBUS_RING_ANNOUNCING) {
+		att->is_announcing = true;
+		att->ring->n_gates_pending++;
+	}
+	hbus_deadline_arm(&state->deadlines, &att->deadline, HBUS_WAIT_GATE, state->now_ns);
+	send_gate_add(state, att);
+}
+
+static void remove_gate(struct hbus_state *state, struct hbus_attachment *att)
+{
+	if (att->gate == HBUS_GATE_INSTALLED && att->ring->owner) {
+		att->gate = HBUS_GATE_REMOVING;
+		hbus_deadline_arm(&state->deadlines, &att->deadline, HBUS_WAIT_GATE,
+				  state->now_ns);
+		send_gate_remove(state, att);
+	} else if (att->gate == HBUS_GATE_NONE || !att->ring->owner) {
+		finish(state, att);
+	}
+	/* ADDING and REMOVING: the answer comes. */
+}
+
+void hbus_attachment_repeat_gate(struct hbus_state *state, struct hbus_attachment *att)
+{
+	switch (att->gate) {
+	case HBUS_GATE_NONE:
+		hbus_attachment_retry(state, att);
+		break;
+	case HBUS_GATE_ADDING:
+	case HBUS_GATE_INSTALLED:
+		send_gate_add(state, att);
+		break;
+	case HBUS_GATE_REMOVING:
+		send_gate_remove(state, att);
+		break;
+	}
+}
+
+/* ---- towards the reader ---- */
+
+static void send_ended(struct hbus_state *state, struct hbus_attachment *att,
+		       enum hbus_msg_type type, uint32_t flags)
+{
+	struct hbus_msg_ring_event msg;
+
+	hbus_msg_init(&msg, type);
+	msg.ring_id = att->ring->geometry.ring_id;
+	msg.sub_id = att->sub->id;
+	msg.flags = flags;
+	hbus_state_send(state, att->sub->member, &msg, NULL, 0);
+}
+
+static void send_opened(struct hbus_state *state, struct hbus_attachment *att)
+{
+	const struct hbus_ring *ring = att->ring;
+	struct hbus_fd *fds[3] = { ring->read_fds[0], ring->read_fds[1] };
+	struct hbus_msg_ring_opened msg;
+	size_t n_fds = 2;
+
+	hbus_msg_init(&msg, HBUS_MSG_RING_OPENED);
+	msg.geometry = (struct hbus_wire_geometry){
+		ring->geometry.ring_id,	 ring->geometry.capacity, ring->geometry.start,
+		HBUS_LAYOUT_VERSION,	 HBUS_LAYOUT_HASH,	  ring->geometry.is_huge,
+		ring->geometry.is_isolated,
+	};
+	msg.gate_id = att->gate_id;
+	msg.publisher_id = ring->publisher_id;
+	msg.sub_id = att->sub->id;
+	msg.flags = (att->is_from_start ? HBUS_OPENED_FROM_START : 0) |
+		    (att->is_without_gate ? HBUS_OPENED_NO_SLOT : 0);
+	msg.memfd_idx = att->memfd_idx;
+	msg.slot_idx = att->slot_idx;
+	msg.attach_idx = att->attach_idx;
+	msg.publisher_uid = ring->uid;
+	memcpy(msg.publisher_name, ring->publisher_name, sizeof(msg.publisher_name));
+	if (att->doorbell && att->doorbell->subscriber_end) {
+		fds[n_fds++] = att->doorbell->subscriber_end;
+		msg.has_doorbell = 1;
+	}
+	hbus_state_send(state, att->sub->member, &msg, fds, n_fds);
+	if (msg.has_doorbell && att->sub->member->conn)
+		att->doorbell->subscriber_end = hbus_fd_put(att->doorbell->subscriber_end);
+}
+
+void hbus_attachment_open(struct hbus_state *state, struct hbus_attachment *att)
+{
+	const struct hbus_ring *ring = att->ring;
+	bool is_time = ring->phase == HBUS_RING_RUNNING ||
+		       (ring->phase == HBUS_RING_ENDED && ring->was_running);
+
+	if (att->reader != HBUS_READER_WAITING || !att->sub || !ring->read_fds[0] || !is_time)
+		return;
+	if (att->gate != HBUS_GATE_INSTALLED && !att->is_without_gate)
+		return;
+	hbus_tell_ring(state, att->sub, ring);
+	att->reader = HBUS_READER_OPENED;
+	att->is_held = att->sub->member->conn != NULL;
+	send_opened(state, att);
+	if (att->opening)
+		att->opening->value[0]++;
+	done(state, &att->opening);
+}
+
+/* ---- coming ---- */
+
+void hbus_attachment_retry(struct hbus_state *state, struct hbus_attachment *att)
+{
+	if (att->reader != HBUS_READER_WAITING || att->gate != HBUS_GATE_NONE || !att->sub ||
+	    att->is_without_gate || !att->ring->owner)
+		return;
+	if (att->memfd_idx == HBUS_ATTACH_NONE && !hbus_slot_take(att->sub, att))
+		return;
+	if (att->attach_idx == HBUS_ATTACH_NONE && !take_idx(att)) {
+		att->is_without_gate = true;
+		hbus_attachment_open(state, att);
+		return;
+	}
+	add_gate(state, att);
+}
+
+static bool may_read(const struct hbus_state *state, const struct hbus_ring *ring,
+		     const struct hbus_subscriber_state *sub)
+{
+	const struct hbus_cred *cred = &sub->member->cred;
+	const char *topic = hbus_ring_first_topic(ring);
+
+	if (!hbus_policy_allows(&state->policy, cred, HBUS_RIGHT_SUBSCRIBE, topic, ring->uid))
+		return false;
+	return !(sub->flags & HBUS_SUB_RELIABLE) ||
+	       hbus_policy_allows(&state->policy, cred, HBUS_RIGHT_RELIABLE, topic, ring->uid);
+}
+
+static void wait_for(struct hbus_pending **place, struct hbus_pending *pending)
+{
+	if (!pending || *place)
+		return;
+	*place = pending;
+	pending->n_waiting++;
+}
+
+int hbus_attach(struct hbus_state *state, struct hbus_ring *ring,
+		struct hbus_subscriber_state *sub, bool is_from_start, struct hbus_pending *opening,
+		struct hbus_pending *accepting)
+{
+	struct hbus_attachment *att;
+
+	if (sub->is_closing || sub->is_resuming)
+		return 0;
+	att = hbus_attachment_find(ring, sub);
+	if (!att) {
+		if (!may_read(state, ring, sub))
+			return HBUS_E_DENIED;
+		if (sub->n_attachments >= HBUS_RINGS_PER_SUBSCRIBER_MAX)
+			return HBUS_E_LIMIT;
+		att = attachment_new(state, ring, sub);
+		if (!att)
+			return HBUS_E_NO_MEMORY;
+		att->gate_id = hbus_state_new_id(state);
+		att->is_from_start = is_from_start;
+		wait_for(&att->opening, opening);
+		wait_for(&att->accepting, accepting);
+		hbus_attachment_retry(state, att);
+		return 0;
+	}
+	if (att->reader == HBUS_READER_WAITING)
+		wait_for(&att->opening, opening);
+	else if (opening)
+		opening->value[0]++;
+	att->is_wanted_again = att->reader >= HBUS_READER_LEAVING;
+	return 0;
+}
+
+bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
+		      struct hbus_subscriber_state *sub, const struct hbus_msg_sub_held *msg)
+{
+	struct hbus_attachment *att = hbus_attachment_find(ring, sub);
+
+	if (att) {
+		att->is_held = att->gate_id == msg->gate_id && att->reader != HBUS_READER_WAITING;
+		if (att->is_held && att->reader == HBUS_READER_OPENED)
+			att->reader = HBUS_READER_MAPPED;
+		return att->is_held;
+	}
+	if (ring->phase != HBUS_RING_RESTORED && !ring->was_restored)
+		return false;
+	if (msg->attach_idx != HBUS_ATTACH_NONE &&
+	    (msg->attach_idx >= HBUS_RING_WAKERS_MAX || ring->by_idx[msg->attach_idx] ||
+	     (msg->attach_idx < LOSSY_IDX_MIN) != !!(sub->flags & HBUS_SUB_RELIABLE)))
+		return false;
+	if (!hbus_slot_take_this(sub, msg->memfd_idx, msg->slot_idx))
+		return false;
+	att = attachment_new(state, ring, sub);
+	if (!att)
+		return false;
+	att->gate_id = msg->gate_id;
+	att->memfd_idx = msg->memfd_idx;
+	att->slot_idx = msg->slot_idx;
+	att->attach_idx = msg->attach_idx;
+	att->is_held = true;
+	att->reader = HBUS_READER_MAPPED;
+	att->is_without_gate = msg->attach_idx == HBUS_ATTACH_NONE;
+	if (!att->is_without_gate)
+		ring->by_idx[msg->attach_idx] = att;
+	return true;
+}
+
+/*
+ * The publisher of a restored ring is back and has said its topics: what its readers hold is checked
+ * against policy now, then the publisher is asked to confirm the gate.
+ */
+void hbus_attachment_confirm_held(struct hbus_state *state, struct hbus_attachment *att)
+{
+	if (!att->sub || att->gate != HBUS_GATE_NONE || att->reader != HBUS_READER_MAPPED)
+		return;
+	if (!may_read(state, att->ring, att->sub)) {
+		hbus_attachment_leave(state, att, HBUS_ENDED_REVOKED);
+		return;
+	}
+	hbus_tell_ring(state, att->sub, att->ring);
+	if (!att->is_without_gate)
+		add_gate(state, att);
+}
+
+/* ---- going ---- */
+
+void hbus_attachment_leave(struct hbus_state *state, struct hbus_attachment *att, uint32_t flags)
+{
+	switch (att->reader) {
+	case HBUS_READER_WAITING:
+		hbus_attachment_reader_gone(state, att);
+		break;
+	case HBUS_READER_OPENED:
+	case HBUS_READER_MAPPED:
+		att->reader = HBUS_READER_LEAVING;
+		done(state, &att->accepting);
+		send_ended(state, att, HBUS_MSG_RING_ENDED, flags);
+		break;
+	case HBUS_READER_LEAVING:
+	case HBUS_READER_GONE:
+		break;
+	}
+}
+
+void hbus_attachment_reader_gone(struct hbus_state *state, struct hbus_attachment *att)
+{
+	bool was_there = att->reader != HBUS_READER_GONE;
+
+	att->reader = HBUS_READER_GONE;
+	done(state, &att->opening);
+	done(state, &att->accepting);
+	if (att->charged) {
+		hbus_account_release(att->charged, HBUS_QUOTA_BYTES, att->n_charged);
+		hbus_account_put(att->charged);
+		att->charged = NULL;
+	}
+	if (was_there || !att->ring->owner)
+		remove_gate(state, att);
+}
+
+void hbus_attachment_ring_ended(struct hbus_state *state, struct hbus_attachment *att)
+{
+	struct hbus_ring *ring = att->ring;
+
+	hbus_deadline_disarm(&state->deadlines, &att->deadline);
+	att->is_announcing = false;
+	if (att->gate != HBUS_GATE_INSTALLED)
+		att->is_without_gate = true;
+	att->gate = HBUS_GATE_NONE;
+	switch (att->reader) {
+	case HBUS_READER_WAITING:
+		if (ring->was_running && ring->read_fds[0]) {
+			if (att->memfd_idx == HBUS_ATTACH_NONE)
+				hbus_slot_take(att->sub, att);
+			hbus_attachment_open(state, att);
+			send_ended(state, att, HBUS_MSG_RING_ENDED, ring->end_flags);
+		} else {
+			hbus_attachment_reader_gone(state, att);
+		}
+		break;
+	case HBUS_READER_OPENED:
+	case HBUS_READER_MAPPED:
+		done(state, &att->accepting);
+		send_ended(state, att, HBUS_MSG_RING_ENDED, ring->end_flags);
+		break;
+	case HBUS_READER_LEAVING:
+		break;
+	case HBUS_READER_GONE:
+		finish(state, att);
+		break;
+	}
+}
+
+/* ---- answers ---- */
+
+void hbus_attachment_accept(struct hbus_state *state, struct hbus_member *member,
+			    const struct hbus_msg_ring_accept *msg)
+{
+	struct hbus_ring *ring = hbus_ring_find(state, msg->ring_id);
+	struct hbus_subscriber_state *sub = hbus_sub_find(member, msg->sub_id);
+	struct hbus_attachment *att = ring && sub ? hbus_attachment_find(ring, sub) : NULL;
+
+	if (!att || att->reader != HBUS_READER_OPENED)
+		return;
+	if (msg->status != 0) {
+		hbus_state_log(state, HBUS_LOG_WARNING, member,
+			       "event=ring-refused ring=%llx status=%d",
+			       (unsigned long long)msg->ring_id, msg->status);
+		hbus_attachment_reader_gone(state, att);
+		return;
+	}
+	att->reader = HBUS_READER_MAPPED;
+	done(state, &att->accepting);
+	hbus_ring_check_over(state, ring);
+}
+
+static void gate_added(struct hbus_state *state, struct hbus_attachment *att, int status)
+{
+	hbus_deadline_disarm(&state->deadlines, &att->deadline);
+	if (status == 0) {
+		att->gate = HBUS_GATE_INSTALLED;
+	} else {
+		att->gate = HBUS_GATE_NONE;
+		att->is_without_gate = true;
+		free_idx(att);
+	}
+	if (att->reader == HBUS_READER_GONE) {
+		announced(state, att);
+		remove_gate(state, att);
+		return;
+	}
+	if (status == 0 && att->is_without_gate) {
+		att->is_without_gate = false;
+		if (att->reader == HBUS_READER_OPENED || att->reader == HBUS_READER_MAPPED)
+			send_ended(state, att, HBUS_MSG_RING_LIVE, 0);
+	}
+	announced(state, att);
+	hbus_attachment_open(state, att);
+}
+
+void hbus_attachment_gate_answer(struct hbus_state *state, struct hbus_member *member,
+				 const struct hbus_msg_gate *msg)
+{
+	struct hbus_ring *ring = hbus_ring_find(state, msg->ring_id);
+	struct hbus_attachment *att;
+
+	if (!ring || ring->owner != member || msg->attach_idx >= HBUS_RING_WAKERS_MAX)
+		return;
+	att = ring->by_idx[msg->attach_idx];
+	if (!att || att->gate_id != msg->gate_id)
+		return;
+	if (msg->header.type == HBUS_MSG_GATE_ADDED && att->gate == HBUS_GATE_ADDING)
+		gate_added(state, att, msg->status);
+	else if (msg->header.type == HBUS_MSG_GATE_REMOVED && att->gate == HBUS_GATE_REMOVING) {
+		att->gate = HBUS_GATE_NONE;
+		finish(state, att);
+	}
+}
+
+/*
+ * The publisher has not answered for a while. A lossy reader begins without its wake-up; a reliable
+ * one goes on waiting, since it was promised that nothing is lost.
+ */
+void hbus_attachment_expired(struct hbus_state *state, struct hbus_attachment *att)
+{
+	if (att->gate != HBUS_GATE_ADDING || att->reader != HBUS_READER_WAITING ||
+	    is_reliable(att) || att->ring->phase != HBUS_RING_RUNNING)
+		return;
+	att->is_without_gate = true;
+	hbus_attachment_open(state, att);
+}
