@@ -146,30 +146,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
-/* Installed beside the program's directory, or in the tree that it was built in. */
+/* In the tree that this program was built in, else where it is installed. */
 static const char *find_xdp_object(void)
 {
-	static const char *const places[] = { "../libexec/hugebus/hbus_xdp.bpf.o", "hbus_xdp.bpf.o",
-					      "../ebpf/hbus_xdp.bpf.o" };
 	static char path[PATH_MAX];
-	char program[PATH_MAX];
+	char program[PATH_MAX], wanted[PATH_MAX + 64];
 	ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	char *slash;
 
 	if (len < 0)
-		return places[0];
+		return HBUS_XDP_OBJECT;
 	program[len] = '\0';
 	slash = strrchr(program, '/');
 	if (slash)
 		*slash = '\0';
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		char wanted[PATH_MAX + 64];
-
-		snprintf(wanted, sizeof(wanted), "%s/%s", program, places[i]);
-		if (realpath(wanted, path))
-			return path;
-	}
-	return places[0];
+	snprintf(wanted, sizeof(wanted), "%s/../ebpf/hbus_xdp.bpf.o", program);
+	return realpath(wanted, path) ? path : HBUS_XDP_OBJECT;
 }
 
 void hbus_options_parse(int argc, char **argv, struct hbus_ingress_options *ret_options)
