@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What hugebus does between processes. See cases.h. */
+#include "bench/cases.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "ctl/client/hugebus.h"
+
+#define BATCH_MAX_BYTES 65536u
+#define SPANS 64u
+#define READY_MS 5000u
+
+static int complain(const char *what)
+{
+	fprintf(stderr, "hugebus-bench: %s: %s\n", what, hbus_error_text());
+	return 1;
+}
+
+static int open_bus(struct bench_run *run, struct hbus **ret_bus)
+{
+	return hbus_open(run->socket, NULL, ret_bus) ? complain("open") : 0;
+}
+
+static int open_publisher(struct bench_run *run, const char *topic, unsigned int n_gates, struct hbus **ret_bus,
+			  struct hbus_publisher **ret_publisher, hbus_topic_t *ret_topic)
+{
+	struct hbus_publisher_options options = {.struct_size = sizeof(options), .timeout_ms = 5000};
+	struct hbus_publisher_info info = {0};
+
+	if (open_bus(run, ret_bus))
+		return 1;
+	if (hbus_publisher_open(*ret_bus, &options, ret_publisher))
+		return complain("publisher");
+	if (hbus_publisher_topic(*ret_publisher, topic, NULL, NULL, ret_topic))
+		return complain(topic);
+	for (unsigned int ms = 0; ms < READY_MS; ms++) {
+		struct timespec nap = {.tv_nsec = 1000000};
+
+		if (hbus_publisher_info(*ret_publisher, &info))
+			return complain("info");
+		if (info.n_gates >= n_gates)
+			return 0;
+		nanosleep(&nap, NULL);
+	}
+	fprintf(stderr, "hugebus-bench: %u of %u subscribers attached\n", info.n_gates, n_gates);
+	return 1;
+}
+
+static int open_subscriber(struct bench_run *run, const char *filter, struct hbus **ret_bus,
+			   struct hbus_subscriber **ret_subscriber)
+{
+	struct hbus_subscriber_options options = {.struct_size = sizeof(options), .flags = HBUS_SUB_FLAG_RELIABLE};
+
+	if (open_bus(run, ret_bus))
+		return 1;
+	if (hbus_subscriber_open(*ret_bus, &options, ret_subscriber))
+		return complain("subscriber");
+	return hbus_subscribe(*ret_subscriber, filter) ? complain(filter) : 0;
+}
+
+/* -- throughput -- */
+
+/* Every 8 bytes of event i hold i: written whole, read whole, and a gap or a torn event shows. */
+static void event_fill(unsigned char *event, unsigned int size, uint64_t value)
+{
+	for (unsigned int i = 0; i + 8 <= size; i += 8)
+		memcpy(event + i, &value, 8);
+}
+
+static uint64_t event_sum(const unsigned char *event, size_t size)
+{
+	uint64_t total = 0, word;
+
+	for (size_t i = 0; i + 8 <= size; i += 8) {
+		memcpy(&word, event + i, 8);
+		total += word;
+	}
+	return total;
+}
+
+static int publish_some(struct hbus_publisher *publisher, hbus_topic_t topic, const struct bench_case_params *params,
+			unsigned char *buffer, uint64_t *next)
+{
+	unsigned int n = params->mode == BENCH_SINGLE ? 64 : params->batch;
+	void *data;
+
+	if (params->mode == BENCH_RUN) {
+		for (unsigned int i = 0; i < n; i++)
+			event_fill(buffer + (size_t)i * params->size, params->size, *next + i);
+		if (hbus_publish_run(publisher, topic, buffer, params->size, n))
+			return complain("publish run");
+		*next += n;
+		return 0;
+	}
+	if (params->mode == BENCH_BATCH && hbus_batch_begin(publisher))
+		return complain("batch");
+	for (unsigned int i = 0; i < n; i++) {
+		if (hbus_reserve(publisher, topic, params->size, &data))
+			return complain("reserve");
+		event_fill(data, params->size, *next);
+		if (hbus_commit(publisher, params->size))
+			return complain("commit");
+		(*next)++;
+	}
+	if (params->mode == BENCH_BATCH && hbus_batch_commit(publisher))
+		return complain("batch commit");
+	return 0;
+}
+
+static int throughput_publisher(struct bench_run *run, unsigned int role)
+{
+	static unsigned char buffer[BATCH_MAX_BYTES];
+	const struct bench_case_params *params = run->params;
+	struct hbus_publisher *publisher;
+	struct hbus *bus;
+	hbus_topic_t topic;
+	uint64_t n = 0;
+	char name[32];
+
+	snprintf(name, sizeof(name), "bench/%u", role);
+	if (open_publisher(run, name, params->n_subscribers, &bus, &publisher, &topic))
+		return 1;
+	bench_barrier(run);
+	while (!bench_is_over(run))
+		if (publish_some(publisher, topic, params, buffer, &n))
+			return 1;
+	atomic_store_explicit(&run->shared->role[role].value[0], n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&run->shared->total, n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&run->shared->stop, 1, memory_order_release);
+	/* The ring stays while somebody may still read it. */
+	while (atomic_load_explicit(&run->shared->role[0].value[7], memory_order_acquire) < params->n_subscribers)
+		bench_pause();
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+	return 0;
+}
+
+/* Adds what a span holds; returns false when a gap or a torn event shows. */
+static bool take_span(const struct hbus_span *span, unsigned int size, uint64_t *next)
+{
+	uint64_t base = *next, n = span->n_events, words = size / 8, got = 0;
+
+	if (span->size != size)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		got += event_sum(span->data + i * span->stride, size);
+	*next += n;
+	return got == words * (n * base + (n % 2 ? n * ((n - 1) / 2) : n / 2 * (n - 1)));
+}
+
+static int throughput_subscriber(struct bench_run *run, unsigned int role)
+{
+	const struct bench_case_params *params = run->params;
+	struct hbus_subscriber *subscriber;
+	struct hbus_span spans[SPANS];
+	uint64_t next[BENCH_ROLES_MAX] = {0}, n = 0, total = UINT64_MAX, begin;
+	struct hbus *bus;
+
+	if (open_subscriber(run, "bench/#", &bus, &subscriber))
+		return 1;
+	bench_barrier(run);
+	begin = bench_now_ns();
+	while (n < total) {
+		int n_spans = hbus_poll_spans(subscriber, spans, SPANS);
+
+		if (n_spans < 0)
+			return complain("poll");
+		for (int i = 0; i < n_spans; i++) {
+			unsigned int from = (unsigned int)(spans[i].topic[6] - '0');
+
+			if (from >= params->n_publishers || !take_span(&spans[i], params->size, &next[from])) {
+				fprintf(stderr, "hugebus-bench: wrong content at event %" PRIu64 "\n", n);
+				return 1;
+			}
+			n += spans[i].n_events;
+		}
+		if (n_spans == 0) {
+			bench_pause();
+			if (atomic_load_explicit(&run->shared->stop, memory_order_acquire) == params->n_publishers)
+				total = atomic_load_explicit(&run->shared->total, memory_order_relaxed);
+		}
+	}
+	atomic_store_explicit(&run->shared->role[role].value[0], n, memory_order_relaxed);
+	atomic_store_explicit(&run->shared->role[role].value[1], bench_now_ns() - begin, memory_order_relaxed);
+	atomic_fetch_add_explicit(&run->shared->role[0].value[7], 1, memory_order_release);
+	hbus_subscriber_close(subscriber);
+	hbus_close(bus);
+	return 0;
+}
+
+double bench_case_throughput(struct bench_run *run, const struct bench_cores *cores, const struct bench_case_params *params,
+			     double *ret_total)
+{
+	double slowest = 0, total = 0;
+
+	run->params = params;
+	run->n_roles = params->n_publishers + params->n_subscribers;
+	for (unsigned int i = 0; i < run->n_roles; i++)
+		run->role[i] = (struct bench_role){i < params->n_publishers ? throughput_publisher : throughput_subscriber,
+						   cores->core[i % cores->n]};
+	if (bench_run_roles(run))
+		return 0;
+	for (unsigned int i = params->n_publishers; i < run->n_roles; i++) {
+		uint64_t events = atomic_load_explicit(&run->shared->role[i].value[0], memory_order_relaxed);
+		uint64_t ns = atomic_load_explicit(&run->shared->role[i].value[1], memory_order_relaxed);
+		double rate = ns ? (double)events * 1e9 / (double)ns : 0;
+
+		total += rate;
+		if (i == params->n_publishers || rate < slowest)
+			slowest = rate;
+	}
+	*ret_total = total;
+	return slowest;
+}
+
+/* -- latency -- */
+
+static int send_event(struct hbus_publisher *publisher, hbus_topic_t topic, unsigned int size, uint64_t value)
+{
+	void *data;
+
+	if (hbus_reserve(publisher, topic, size, &data))
+		return complain("reserve");
+	event_fill(data, size, value);
+	return hbus_commit(publisher, size) ? complain("commit") : 0;
+}
+
+/* Spins until event @wanted has come; checks it whole. Return: its value, or 0 on a fault. */
+static uint64_t await_event(struct hbus_subscriber *subscriber, unsigned int size)
+{
+	struct hbus_event event;
+	unsigned int spins = 0;
+	uint64_t value;
+
+	for (;;) {
+		int n = hbus_poll(subscriber, &event, 1);
+
+		if (n < 0)
+			return 0;
+		if (n == 1)
+			break;
+		if (++spins % 4096 == 0) {
+			struct timespec nap = {0};
+
+			nanosleep(&nap, NULL);
+		}
+	}
+	memcpy(&value, event.data, 8);
+	if (event.size != size || event_sum(event.data, size) != value * (size / 8))
+		return 0;
+	return value;
+}
+
+#define LAST_VALUE (UINT64_MAX / 65536)
+
+static int ping_role(struct bench_run *run, unsigned int role)
+{
+	const struct bench_case_params *params = run->params;
+	struct hbus_subscriber *subscriber;
+	struct hbus_publisher *publisher;
+	struct hbus *bus, *bus2;
+	hbus_topic_t topic;
+
+	(void)role;
+	if (open_subscriber(run, "pong", &bus2, &subscriber) || open_publisher(run, "ping", 1, &bus, &publisher, &topic))
+		return 1;
+	bench_barrier(run);
+	for (uint64_t i = 1; !bench_is_over(run); i++) {
+		uint64_t begin = bench_now_ns();
+
+		if (send_event(publisher, topic, params->size, i))
+			return 1;
+		if (await_event(subscriber, params->size) != i)
+			return complain("pong");
+		bench_histogram_add(&run->shared->histogram, bench_now_ns() - begin);
+	}
+	return send_event(publisher, topic, params->size, LAST_VALUE);
+}
+
+static int pong_role(struct bench_run *run, unsigned int role)
+{
+	const struct bench_case_params *params = run->params;
+	struct hbus_subscriber *subscriber;
+	struct hbus_publisher *publisher;
+	struct hbus *bus, *bus2;
+	hbus_topic_t topic;
+
+	(void)role;
+	if (open_subscriber(run, "ping", &bus2, &subscriber) || open_publisher(run, "pong", 1, &bus, &publisher, &topic))
+		return 1;
+	bench_barrier(run);
+	for (uint64_t i = 1;; i++) {
+		uint64_t value = await_event(subscriber, params->size);
+
+		if (value == LAST_VALUE)
+			return 0;
+		if (value != i)
+			return complain("ping");
+		if (send_event(publisher, topic, params->size, i))
+			return 1;
+	}
+}
+
+double bench_case_ping_pong(struct bench_run *run, const struct bench_cores *cores, const struct bench_case_params *params)
+{
+	run->params = params;
+	run->n_roles = 2;
+	run->role[0] = (struct bench_role){ping_role, cores->core[0]};
+	run->role[1] = (struct bench_role){pong_role, cores->core[1 % cores->n]};
+	if (bench_run_roles(run))
+		return 0;
+	return (double)bench_histogram_percentile(&run->shared->histogram, 0.5);
+}
+
+/* -- waking -- */
+
+static int wake_publisher(struct bench_run *run, unsigned int role)
+{
+	const struct bench_case_params *params = run->params;
+	struct timespec nap = {.tv_nsec = (long)params->interval_us * 1000};
+	struct hbus_publisher *publisher;
+	struct hbus *bus;
+	hbus_topic_t topic;
+
+	(void)role;
+	if (open_publisher(run, "wake", 1, &bus, &publisher, &topic))
+		return 1;
+	bench_barrier(run);
+	while (!bench_is_over(run)) {
+		nanosleep(&nap, NULL);
+		if (send_event(publisher, topic, params->size, bench_now_ns() % LAST_VALUE))
+			return 1;
+	}
+	return send_event(publisher, topic, params->size, LAST_VALUE);
+}
+
+static int wake_subscriber(struct bench_run *run, unsigned int role)
+{
+	const struct bench_case_params *params = run->params;
+	struct hbus_subscriber *subscriber;
+	struct hbus_event event;
+	struct hbus *bus;
+
+	(void)role;
+	if (open_subscriber(run, "wake", &bus, &subscriber))
+		return 1;
+	bench_barrier(run);
+	for (;;) {
+		uint64_t value, now;
+		int n = hbus_poll(subscriber, &event, 1);
+
+		if (n < 0 || (n == 0 && hbus_wait(subscriber, -1) < 0))
+			return complain("wait");
+		if (n <= 0)
+			continue;
+		now = bench_now_ns() % LAST_VALUE;
+		memcpy(&value, event.data, 8);
+		if (event.size != params->size || event_sum(event.data, event.size) != value * (params->size / 8))
+			return complain("wake content");
+		if (value == LAST_VALUE)
+			return 0;
+		bench_histogram_add_corrected(&run->shared->histogram, now - value, (uint64_t)params->interval_us * 1000);
+	}
+}
+
+double bench_case_wake(struct bench_run *run, const struct bench_cores *cores, const struct bench_case_params *params)
+{
+	run->params = params;
+	run->n_roles = 2;
+	run->role[0] = (struct bench_role){wake_publisher, cores->core[0]};
+	run->role[1] = (struct bench_role){wake_subscriber, cores->core[1 % cores->n]};
+	if (bench_run_roles(run))
+		return 0;
+	return (double)bench_histogram_percentile(&run->shared->histogram, 0.5);
+}

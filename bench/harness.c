@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Pinned processes that start together. See harness.h. */
+#include "bench/harness.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A run that takes longer than its duration by this much is broken. */
+#define GRACE_MS 10000u
+
+uint64_t bench_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void bench_pause(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
+void bench_pin(int core)
+{
+	cpu_set_t set;
+
+	if (core < 0)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((size_t)core, &set);
+	(void)sched_setaffinity(0, sizeof(set), &set);
+}
+
+void bench_barrier(struct bench_run *run)
+{
+	struct bench_shared *shared = run->shared;
+
+	atomic_fetch_add_explicit(&shared->n_ready, 1, memory_order_acq_rel);
+	while (!atomic_load_explicit(&shared->go, memory_order_acquire))
+		sched_yield();
+}
+
+bool bench_is_over(struct bench_run *run)
+{
+	uint64_t begin = atomic_load_explicit(&run->shared->begin_ns, memory_order_relaxed);
+
+	return bench_now_ns() - begin >= (uint64_t)run->duration_ms * 1000000;
+}
+
+static _Noreturn void role_main(struct bench_run *run, unsigned int idx)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	bench_pin(run->role[idx].core);
+	_exit(run->role[idx].fn(run, idx));
+}
+
+static void end_all(const pid_t *pids, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		if (pids[i] <= 0)
+			continue;
+		kill(pids[i], SIGKILL);
+		waitpid(pids[i], NULL, 0);
+	}
+}
+
+/* Reaps what has ended. Return: number still running, or -1 when one failed. */
+static int reap(pid_t *pids, unsigned int n)
+{
+	int running = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		int status = 0;
+
+		if (pids[i] <= 0)
+			continue;
+		if (waitpid(pids[i], &status, WNOHANG) == 0) {
+			running++;
+			continue;
+		}
+		pids[i] = 0;
+		if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+			fprintf(stderr, "hugebus-bench: role %u ended with %s %d\n", i,
+				WIFSIGNALED(status) ? "signal" : "status",
+				WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+			return -1;
+		}
+	}
+	return running;
+}
+
+int bench_run_roles(struct bench_run *run)
+{
+	pid_t pids[BENCH_ROLES_MAX] = {0};
+	uint64_t deadline;
+	int running;
+
+	memset(run->shared, 0, sizeof(*run->shared));
+	for (unsigned int i = 0; i < run->n_roles; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0)
+			role_main(run, i);
+		if (pids[i] < 0) {
+			fprintf(stderr, "hugebus-bench: fork: %s\n", strerror(errno));
+			end_all(pids, run->n_roles);
+			return -1;
+		}
+	}
+	deadline = bench_now_ns() + (uint64_t)(run->duration_ms + GRACE_MS) * 1000000;
+	do {
+		struct timespec nap = {.tv_nsec = 1000000};
+
+		if (atomic_load_explicit(&run->shared->n_ready, memory_order_acquire) == run->n_roles &&
+		    !atomic_load_explicit(&run->shared->go, memory_order_relaxed)) {
+			atomic_store_explicit(&run->shared->begin_ns, bench_now_ns(), memory_order_relaxed);
+			atomic_store_explicit(&run->shared->go, 1, memory_order_release);
+		}
+		nanosleep(&nap, NULL);
+		running = reap(pids, run->n_roles);
+	} while (running > 0 && bench_now_ns() < deadline);
+	if (running != 0) {
+		if (running > 0)
+			fprintf(stderr, "hugebus-bench: a run did not end in time\n");
+		end_all(pids, run->n_roles);
+		return -1;
+	}
+	return 0;
+}
+
+/* -- cores -- */
+
+static int read_number(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	int value = -1;
+
+	if (!file)
+		return -1;
+	if (fscanf(file, "%d", &value) != 1)
+		value = -1;
+	fclose(file);
+	return value;
+}
+
+static int physical_core(int cpu)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/core_id", cpu);
+	return read_number(path);
+}
+
+void bench_cores_find(struct bench_cores *cores)
+{
+	cpu_set_t set;
+	bool is_taken[CPU_SETSIZE] = {false};
+	int seen[CPU_SETSIZE];
+	int n_seen = 0;
+
+	memset(cores, 0, sizeof(*cores));
+	CPU_ZERO(&set);
+	sched_getaffinity(0, sizeof(set), &set);
+	/* First one thread of each physical core, then their siblings. */
+	for (int pass = 0; pass < 2; pass++) {
+		for (int cpu = 0; cpu < CPU_SETSIZE && cores->n < BENCH_ROLES_MAX; cpu++) {
+			int physical = 0, i = 0;
+
+			if (!CPU_ISSET((size_t)cpu, &set) || is_taken[cpu])
+				continue;
+			physical = physical_core(cpu);
+			while (i < n_seen && seen[i] != physical)
+				i++;
+			if (pass == 0 && physical >= 0 && i < n_seen)
+				continue;
+			if (i == n_seen)
+				seen[n_seen++] = physical;
+			is_taken[cpu] = true;
+			cores->core[cores->n++] = cpu;
+		}
+	}
+	if (cores->n >= 2)
+		cores->are_siblings = physical_core(cores->core[0]) == physical_core(cores->core[1]);
+	snprintf(cores->text, sizeof(cores->text), "%u usable CPUs, first two: %d and %d%s", cores->n, cores->core[0],
+		 cores->n > 1 ? cores->core[1] : cores->core[0],
+		 cores->n < 2 ? " (only one)" : cores->are_siblings ? " (threads of one core)" : " (two cores)");
+}
+
+static bool read_times(uint64_t *ret_busy, uint64_t *ret_all)
+{
+	FILE *file = fopen("/proc/stat", "re");
+	unsigned long long v[8] = {0};
+	bool ok;
+
+	if (!file)
+		return false;
+	ok = fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5],
+		    &v[6], &v[7]) == 8;
+	fclose(file);
+	*ret_all = 0;
+	for (int i = 0; i < 8; i++)
+		*ret_all += v[i];
+	*ret_busy = *ret_all - v[3] - v[4];
+	return ok;
+}
+
+double bench_noise(unsigned int ms)
+{
+	struct timespec nap = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+	uint64_t busy[2], all[2];
+
+	if (!read_times(&busy[0], &all[0]))
+		return 0;
+	nanosleep(&nap, NULL);
+	if (!read_times(&busy[1], &all[1]) || all[1] <= all[0])
+		return 0;
+	return (double)(busy[1] - busy[0]) / (double)(all[1] - all[0]);
+}
+
+/* -- a private bus -- */
+
+/* hugebusd beside this program's own directory (build tree or installation), or on the path. */
+static void find_daemon(char *path, size_t size)
+{
+	static const char *const places[] = {"../ctl/daemon/hugebusd", "../../ctl/daemon/hugebusd", "../../sbin/hugebusd",
+					     "../../bin/hugebusd", "../sbin/hugebusd", "../bin/hugebusd"};
+	char self[512];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	snprintf(path, size, "hugebusd");
+	if (n <= 0)
+		return;
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	if (!slash)
+		return;
+	*slash = '\0';
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		char candidate[1024];
+
+		snprintf(candidate, sizeof(candidate), "%s/%s", self, places[i]);
+		if (access(candidate, X_OK) == 0) {
+			snprintf(path, size, "%s", candidate);
+			return;
+		}
+	}
+}
+
+int bench_bus_start(struct bench_bus *bus)
+{
+	char program[1024];
+	const char *base = getenv("TMPDIR");
+
+	snprintf(bus->directory, sizeof(bus->directory), "%s/hugebus-bench-XXXXXX",
+		 base && strlen(base) < 32 ? base : "/tmp");
+	if (!mkdtemp(bus->directory)) {
+		fprintf(stderr, "hugebus-bench: cannot make %s: %s\n", bus->directory, strerror(errno));
+		return -1;
+	}
+	snprintf(bus->socket, sizeof(bus->socket), "%s/bus.sock", bus->directory);
+	find_daemon(program, sizeof(program));
+	bus->pid = fork();
+	if (bus->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		execlp(program, "hugebusd", "--socket", bus->socket, "--log-level", "error", (char *)NULL);
+		fprintf(stderr, "hugebus-bench: cannot start %s: %s\n", program, strerror(errno));
+		_exit(127);
+	}
+	for (int i = 0; i < 500 && bus->pid > 0; i++) {
+		struct timespec nap = {.tv_nsec = 10000000};
+
+		if (access(bus->socket, F_OK) == 0)
+			return 0;
+		if (waitpid(bus->pid, NULL, WNOHANG) == bus->pid)
+			bus->pid = 0;
+		nanosleep(&nap, NULL);
+	}
+	fprintf(stderr, "hugebus-bench: the private bus did not start\n");
+	bench_bus_stop(bus);
+	return -1;
+}
+
+void bench_bus_stop(struct bench_bus *bus)
+{
+	char command_path[160];
+
+	if (bus->pid > 0) {
+		kill(bus->pid, SIGTERM);
+		waitpid(bus->pid, NULL, 0);
+	}
+	bus->pid = 0;
+	/* The daemon removes its socket and leaves its state directory. */
+	snprintf(command_path, sizeof(command_path), "%s", bus->directory);
+	if (strstr(command_path, "hugebus-bench-")) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			execlp("rm", "rm", "-rf", "--", command_path, (char *)NULL);
+			_exit(127);
+		}
+		waitpid(pid, NULL, 0);
+	}
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Two to many pinned processes that start together
+ *
+ * A run forks one process a role, pins each to a core, lets them prepare, starts them at one
+ * barrier, and gathers what they wrote into shared memory. Roles that fail or hang are ended; a run is
+ * bounded in time.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bench/stats.h"
+
+#define BENCH_ROLES_MAX 32u
+
+/* What the roles of one run share. */
+struct bench_shared {
+	_Atomic uint32_t n_ready;
+	_Atomic uint32_t go;
+	_Atomic uint32_t stop;
+	_Atomic uint64_t total;  /* publisher: how many there are; 0 = not known yet */
+	_Atomic uint64_t begin_ns;
+	struct {
+		_Atomic uint64_t value[8];
+	} role[BENCH_ROLES_MAX];
+	struct bench_histogram histogram;
+};
+
+struct bench_run;
+
+/* Runs in a process of its own. Return: 0, or an exit code that fails the run. */
+typedef int (*bench_role_fn)(struct bench_run *run, unsigned int role);
+
+struct bench_role {
+	bench_role_fn fn;
+	int core; /* or -1 */
+};
+
+struct bench_run {
+	struct bench_shared *shared;
+	struct bench_role role[BENCH_ROLES_MAX];
+	unsigned int n_roles;
+	unsigned int duration_ms;
+	const char *socket; /* of the private bus, or NULL */
+	const void *params; /* the case's own */
+};
+
+/* Return: 0; -1 = a role failed or did not end in time (a sentence is on stderr). */
+int bench_run_roles(struct bench_run *run);
+/* Called by each role once it is prepared; returns when all are. */
+void bench_barrier(struct bench_run *run);
+bool bench_is_over(struct bench_run *run);
+
+uint64_t bench_now_ns(void);
+void bench_pause(void);
+void bench_pin(int core);
+
+/* -- cores -- */
+struct bench_cores {
+	int core[BENCH_ROLES_MAX]; /* those that this process may use, in the order to take them */
+	unsigned int n;
+	bool are_siblings; /* the first two share a physical core */
+	char text[128];    /* for people */
+};
+void bench_cores_find(struct bench_cores *cores);
+/* Share of time that the first cores were taken from us or used by others in the last @ms; 0..1. */
+double bench_noise(unsigned int ms);
+
+/* -- a private bus -- */
+struct bench_bus {
+	int pid;
+	char directory[64];
+	char socket[96];
+};
+int bench_bus_start(struct bench_bus *bus);
+void bench_bus_stop(struct bench_bus *bus);

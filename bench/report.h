@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a measurement found, as a table for people and as JSON for programs. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "bench/harness.h"
+#include "bench/stats.h"
+
+struct bench_result {
+	const char *name;          /* stable, for programs: "throughput.64.batch" */
+	const char *title;         /* for people */
+	const char *unit;          /* "events/s", "ns" */
+	const char *limit_name;    /* what the probe does */
+	bool is_lower_better;
+	bool is_oversubscribed;    /* more processes than CPUs */
+	bool has_failed;
+	struct bench_samples value;
+	struct bench_samples limit;
+	struct bench_samples ratio; /* value / limit, of the same repetition */
+	struct bench_samples total; /* broadcast: all subscribers together */
+	struct bench_histogram *histogram; /* latencies of all repetitions, or NULL */
+};
+
+struct bench_report {
+	const struct bench_cores *cores;
+	const char *page_size;     /* of the rings */
+	double noise;              /* CPU share of others before the run, 0..1 */
+	double seconds;
+	unsigned int n_repeats;
+	struct bench_result *results;
+	unsigned int n_results;
+};
+
+void bench_report_table(const struct bench_report *report, FILE *out);
+/* Return: 0 or -1. */
+int bench_report_json(const struct bench_report *report, FILE *out);
