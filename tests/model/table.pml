@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * table.pml - one entry of the publisher's gate table: the control thread fills it, shows it, takes it out and
+ * unmaps what it points to, while the data thread enters, uses it, drops it, and leaves.
+ *
+ * The data thread's store buffer is pso.pml's; the control thread's holds one content and one state.
+ */
+#ifndef ROUNDS
+#define ROUNDS	4	/* of the data thread */
+#endif
+#define BUSY	0
+#define NA	1
+#include "pso.pml"
+
+#define FREE	0
+#define READY	1
+#define DROPPED	2
+byte state;		/* of the entry */
+bool content;		/* the entry's pointers are there, and what they point to is mapped */
+bool cpend, spend;	/* the control thread's stores that are not drained */
+byte sval;
+
+proctype drain()
+{
+	byte dk;
+end:
+	do
+	:: drain_one(BUSY)
+	:: d_step { cpend -> content = true; cpend = false }
+#ifdef MUT_state_relaxed
+	:: d_step { spend -> state = sval; spend = false; sval = 0 }
+#else
+	:: d_step { spend && !cpend -> state = sval; spend = false; sval = 0 }	/* R(gate.state) */
+#endif
+	od
+}
+
+/* process_barrier(): membarrier, or on isolated rings the control thread's own fence. */
+inline barrier()
+{
+#ifdef MUT_no_control_fence
+	skip
+#else
+#if defined(ISOLATED) || defined(MUT_no_membarrier)
+	atomic { !cpend && !spend -> skip }
+#else
+	atomic { !cpend && !spend && DRAINED -> skip }
+#endif
+#endif
+}
+
+proctype control()
+{
+	byte b, turn;
+
+	do
+	:: turn < 2 ->
+		/* hbus_gates_install() */
+		atomic { !cpend -> cpend = true }
+		atomic { !spend -> spend = true; sval = READY }
+		barrier();
+		/* hbus_gates_remove() */
+		atomic { !spend -> spend = true; sval = FREE }
+		barrier();
+#ifndef MUT_no_wait
+		b = mem[BUSY];		/* A(gate.busy) */
+		if
+		:: b % 2 == 1 -> mem[BUSY] != b
+		:: else
+		fi;
+#endif
+		content = false;	/* unmapped */
+		atomic { !spend -> assert(state == FREE) }
+		b = 0;
+		turn++
+	:: else -> break
+	od
+}
+
+inline use()
+{
+	if
+	:: s != FREE -> assert(content)
+	:: else
+	fi
+}
+
+proctype data()
+{
+	byte busy, s, round;
+
+	do
+	:: round < ROUNDS ->
+#ifdef MUT_enter_late
+		s = state;
+#endif
+		/* hbus_gates_enter() */
+		atomic { busy++; ST_RLX(BUSY, busy) }
+#ifdef ISOLATED
+#ifndef MUT_no_enter_fence
+		BARRIER();
+#endif
+#endif
+#ifndef MUT_enter_late
+#ifdef MUT_state_not_acquire
+		/* What the entry points to is loaded before its state. */
+		if
+		:: content -> s = state
+		:: !content -> s = state; assert(s == FREE)
+		fi;
+#else
+		s = state;	/* A(gate.state) */
+#endif
+#endif
+#ifdef MUT_leave_relaxed
+		atomic { busy++; ST_REL(BUSY, busy) }	/* seen before the last use */
+#endif
+		use();
+		/* Drop it: the control thread may be taking it out at this moment. */
+		if
+#ifdef MUT_drop_plain
+		:: s == READY -> state = DROPPED
+#else
+		:: s == READY -> d_step { if :: state == READY -> state = DROPPED :: else fi }
+#endif
+		:: true
+		fi;
+		use();
+#ifndef MUT_leave_relaxed
+		atomic { busy++; ST_REL(BUSY, busy) }	/* R(gate.busy) */
+#endif
+		s = FREE;
+		round++
+	:: else -> break
+	od;
+	atomic { busy = 0; round = 0 }
+}
+
+init {
+	atomic { run drain(); run control(); run data() }
+}
