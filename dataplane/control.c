@@ -172,7 +172,7 @@ static int make_worker(struct hbus_control *control, unsigned int i)
 }
 
 int hbus_control_workers(struct hbus_control *control, struct hbus_loop_shared *shared,
-			 struct hbus_loop *loops, unsigned int n)
+			 struct hbus_loop *loops, unsigned int n, unsigned int n_ports)
 {
 	int r;
 
@@ -181,7 +181,7 @@ int hbus_control_workers(struct hbus_control *control, struct hbus_loop_shared *
 	control->sinks = calloc(n, sizeof(*control->sinks));
 	if (!control->sinks)
 		return -ENOMEM;
-	r = hbus_counters_open(control, n);
+	r = hbus_counters_open(control, n, n_ports);
 	for (unsigned int i = 0; i < n && r == 0; i++)
 		r = make_worker(control, i);
 	return r;

@@ -33,11 +33,12 @@ struct hbus_control *hbus_control_free(struct hbus_control *control);
 /**
  * hbus_control_workers() - make the workers of all loops
  * @loops: @n of them, zero; they are the control's to deinitialise
+ * @n_ports: that will be counted
  *
  * Gives each its counters and its publishers. Return: 0 or -errno; the reason is on stderr.
  */
 int hbus_control_workers(struct hbus_control *control, struct hbus_loop_shared *shared,
-			 struct hbus_loop *loops, unsigned int n);
+			 struct hbus_loop *loops, unsigned int n, unsigned int n_ports);
 
 /* The ports whose filters are to follow; borrowed. */
 void hbus_control_ports(struct hbus_control *control, const struct hbus_ports *ports);

@@ -23,7 +23,8 @@ struct hbus_control {
 	struct hbus_loop_shared *shared;
 	struct hbus_loop *loops;
 	struct hbus_bus_sink *sinks;
-	unsigned int n_loops;
+	unsigned int n_loops;            /* that are made */
+	unsigned int n_loops_max;        /* that have counters */
 	const struct hbus_ports *ports;
 	struct hbus_steer *steers[HBUS_PORTS_MAX];
 	/* -- counters on the bus -- */

@@ -22,7 +22,9 @@ enum port_cell {
 	PORT_NO_BUFFER,
 	PORT_HAS_FILTER,
 	PORT_REASONS,                /* what the filter has counted, in the order of the reasons */
-	CELLS_PER_PORT = PORT_REASONS + HBUS_N_REASONS,
+	/* XDP knows the first reasons, up to the last that it can give. */
+	N_XDP_REASONS = HBUS_REASON_NO_SOCKET + 1,
+	CELLS_PER_PORT = PORT_REASONS + N_XDP_REASONS,
 };
 
 enum topic_cell { TOPIC_PUBLISHED, TOPIC_RING_FULL, TOPIC_DROPPED, CELLS_PER_TOPIC };
@@ -43,13 +45,15 @@ static void name_cell(struct hbus_counter_cell *cell, const char *format, unsign
 
 	snprintf(name, sizeof(name), format, idx, rest);
 	name[HBUS_COUNTER_NAME_SIZE - 1] = '\0';
-	memcpy(cell->name, name, HBUS_COUNTER_NAME_SIZE);
+	/* Readers take a cell for named as soon as its first byte is. */
+	memcpy(cell->name + 1, name + 1, HBUS_COUNTER_NAME_SIZE - 1);
+	atomic_thread_fence(memory_order_release);
+	cell->name[0] = name[0];
 }
 
 static struct hbus_counter_cell *port_cells(const struct hbus_control *control, unsigned int i)
 {
-	return control->cells + control->n_cells - TOPICS_MAX * CELLS_PER_TOPIC -
-	       (HBUS_PORTS_MAX - i) * CELLS_PER_PORT;
+	return control->cells + control->n_loops_max * HBUS_N_WORKER_CELLS + i * CELLS_PER_PORT;
 }
 
 static struct hbus_counter_cell *topic_cells(const struct hbus_control *control, unsigned int i)
@@ -71,11 +75,12 @@ static int make_cells(struct hbus_control *control)
 	return control->cells ? 0 : -ENOMEM;
 }
 
-int hbus_counters_open(struct hbus_control *control, unsigned int n_workers)
+int hbus_counters_open(struct hbus_control *control, unsigned int n_workers, unsigned int n_ports)
 {
 	int r;
 
-	control->n_cells = n_workers * HBUS_N_WORKER_CELLS + HBUS_PORTS_MAX * CELLS_PER_PORT +
+	control->n_loops_max = n_workers;
+	control->n_cells = n_workers * HBUS_N_WORKER_CELLS + n_ports * CELLS_PER_PORT +
 			   TOPICS_MAX * CELLS_PER_TOPIC;
 	r = make_cells(control);
 	if (r < 0)
@@ -83,14 +88,14 @@ int hbus_counters_open(struct hbus_control *control, unsigned int n_workers)
 	for (unsigned int i = 0; i < n_workers * HBUS_N_WORKER_CELLS; i++)
 		hbus_worker_cell_name(i / HBUS_N_WORKER_CELLS, i % HBUS_N_WORKER_CELLS,
 				      control->cells[i].name);
-	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++) {
+	for (unsigned int i = 0; i < n_ports; i++) {
 		struct hbus_counter_cell *cells = port_cells(control, i);
 
 		name_cell(&cells[PORT_MISSED], "port%u.%s", i, "missed");
 		name_cell(&cells[PORT_ERRORS], "port%u.%s", i, "errors");
 		name_cell(&cells[PORT_NO_BUFFER], "port%u.%s", i, "no_buffer");
 		name_cell(&cells[PORT_HAS_FILTER], "port%u.%s", i, "filter_in_driver");
-		for (unsigned int reason = 0; reason < HBUS_N_REASONS; reason++)
+		for (unsigned int reason = 0; reason < N_XDP_REASONS; reason++)
 			name_cell(&cells[PORT_REASONS + reason], "port%u.xdp.%s", i,
 				  hbus_reason_name(reason));
 	}
@@ -138,7 +143,7 @@ static void copy_filter(const struct hbus_port *port, struct hbus_counter_cell *
 	hbus_counter_set(&cells[PORT_HAS_FILTER], port->filter != NULL);
 	if (!port->filter || hbus_filter_stats_read(port->filter, stats) != 0)
 		return;
-	for (unsigned int reason = 0; reason < HBUS_N_REASONS; reason++)
+	for (unsigned int reason = 0; reason < N_XDP_REASONS; reason++)
 		hbus_counter_set(&cells[PORT_REASONS + reason], stats[reason].packets);
 }
 #else

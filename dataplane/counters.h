@@ -7,8 +7,8 @@
 
 #include "dataplane/control.h"
 
-/* Makes the cells for @n_workers workers. Without a bus that keeps them they are private. */
-int hbus_counters_open(struct hbus_control *control, unsigned int n_workers);
+/* Makes the cells. Without a bus that keeps them they are private. Return: 0 or -ENOMEM. */
+int hbus_counters_open(struct hbus_control *control, unsigned int n_workers, unsigned int n_ports);
 
 /* The sum of one cell over all workers. */
 uint64_t hbus_counters_sum(const struct hbus_control *control, unsigned int cell_idx);

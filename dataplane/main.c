@@ -72,7 +72,7 @@ static int make_loops(struct ingress *ingress)
 		return -EINVAL;
 	}
 	return hbus_control_workers(ingress->control, &ingress->shared, ingress->loops,
-				    ingress->n_loops);
+				    ingress->n_loops, ingress->ports.n);
 }
 
 static void say_ready(const struct ingress *ingress)

@@ -50,9 +50,12 @@ static json_t *report_events(const struct hbus_control *control)
 	json_t *events = json_object();
 
 	put(events, "received", hbus_counters_sum(control, HBUS_CELL_EVENTS_RECEIVED));
-	put_reasons(events, control, HBUS_CELL_EVENTS);
-	json_object_set(events, "published", json_object_get(events, "accepted"));
-	json_object_del(events, "accepted");
+	put(events, "published", hbus_counters_sum(control, HBUS_CELL_EVENTS_PUBLISHED));
+	put(events, "no_interest", hbus_counters_sum(control, HBUS_CELL_EVENTS_NO_INTEREST));
+	put(events, "too_long", hbus_counters_sum(control, HBUS_CELL_EVENTS_TOO_LONG));
+	put(events, "unknown_topic", hbus_counters_sum(control, HBUS_CELL_EVENTS_UNKNOWN_TOPIC));
+	put(events, "ring_full", hbus_counters_sum(control, HBUS_CELL_EVENTS_RING_FULL));
+	put(events, "no_ring", hbus_counters_sum(control, HBUS_CELL_EVENTS_NO_RING));
 	return events;
 }
 

@@ -15,6 +15,12 @@ static const char *const cell_names[HBUS_N_WORKER_CELLS] = {
 	[HBUS_CELL_RECEIVED] = "frames.received",
 	[HBUS_CELL_BYTES] = "frames.bytes",
 	[HBUS_CELL_EVENTS_RECEIVED] = "events.received",
+	[HBUS_CELL_EVENTS_PUBLISHED] = "events.published",
+	[HBUS_CELL_EVENTS_NO_INTEREST] = "events.no_interest",
+	[HBUS_CELL_EVENTS_TOO_LONG] = "events.too_long",
+	[HBUS_CELL_EVENTS_UNKNOWN_TOPIC] = "events.unknown_topic",
+	[HBUS_CELL_EVENTS_RING_FULL] = "events.ring_full",
+	[HBUS_CELL_EVENTS_NO_RING] = "events.no_ring",
 	[HBUS_CELL_BATCH_MISSING] = "batch.missing",
 	[HBUS_CELL_BATCH_GAPS] = "batch.gaps",
 	[HBUS_CELL_BATCH_DUPLICATES] = "batch.duplicates",
@@ -31,12 +37,7 @@ void hbus_worker_cell_name(unsigned int worker_idx, unsigned int cell_idx,
 {
 	const char *group = "", *name = cell_names[cell_idx];
 
-	if (cell_idx == HBUS_CELL_EVENTS + HBUS_REASON_ACCEPTED) {
-		name = "events.published";
-	} else if (cell_idx >= HBUS_CELL_EVENTS && cell_idx < HBUS_CELL_EVENTS + HBUS_N_REASONS) {
-		group = "events.";
-		name = hbus_reason_name(cell_idx - HBUS_CELL_EVENTS);
-	} else if (cell_idx >= HBUS_CELL_FRAMES && cell_idx < HBUS_CELL_FRAMES + HBUS_N_REASONS) {
+	if (cell_idx >= HBUS_CELL_FRAMES && cell_idx < HBUS_CELL_FRAMES + HBUS_N_REASONS) {
 		group = "frames.";
 		name = hbus_reason_name(cell_idx - HBUS_CELL_FRAMES);
 	}
@@ -89,10 +90,28 @@ static void count_topic(struct hbus_worker *worker, const struct hbus_plan_topic
 		bump(&counters->dropped);
 }
 
+static enum hbus_worker_cell event_cell(enum hbus_reason reason)
+{
+	switch (reason) {
+	case HBUS_REASON_ACCEPTED:
+		return HBUS_CELL_EVENTS_PUBLISHED;
+	case HBUS_REASON_NO_INTEREST:
+		return HBUS_CELL_EVENTS_NO_INTEREST;
+	case HBUS_REASON_TOO_LONG:
+		return HBUS_CELL_EVENTS_TOO_LONG;
+	case HBUS_REASON_UNKNOWN_TOPIC:
+		return HBUS_CELL_EVENTS_UNKNOWN_TOPIC;
+	case HBUS_REASON_RING_FULL:
+		return HBUS_CELL_EVENTS_RING_FULL;
+	default:
+		return HBUS_CELL_EVENTS_NO_RING;
+	}
+}
+
 static void count_event(struct hbus_worker *worker, enum hbus_reason reason)
 {
 	count(worker, HBUS_CELL_EVENTS_RECEIVED, 1);
-	count(worker, HBUS_CELL_EVENTS + reason, 1);
+	count(worker, event_cell(reason), 1);
 }
 
 /* ---- events ---------------------------------------------------------------------------- */

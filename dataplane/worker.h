@@ -31,14 +31,22 @@
 
 /* ---- counters -------------------------------------------------------------------------- */
 
-/* Cells of one worker, in a row. Reasons follow each other in the order of their numbers. */
+/*
+ * Cells of one worker, in a row. What becomes of a frame can have any reason, what becomes of an
+ * event few.
+ */
 enum hbus_worker_cell {
 	HBUS_CELL_RECEIVED,
 	HBUS_CELL_BYTES,
 	HBUS_CELL_FRAMES,
 	HBUS_CELL_EVENTS_RECEIVED = HBUS_CELL_FRAMES + HBUS_N_REASONS,
-	HBUS_CELL_EVENTS,
-	HBUS_CELL_BATCH_MISSING = HBUS_CELL_EVENTS + HBUS_N_REASONS,
+	HBUS_CELL_EVENTS_PUBLISHED,
+	HBUS_CELL_EVENTS_NO_INTEREST,
+	HBUS_CELL_EVENTS_TOO_LONG,
+	HBUS_CELL_EVENTS_UNKNOWN_TOPIC,
+	HBUS_CELL_EVENTS_RING_FULL,
+	HBUS_CELL_EVENTS_NO_RING,
+	HBUS_CELL_BATCH_MISSING,
 	HBUS_CELL_BATCH_GAPS,
 	HBUS_CELL_BATCH_DUPLICATES,
 	HBUS_CELL_BATCH_REORDERED,
@@ -49,6 +57,9 @@ enum hbus_worker_cell {
 	HBUS_CELL_BURSTS,
 	HBUS_N_WORKER_CELLS,
 };
+
+#define HBUS_CELL_EVENTS_FIRST HBUS_CELL_EVENTS_PUBLISHED
+#define HBUS_CELL_EVENTS_LAST HBUS_CELL_EVENTS_NO_RING
 
 /* What became of what a topic was sent; of a batch route, of its datagrams. */
 struct hbus_topic_counters {
