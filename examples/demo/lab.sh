@@ -33,7 +33,7 @@ lab_end() {
 lab_spawn() {
 	local name=$1
 	shift
-	setpriv --pdeathsig KILL -- "$@" >"$lab/$name.out" 2>"$lab/$name.err" </dev/null &
+	setpriv --pdeathsig KILL -- "$@" >"${lab:?lab_begin first}/$name.out" 2>"$lab/$name.err" </dev/null &
 	lab_pids[$name]=$!
 }
 
@@ -143,6 +143,7 @@ lab_want_hugepages() {
 	[ "${free:-0}" -lt "$1" ] || return 0
 	[ "$(id -u)" -eq 0 ] && [ -w /proc/sys/vm/nr_hugepages ] || return 1
 	[ -n "$lab_hugepages_before" ] || lab_hugepages_before=$total
+	: "${lab:?lab_begin first}"
 	echo $((total + $1 - free)) >/proc/sys/vm/nr_hugepages
 	[ "$(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)" -ge "$1" ]
 }

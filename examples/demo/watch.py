@@ -10,77 +10,82 @@ import sys
 import time
 
 HEADING = (
-    "          packets   packets |    events/s    |   reliable    |         lossy        |\n"
-    "  second  to us/s  dropped/s| packets  local | events/s  lag | events/s  lag  lost  | not delivered, by reason"
+    "       |   packets/s in XDP  |   events/s from   |    reliable    |         lossy         |\n"
+    "second |    to us  elsewhere |  packets    local | events/s   lag | events/s   lag   lost | elsewhere and why, /s"
 )
-LINE = "{:>8} {:>8} {:>9} |{:>8}{:>7} |{:>9}{:>5} |{:>9}{:>5}{:>6}  | {}"
+LINE = "{:>6} |{:>9}{:>11} |{:>9}{:>9} |{:>9}{:>6} |{:>9}{:>6}{:>7} | {}"
 # Counted in the driver under these names, they are handed on and not the end of a packet.
 NO_DROP = {"accepted", "published", "received", "bytes"}
 
 
 class Counters:
-    """Sums over all programs that ever offered a counter: an ingress that ends keeps its share."""
+    """Each count at its highest: what a ring or a program has counted still counts when it is gone."""
 
     def __init__(self):
         self.cells = {}
 
-    def update(self, rows):
-        for row in rows:
-            self.cells[row["client"], row["counter"]] = max(row["value"], self.cells.get((row["client"], row["counter"]), 0))
+    def update(self, key, value):
+        self.cells[key] = max(value, self.cells.get(key, 0))
 
-    def total(self, is_wanted):
-        return sum(value for (_, name), value in self.cells.items() if is_wanted(name))
+    def total(self, *kinds):
+        return sum(value for key, value in self.cells.items() if key[0] in kinds)
 
-    def reasons(self):
-        """Packets that the driver kept from us, events that the poll loop did not publish."""
-        sums = {}
-        for (_, name), value in self.cells.items():
-            where, _, reason = name.rpartition(".")
-            is_reason = where.endswith(".xdp") or where.endswith(".frames") or where.endswith(".events")
-            if is_reason and reason not in NO_DROP and value:
-                sums[reason] = sums.get(reason, 0) + value
-        return sums
+    def by_reason(self):
+        return {key[0]: self.total(key[0]) for key in self.cells if isinstance(key[0], tuple)}
+
+
+def update_counter(counters, row):
+    """A counter of the ingress: "worker0.frames.received", "port0.xdp.no_interest"."""
+    *_, where, reason = row["counter"].split(" ")[0].split(".")
+    key = row["client"], row["counter"]
+    if (where, reason) in (("frames", "received"), ("events", "published")):
+        counters.update((where, *key), row["value"])
+    elif where == "xdp" and reason != "accepted":
+        counters.update(("xdp", *key), row["value"])
+    if where in ("xdp", "frames", "events") and reason not in NO_DROP:
+        counters.update((("drop", reason), *key), row["value"])
 
 
 def take(counters):
+    """Now: rates are the difference between two of these. Return: what is not a rate."""
     run = subprocess.run(["hugebus", "stats", "--json"], stdout=subprocess.PIPE, check=True)
     stats = json.loads(run.stdout)
-    counters.update(stats.get("counters", []))
-    xdp = counters.total(lambda name: ".xdp." in name)
-    frames = counters.total(lambda name: name.endswith("frames.received"))
-    sample = {
-        "to_us": frames,
-        "dropped": max(xdp - counters.total(lambda name: name.endswith(".xdp.accepted")), 0),
-        "packets": counters.total(lambda name: name.endswith("events.published")),
-        "local": sum(ring["events"] for ring in stats.get("rings", []) if ring["program"] == "publisher"),
-    }
-    for name in ("reliable", "lossy"):
-        row = next((row for row in stats.get("subscribers", []) if row["program"] == name), {})
-        for key in ("delivered", "lag", "lost"):
-            sample[name, key] = row.get(key, 0)
-    return sample
+    lag = {"reliable": 0, "lossy": 0}
+    for row in stats["counters"]:
+        update_counter(counters, row)
+    for row in stats["rings"]:
+        if row["program"] == "publisher":
+            counters.update(("local", row["ring"]), row["events"])
+    for row in stats["attachments"]:
+        name = row["subscriber"]
+        if name in lag:
+            counters.update((name, row["ring"]), row["delivered"])
+            counters.update(("lost " + name, row["ring"]), row["lost"])
+            lag[name] += row["lag"]
+    sums = {kind: counters.total(kind) for kind in ("frames", "events", "xdp", "local", "reliable", "lossy", "lost lossy")}
+    return time.monotonic(), sums, counters.by_reason(), lag
 
 
-def show(second, now, before, reasons):
-    rate = {key: max(now[key] - before[key], 0) for key in now}
-    print(LINE.format(second, rate["to_us"], rate["dropped"], rate["packets"], rate["local"],
-                      rate["reliable", "delivered"], now["reliable", "lag"],
-                      rate["lossy", "delivered"], now["lossy", "lag"], now["lossy", "lost"], reasons), flush=True)
+def show(second, before, now):
+    elapsed = now[0] - before[0]
+    rate = {kind: round((now[1][kind] - before[1][kind]) / elapsed) for kind in now[1]}
+    reasons = {reason[1]: round((value - before[2].get(reason, 0)) / elapsed) for reason, value in now[2].items()}
+    text = "  ".join(f"{reason} {value}" for reason, value in sorted(reasons.items()) if value)
+    print(LINE.format(second, rate["frames"], rate["xdp"], rate["events"], rate["local"], rate["reliable"],
+                      now[3]["reliable"], rate["lossy"], now[3]["lossy"], now[1]["lost lossy"], text), flush=True)
 
 
 def main():
     seconds = int(sys.argv[1])
     counters = Counters()
-    begin = time.monotonic()
     print(HEADING, flush=True)
-    before, reasons_before = take(counters), counters.reasons()
+    before = take(counters)
+    begin = before[0]
     for second in range(1, seconds + 1):
         time.sleep(max(begin + second - time.monotonic(), 0))
-        now, reasons = take(counters), counters.reasons()
-        text = "  ".join(f"{name} {value - reasons_before.get(name, 0)}" for name, value in sorted(reasons.items())
-                         if value > reasons_before.get(name, 0))
-        show(second, now, before, text)
-        before, reasons_before = now, reasons
+        now = take(counters)
+        show(second, before, now)
+        before = now
 
 
 if __name__ == "__main__":

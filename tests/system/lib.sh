@@ -94,6 +94,6 @@ run_cases() {
 # bus [OPTION...]: a private bus in the lab; HUGEBUS_SOCKET names it.
 bus() {
 	export HUGEBUS_SOCKET=$lab/bus.sock
-	lab_spawn hugebusd hugebusd --socket "$HUGEBUS_SOCKET" --state-dir "$lab/state" "$@"
+	lab_spawn hugebusd hugebusd --socket "$HUGEBUS_SOCKET" "$@"
 	lab_until 10 test -S "$HUGEBUS_SOCKET" || { tail "$lab/hugebusd.err" >&2; return 1; }
 }
