@@ -24,6 +24,7 @@ void hbus_ring_sub_init(struct hbus_ring_sub *sub, const struct hbus_geometry *g
 	sub->block_mask = hbus_block_size(geometry->capacity) - 1;
 	sub->record_max = geometry->capacity / HBUS_RECORD_DIVISOR;
 	sub->position = sub->batch_position = geometry->start;
+	sub->cursor = HBUS_CURSOR_LEFT; /* no position */
 	sub->header = header;
 	sub->slot = slot;
 	sub->is_gating = is_gating && slot;
@@ -303,8 +304,10 @@ void hbus_ring_sub_store_cursor(struct hbus_ring_sub *sub)
 	if (!sub->slot || sub->cursor == sub->position)
 		return;
 	sub->cursor = sub->position;
+	/* Zero means "not joined": at position zero, 8 bytes are given up later. */
 	/* R(ring.cursor): the last use of the bytes below before the word that gives them up. */
-	atomic_store_explicit(&sub->slot->cursor, sub->position, memory_order_release);
+	atomic_store_explicit(&sub->slot->cursor, sub->position ? sub->position : 0 - (uint64_t)HBUS_RECORD_HEADER,
+			      memory_order_release);
 }
 
 void hbus_ring_sub_leave(struct hbus_ring_sub *sub)

@@ -335,3 +335,25 @@ Test(ring, the_newest_is_found_behind_the_largest_batch)
 		cr_assert_eq(pair.sub.position, pair.pub.tail);
 	}
 }
+
+/* Zero in a slot says "not joined": a cursor that comes to stand there must say something else. */
+Test(ring, a_reader_that_stands_at_position_zero_is_not_taken_for_one_that_has_not_joined)
+{
+	struct pair pair;
+	uint64_t n = 0, value = 0;
+
+	pair_init(&pair, 0 - (uint64_t)CAPACITY, true);
+	for (; n < CAPACITY / 64 / 2; n++)
+		cr_assert_eq(put(&pair, n, 56), 0);
+	cr_assert(get(&pair, &value));
+	for (; pair.pub.tail != 0; n++) {
+		cr_assert_eq(put(&pair, n, 56), 0);
+		cr_assert(get(&pair, &value));
+	}
+	while (get(&pair, &value))
+		;
+	cr_assert_eq(value, n - 1);
+	cr_assert_eq(pair.sub.position, 0);
+	for (uint64_t i = 0; i < (CAPACITY - CAPACITY / HBUS_RING_BLOCKS) / 64 - 1; i++)
+		cr_assert_eq(put(&pair, n++, 56), 0, "%lu behind zero", (unsigned long)i);
+}
