@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Plants bugs in copies of shm's sources, one at a time; the controlled scheduler must find each.
+
+    mutants.py SOURCE-ROOT CC [--all | --sample N [--seed S]] [--only NAME]
+
+A mutant whose text is not found in the source any more is an error: it has to follow the code.
+"""
+import argparse
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+# name, file, what stands there, what is planted, the scenario that must fail
+MUTANTS = [
+    ("intent-not-rounded", "ring_pub.h",
+     "(end + HBUS_RECORD_HEADER + pub->block_mask) & ~pub->block_mask", "end + HBUS_RECORD_HEADER", "lossy"),
+    ("intent-without-zero-word", "ring_pub.h",
+     "end + HBUS_RECORD_HEADER + pub->block_mask", "end + pub->block_mask", "lossy"),
+    ("batch-shown-record-by-record", "ring_pub.h",
+     "pub->first_word = word;\n\telse", "pub->first_word = word;\n\tif (true)", "lossy"),
+    ("intent-falls-on-abort", "ring_pub.h",
+     "pub->head = pub->tail;\n\tpub->n_pending = 0;",
+     "pub->head = pub->tail;\n\tpub->n_pending = 0;\n\tpub->intent = pub->tail;", "lossy"),
+    ("nobody-woken", "ring_pub.h", "return hbus_gates_has_waiter(pub->gates);", "return false;", "sleep"),
+    ("gates-not-obeyed", "ring_pub.c", "if ((int64_t)(need - permit) > 0)", "if (permit == 0)", "reliable"),
+    ("payload-before-intent", "ring_pub.c",
+     "\tatomic_store_explicit(&pub->header->intent, need, memory_order_relaxed);\n"
+     "\tatomic_thread_fence(memory_order_release);\n",
+     "\tatomic_thread_fence(memory_order_release);\n"
+     "\tatomic_store_explicit(&pub->header->intent, need, memory_order_relaxed);\n", "lossy"),
+    ("unwritten-checkpoints-are-zero", "ring_pub.c", "HBUS_CHECKPOINT_NONE, memory", "0, memory", "lossy"),
+    ("close-wakes-nobody", "ring_pub.c", "\thbus_gates_wake(pub->gates, &pub->header->notify);\n", "", "sleep"),
+    ("one-block-too-generous", "ring_sub.h",
+     "return intent - position <= sub->capacity;",
+     "return intent - position <= sub->capacity + sub->block_mask + 1;", "lossy"),
+    ("release-does-not-look-again", "ring_sub.h",
+     "\tif (!hbus_ring_sub_is_whole(sub, sub->batch_position))\n\t\treturn HBUS_RING_LAPPED;\n\tsub->batch_position",
+     "\tsub->batch_position", "lossy"),
+    ("zero-believed-at-once", "ring_sub.h",
+     "if (!hbus_ring_sub_is_whole(sub, sub->batch_position))\n\t\treturn HBUS_RING_LAPPED;\n\treturn is_bad",
+     "if (sub->stop_word && !hbus_ring_sub_is_whole(sub, sub->batch_position))\n"
+     "\t\treturn HBUS_RING_LAPPED;\n\treturn is_bad", "lossy"),
+    ("bad-word-believed-at-once", "ring_sub.h",
+     "\tsub->stop_is_bad = false;\n\tif (!hbus_ring_sub_is_whole",
+     "\tsub->stop_is_bad = false;\n\tif (is_bad)\n\t\treturn HBUS_RING_CORRUPT;\n\tif (!hbus_ring_sub_is_whole",
+     "lossy"),
+    ("checkpoint-not-checked", "ring_sub.c",
+     "\tif (!hbus_ring_sub_is_whole(sub, position))\n\t\treturn false;\n", "", "lossy"),
+    ("walk-too-short", "ring_sub.c", "sub->capacity / 4)", "sub->capacity / 64)", "crash"),
+    ("loss-off-by-one", "ring_sub.c",
+     "*ret_lost = place.sequence - sequence;", "*ret_lost = place.sequence - sequence - 1;", "lossy"),
+    ("cursor-zero-at-zero", "ring_sub.c",
+     "sub->position ? sub->position : 0 - (uint64_t)HBUS_RECORD_HEADER", "sub->position", "reliable"),
+    ("cursor-never-stored", "ring_sub.c", "\tsub->cursor = sub->position;\n", "\treturn;\n", "reliable"),
+    ("floor-at-adoption", "gate.c", "gate->floor = table->scan_tail;", "gate->floor = tail;", "join"),
+    ("not-joined-read-as-position", "gate.c", "if (cursor == 0) /* not joined yet */", "if (cursor == 1)", "join"),
+    ("unmap-at-once", "gate.c", "while ((busy & 1) &&", "while (false && (busy & 1) &&", "join"),
+    ("dropped-gate-still-gates", "gate.c", "== HBUS_GATE_READY &&\n\t       gate", "!= HBUS_GATE_FREE &&\n\t       gate",
+     "die"),
+]
+
+
+def build(root, cc, tree, name):
+    program = tree / ("mutant-" + name)
+    subprocess.run([*cc.split(), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-w", "-I", str(tree), "-I", str(root),
+                    str(root / "tests/stress/sched.c"), str(root / "tests/stress/sched_ring.c"), "-o", str(program)],
+                   check=True)
+    return program
+
+
+def plant(root, tree, mutant):
+    name, file, old, new, _ = mutant
+    shutil.rmtree(tree / "shm", ignore_errors=True)
+    shutil.copytree(root / "shm", tree / "shm")
+    path = tree / "shm" / file
+    text = path.read_text()
+    if text.count(old) != 1:
+        sys.exit(f"{name}: its text stands {text.count(old)} times in shm/{file}")
+    path.write_text(text.replace(old, new))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root", type=pathlib.Path)
+    parser.add_argument("cc")
+    parser.add_argument("--sample", type=int, default=len(MUTANTS))
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--only")
+    args = parser.parse_args()
+    chosen = [m for m in MUTANTS if args.only in (None, m[0])]
+    chosen = random.Random(args.seed).sample(chosen, min(args.sample, len(chosen)))
+    survivors = 0
+    print(f"seed {args.seed}: {len(chosen)} of {len(MUTANTS)} mutants")
+    with tempfile.TemporaryDirectory() as directory:
+        tree = pathlib.Path(directory)
+        for mutant in chosen:
+            plant(args.root.resolve(), tree, mutant)
+            program = build(args.root.resolve(), args.cc, tree, mutant[0])
+            run = subprocess.run([program, "--scenario", mutant[4], "--count", "20000"], capture_output=True, text=True)
+            why = (run.stderr.strip().splitlines() or ["?"])[-1]
+            survivors += run.returncode == 0
+            print(f"{mutant[0]:32} {'SURVIVED' if run.returncode == 0 else why}", flush=True)
+    print(f"{len(chosen) - survivors} caught, {survivors} survived")
+    return survivors > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
