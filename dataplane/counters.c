@@ -45,9 +45,8 @@ static void name_cell(struct hbus_counter_cell *cell, const char *format, unsign
 
 	snprintf(name, sizeof(name), format, idx, rest);
 	name[HBUS_COUNTER_NAME_SIZE - 1] = '\0';
-	/* Readers take a cell for named as soon as its first byte is. */
+	/* Readers take a cell for named when its first byte is, so that comes last. */
 	memcpy(cell->name + 1, name + 1, HBUS_COUNTER_NAME_SIZE - 1);
-	atomic_thread_fence(memory_order_release);
 	cell->name[0] = name[0];
 }
 
