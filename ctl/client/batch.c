@@ -24,6 +24,7 @@ int hbus_batch_begin(struct hbus_publisher *publisher)
 	if (r < 0)
 		return r;
 	publisher->in_batch = true;
+	publisher->batch_time_ns = 0;
 	hbus_publisher_leave(publisher);
 	return 0;
 }
@@ -35,7 +36,8 @@ int hbus_batch_commit(struct hbus_publisher *publisher)
 
 	if (r < 0)
 		return r;
-	n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_relaxed); /* relaxed: own word */
+	/* A(publisher.n_rings): pairs with R(publisher.n_rings) in add_ring(). */
+	n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_acquire);
 	for (uint32_t i = 0; i < n_rings; i++)
 		hbus_publisher_commit(publisher, publisher->rings[i]);
 	publisher->in_batch = false;
@@ -50,7 +52,8 @@ int hbus_batch_abort(struct hbus_publisher *publisher)
 
 	if (r < 0)
 		return r;
-	n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_relaxed); /* relaxed: own word */
+	/* A(publisher.n_rings): pairs with R(publisher.n_rings) in add_ring(). */
+	n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_acquire);
 	for (uint32_t i = 0; i < n_rings; i++)
 		hbus_ring_pub_abort(&publisher->rings[i]->pub);
 	publisher->in_batch = false;

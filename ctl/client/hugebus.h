@@ -134,7 +134,7 @@ struct hbus_publisher_options {
 	uint64_t reserved2[4];
 };
 
-#define HBUS_PUB_TIMESTAMP 0x1u   /* each event carries the time of its publication */
+#define HBUS_PUB_TIMESTAMP 0x1u   /* each event carries the time of its publication; those of a batch one */
 #define HBUS_PUB_SMALL_PAGES 0x2u /* 4 KiB pages even when hugepages are there */
 #define HBUS_PUB_HUGE_ONLY 0x4u   /* HBUS_E_NO_HUGEPAGES rather than 4 KiB pages */
 #define HBUS_PUB_ISOLATED 0x8u    /* a fence at each commit; no membarrier by readers disturbs it */
@@ -151,6 +151,8 @@ HBUS_API void hbus_publisher_close(struct hbus_publisher *publisher);
  *
  * The first call of a publisher creates its ring. Asks the daemon: some 100 us. Topics of one publisher
  * share a ring as long as the same users may read them.
+ * May be called by another thread than the publisher's while that one publishes, but by one at a time; the
+ * new number reaches the publisher's thread by a lock, an atomic or the like.
  */
 HBUS_API int hbus_publisher_topic(struct hbus_publisher *publisher, const char *name, const char *type,
 				  const char *content_type, hbus_topic_t *ret_topic);

@@ -200,6 +200,16 @@ static uint64_t now_realtime_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* A batch appears at one time, so its events have one. */
+static inline uint64_t stamp_ns(struct hbus_publisher *publisher)
+{
+	if (!publisher->in_batch)
+		return now_realtime_ns();
+	if (publisher->batch_time_ns == 0)
+		publisher->batch_time_ns = now_realtime_ns();
+	return publisher->batch_time_ns;
+}
+
 static inline int publish(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size,
 			  int64_t timeout_us)
 {
@@ -215,7 +225,7 @@ static inline int publish(struct hbus_publisher *publisher, hbus_topic_t topic, 
 	r = claim(publisher, ring, prefix + size, timeout_us, &body);
 	if (__builtin_expect(r == 0, 1)) {
 		if (prefix)
-			put_u64(body, now_realtime_ns());
+			put_u64(body, stamp_ns(publisher));
 		hbus_copy_in(body + prefix, data, size);
 		hbus_ring_pub_add(&ring->pub, prefix ? HBUS_FLAG_TIME : 0, publisher->last_wire, prefix + size, 1);
 		if (!publisher->in_batch)
@@ -341,7 +351,7 @@ int hbus_publish_run(struct hbus_publisher *publisher, hbus_topic_t topic, const
 	r = claim(publisher, ring, len, publisher->timeout_us, &body);
 	if (r == 0) {
 		if (prefix)
-			put_u64(body, now_realtime_ns());
+			put_u64(body, stamp_ns(publisher));
 		put_run(body + prefix, data, size, n);
 		hbus_ring_pub_add(&ring->pub, HBUS_FLAG_RUN | (prefix ? HBUS_FLAG_TIME : 0), publisher->last_wire,
 				  len, n);
@@ -382,7 +392,7 @@ static int commit_reserved(struct hbus_publisher *publisher, size_t size)
 	if (size > publisher->reserved_size)
 		return hbus_fail(HBUS_E_INVALID, "%zu bytes were reserved, not %zu", publisher->reserved_size, size);
 	if (prefix)
-		put_u64(publisher->reserved_body, now_realtime_ns());
+		put_u64(publisher->reserved_body, stamp_ns(publisher));
 	hbus_ring_pub_add(&ring->pub, prefix ? HBUS_FLAG_TIME : 0, publisher->last_wire, prefix + size, 1);
 	publisher->reserved = NULL;
 	if (!publisher->in_batch)

@@ -123,7 +123,7 @@ static int add_to_ring(struct hbus_publisher *publisher, uint32_t ring_idx, cons
 static int add_ring(struct hbus_publisher *publisher, const char *name, const char *type, const char *content_type,
 		    uint32_t *ret_id)
 {
-	/* relaxed: only the owner's thread writes it */
+	/* relaxed: only who declares writes it */
 	uint32_t n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_relaxed);
 	int r;
 
@@ -152,7 +152,7 @@ static const struct hbus_pub_topic *find_topic(const struct hbus_publisher *publ
 static int declare(struct hbus_publisher *publisher, const char *name, const char *type, const char *content_type,
 		   hbus_topic_t *ret_topic)
 {
-	uint32_t n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_relaxed); /* relaxed: own word */
+	uint32_t n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_relaxed); /* relaxed: as above */
 	const struct hbus_pub_topic *known = find_topic(publisher, n_rings, name);
 	uint32_t id = 0, ring_idx;
 	int r = HBUS_E_POLICY;
@@ -184,11 +184,13 @@ int hbus_publisher_topic(struct hbus_publisher *publisher, const char *name, con
 	r = hbus_topic_check_name(name, strlen(name));
 	if (r != 0)
 		return hbus_fail(HBUS_E_NAME, "topic name: %s", hbus_topic_strerror(r));
-	r = hbus_publisher_enter(publisher);
-	if (r < 0)
-		return r;
+	if (!hbus_is_ours(publisher->bus))
+		return hbus_fail_forked();
+	/* relaxed: keeps a second call out; who declares in several threads orders them himself */
+	if (atomic_exchange_explicit(&publisher->is_declaring, 1, memory_order_relaxed) != 0)
+		return hbus_publisher_fail_busy();
 	r = declare(publisher, name, type, content_type, ret_topic);
-	hbus_publisher_leave(publisher);
+	atomic_store_explicit(&publisher->is_declaring, 0, memory_order_relaxed); /* relaxed: as above */
 	return r;
 }
 
@@ -200,7 +202,8 @@ int hbus_publisher_info(struct hbus_publisher *publisher, struct hbus_publisher_
 	r = hbus_publisher_enter(publisher);
 	if (r < 0)
 		return r;
-	info.n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_relaxed); /* relaxed: own word */
+	/* A(publisher.n_rings): pairs with R(publisher.n_rings) in add_ring(). */
+	info.n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_acquire);
 	for (uint32_t i = 0; i < info.n_rings; i++) {
 		const struct hbus_pub_ring *ring = publisher->rings[i];
 

@@ -5,6 +5,9 @@
  *	owner's thread      publish.c: claim, copy, add, commit, wake; publisher.c: topics, open, close
  *	control thread      publisher_gates.c: installs and removes gates, under bus->lock
  *
+ * Topics may also be declared by another thread while the owner publishes. It changes only what the owner
+ * does not look at before it knows of the topic: entries of topics, and pages and rings beyond those in use.
+ *
  * A ring is one read policy: the daemon says HBUS_E_POLICY when a topic does not fit, and the
  * publisher takes another ring. The owner's thread holds no lock while it publishes; what the control
  * thread changes in a ring is the gate table alone, which is made for that (shm/gate.h).
@@ -60,11 +63,13 @@ struct hbus_publisher {
 	/* -- owner's thread, every publish -- */
 	const _Atomic uint32_t *alive;
 	_Atomic uint32_t is_busy; /* a call is under way: a signal handler must not start another */
+	_Atomic uint32_t is_declaring; /* likewise for hbus_publisher_topic(), perhaps in another thread */
 	hbus_topic_t last_topic;  /* what was published last: ring and number, without a look-up */
 	uint32_t last_wire;
 	struct hbus_pub_ring *last_ring;
 	uint32_t flags;
 	bool in_batch;
+	uint64_t batch_time_ns;   /* the time of all events of the open batch; 0 = not asked for yet */
 	int64_t timeout_us;       /* negative: for ever */
 	/* -- owner's thread -- */
 	struct hbus_pub_ring *reserved; /* ring of an open reservation */
