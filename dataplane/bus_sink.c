@@ -14,12 +14,6 @@ static struct hbus_bus_sink *from_sink(struct hbus_sink *sink)
 	return (struct hbus_bus_sink *)sink;
 }
 
-static void begin(struct hbus_sink *base, uint64_t time_ns)
-{
-	(void)base;
-	(void)time_ns;
-}
-
 static void commit_one(struct hbus_bus_sink *sink, uint32_t ring_idx)
 {
 	(void)hbus_batch_commit(sink->publishers[ring_idx]);
@@ -78,7 +72,7 @@ int hbus_bus_sink_init(struct hbus_bus_sink *sink, struct hbus *bus,
 	};
 	int r = 0;
 
-	*sink = (struct hbus_bus_sink){ .sink = { begin, publish, commit },
+	*sink = (struct hbus_bus_sink){ .sink = { publish, commit },
 					.own_rings = own_rings };
 	sink->places = calloc(HBUS_WORKER_TOPICS_MAX, sizeof(*sink->places));
 	if (!sink->places)

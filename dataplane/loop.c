@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
@@ -25,22 +24,9 @@ uint64_t hbus_loop_clock(const struct hbus_loop_shared *shared)
 	return (uint64_t)((unsigned __int128)rte_get_tsc_cycles() * shared->ns_per_cycle_32 >> 32);
 }
 
-void hbus_loop_clock_adjust(struct hbus_loop_shared *shared)
-{
-	struct timespec now;
-	uint64_t real_ns;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	real_ns = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-	/* relaxed: one word that stands for itself; only the control thread writes it */
-	atomic_store_explicit(&shared->real_offset_ns, real_ns - hbus_loop_clock(shared),
-			      memory_order_relaxed);
-}
-
 void hbus_loop_clock_init(struct hbus_loop_shared *shared)
 {
 	shared->ns_per_cycle_32 = (UINT64_C(1000000000) << 32) / rte_get_tsc_hz();
-	hbus_loop_clock_adjust(shared);
 }
 
 /* ---- frames ---------------------------------------------------------------------------- */
@@ -79,12 +65,8 @@ static void take_burst(struct hbus_loop *loop, struct rte_mbuf **mbufs, uint16_t
 		       unsigned int flags)
 {
 	uint64_t now_ns = hbus_loop_clock(loop->shared);
-	/* relaxed: one word that stands for itself, written by the control thread */
-	uint64_t offset_ns = atomic_load_explicit(&loop->shared->real_offset_ns,
-						  memory_order_relaxed);
 
-	hbus_worker_begin(&loop->worker, rcu_dereference(loop->shared->plan), n, now_ns,
-			  now_ns + offset_ns);
+	hbus_worker_begin(&loop->worker, rcu_dereference(loop->shared->plan), n, now_ns);
 	for (uint16_t i = 0; i < n && i < PREFETCH_AHEAD; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (uint16_t i = 0; i < n; i++) {

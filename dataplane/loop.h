@@ -23,7 +23,6 @@
 /* What all loops of the process share. Written by the control thread. */
 struct hbus_loop_shared {
 	struct hbus_plan *plan;          /* by RCU: rcu_assign_pointer(), rcu_dereference() */
-	_Atomic uint64_t real_offset_ns; /* what to add to the time since start for CLOCK_REALTIME */
 	_Atomic uint32_t is_stopped;
 	uint64_t ns_per_cycle_32;        /* nanoseconds of a TSC cycle, 32 binary places */
 };
@@ -50,9 +49,8 @@ struct hbus_loop {
 /* Nanoseconds since some time in the past, from the time stamp counter: no system call. */
 uint64_t hbus_loop_clock(const struct hbus_loop_shared *shared);
 
-/* Sets the counter's scale and the offset of CLOCK_REALTIME. Call it again now and then. */
+/* Takes the counter's scale from EAL. */
 void hbus_loop_clock_init(struct hbus_loop_shared *shared);
-void hbus_loop_clock_adjust(struct hbus_loop_shared *shared);
 
 /* @worker was initialised by the caller and is deinitialised by it. Return: 0 or -ENOMEM. */
 int hbus_loop_init(struct hbus_loop *loop, struct hbus_loop_shared *shared);

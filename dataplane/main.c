@@ -144,7 +144,6 @@ static void do_chores(struct ingress *ingress, uint64_t now_ns)
 	if (now_ns - ingress->chores_ns < CHORES_NS)
 		return;
 	ingress->chores_ns = now_ns;
-	hbus_loop_clock_adjust(&ingress->shared);
 	hbus_control_publish_counters(ingress->control);
 }
 

@@ -2,7 +2,7 @@
 /*
  * Where the events of one poll loop go: a ring, or in tests whatever takes note of them.
  *
- * begin, any number of publish, commit: what was published between them appears together. A
+ * Any number of publish, then commit: what was published since the last commit appears together. A
  * topic is a number that whoever made the sink gave out; 0 is none.
  */
 #pragma once
@@ -12,8 +12,6 @@
 #include "ebpf/filter_abi.h"
 
 struct hbus_sink {
-	/* @time_ns: CLOCK_REALTIME of the burst */
-	void (*begin)(struct hbus_sink *sink, uint64_t time_ns);
 	/*
 	 * Copies the payload. Never waits.
 	 * Return: HBUS_REASON_ACCEPTED, RING_FULL, TOO_LONG or NO_RING.

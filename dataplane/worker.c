@@ -187,7 +187,7 @@ static enum hbus_reason judge_source(struct hbus_worker *worker, const struct hb
 		return HBUS_REASON_SOURCE_DENIED;
 	if (action == HBUS_SOURCE_ALLOW &&
 	    !hbus_buckets_take(worker->buckets, &plan->rate, packet->family, packet->source,
-			       worker->mono_ns))
+			       worker->now_ns))
 		return HBUS_REASON_RATE_LIMITED;
 	return HBUS_REASON_ACCEPTED;
 }
@@ -252,12 +252,11 @@ void hbus_worker_account(struct hbus_worker *worker, size_t size, enum hbus_reas
 /* ---- bursts ---------------------------------------------------------------------------- */
 
 void hbus_worker_begin(struct hbus_worker *worker, const struct hbus_plan *plan,
-		       uint64_t n_frames, uint64_t mono_ns, uint64_t real_ns)
+		       uint64_t n_frames, uint64_t now_ns)
 {
 	worker->plan = plan;
-	worker->mono_ns = mono_ns;
+	worker->now_ns = now_ns;
 	hbus_counter_add(&worker->cells[HBUS_CELL_RECEIVED], n_frames);
-	worker->sink->begin(worker->sink, real_ns);
 }
 
 static void set(struct hbus_worker *worker, unsigned int cell_idx, uint64_t value)

@@ -88,7 +88,7 @@ struct hbus_worker {
 	struct hbus_batch_tracker *tracker;
 	struct hbus_buckets *buckets;
 	const struct hbus_plan *plan;        /* of the burst under way, borrowed */
-	uint64_t mono_ns;                    /* of the burst under way */
+	uint64_t now_ns;                     /* of the burst under way */
 	uint64_t pending_cells;              /* bit n: pending[n] is not 0 */
 	uint64_t pending[HBUS_N_WORKER_CELLS];
 };
@@ -101,12 +101,12 @@ void hbus_worker_deinit(struct hbus_worker *worker);
 /**
  * hbus_worker_begin() - start a burst
  * @n_frames: how many frames it has
- * @mono_ns, @real_ns: the time of the burst on both clocks
+ * @now_ns: of a clock that does not go back
  *
  * Thread of all three: the worker's. No allocation, lock or system call.
  */
 void hbus_worker_begin(struct hbus_worker *worker, const struct hbus_plan *plan,
-		       uint64_t n_frames, uint64_t mono_ns, uint64_t real_ns);
+		       uint64_t n_frames, uint64_t now_ns);
 /* @flags: HBUS_WORKER_*. The frame may be overwritten when this returns. */
 void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t size,
 		       unsigned int flags);

@@ -19,25 +19,14 @@ struct notes {
 	uint32_t n_of_topic[TOPICS];
 	char last[NOTE_SIZE + 1];
 	enum hbus_reason answer;
-	bool is_open;
-	uint64_t time_ns;
 };
-
-static void notes_begin(struct hbus_sink *sink, uint64_t time_ns)
-{
-	struct notes *notes = (struct notes *)sink;
-
-	cr_assert_not(notes->is_open);
-	notes->is_open = true;
-	notes->time_ns = time_ns;
-}
 
 static enum hbus_reason notes_publish(struct hbus_sink *sink, uint32_t topic,
 				      const uint8_t *payload, uint32_t payload_size)
 {
 	struct notes *notes = (struct notes *)sink;
 
-	cr_assert(notes->is_open && topic > 0 && topic < TOPICS);
+	cr_assert(topic > 0 && topic < TOPICS);
 	if (notes->answer != HBUS_REASON_ACCEPTED)
 		return notes->answer;
 	notes->n_open++;
@@ -51,8 +40,6 @@ static void notes_commit(struct hbus_sink *sink)
 {
 	struct notes *notes = (struct notes *)sink;
 
-	cr_assert(notes->is_open);
-	notes->is_open = false;
 	notes->n_shown += notes->n_open;
 	notes->n_open = 0;
 }
@@ -85,7 +72,7 @@ static void setup(void)
 	static struct hbus_plan_route routes[5];
 	static struct hbus_plan_batch_topic batch_topics[2];
 
-	notes.sink = (struct hbus_sink){ notes_begin, notes_publish, notes_commit };
+	notes.sink = (struct hbus_sink){ notes_publish, notes_commit };
 	routes[0] = route(5001, HBUS_VLAN_ANY, false, topic(HOT, true, 1));
 	routes[1] = route(5002, HBUS_VLAN_ANY, false, topic(COLD, false, 2));
 	routes[2] = route(6000, HBUS_VLAN_ANY, true, topic(0, false, 3));
@@ -133,7 +120,7 @@ static void expect_balance(void)
 
 static void run(const void *frame, size_t size, unsigned int flags)
 {
-	hbus_worker_begin(&worker, plan, 1, 1000, 2000);
+	hbus_worker_begin(&worker, plan, 1, 1000);
 	hbus_worker_frame(&worker, frame, size, flags);
 	hbus_worker_commit(&worker);
 	expect_balance();
@@ -178,7 +165,6 @@ Test(worker, publishes_what_is_routed_and_wanted)
 	cr_assert_eq(notes.n_of_topic[HOT], 1);
 	cr_assert_eq(notes.n_shown, 1);
 	cr_assert_str_eq(notes.last, "21.5");
-	cr_assert_eq(notes.time_ns, 2000);
 	cr_assert_eq(cell(HBUS_CELL_FRAMES + HBUS_REASON_ACCEPTED), 1);
 	cr_assert_eq(topic_count(&worker.topics[1].published), 1);
 }
@@ -287,7 +273,7 @@ Test(worker, shows_a_burst_only_when_it_is_committed)
 
 	frame_link(&f, NULL, NULL, 0, 0x0800);
 	frame_ipv4_udp(&f, 0, 5001, "1", 1);
-	hbus_worker_begin(&worker, plan, 3, 1000, 2000);
+	hbus_worker_begin(&worker, plan, 3, 1000);
 	for (int i = 0; i < 3; i++)
 		hbus_worker_frame(&worker, f.bytes, f.size, 0);
 	cr_assert_eq(cell(HBUS_CELL_RECEIVED), 3);
