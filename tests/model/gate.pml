@@ -415,6 +415,18 @@ read:
 	RKILL;
 	if
 	:: goto read
+#ifdef DAEMON_DIES
+	/* Leaves, and nobody takes the gate out: it must hold nobody up. */
+	:: atomic {
+		promised = false;
+#ifdef MUT_leave_zeroes
+		cursor = 0;
+#else
+		cursor = LEFT;
+#endif
+		goto done
+	   }
+#endif
 	:: JOINS > 1 && incarnation < JOINS ->
 		atomic { promised = false; cursor = LEFT; talk = leave }
 		if

@@ -76,10 +76,10 @@ printf '%-8s %-26s %11s %7s  %-9s %s\n' model "run or mutant" states seconds out
 
 # ---- ring: commit, read, lap, checkpoints; lossy reader; the publisher killed at any step
 run_case f ring ok all -DSTOP=14
-run_case f ring ok "records of 1, 3" -DMIX=1 -DSTOP=16
+run_case f ring ok "records of 1, 3" -DMIX=1 -DSTOP=15
 run_case q ring ok "records of 3, (1, 2)" -DMIX=2 -DSTOP=11
 run_case f ring ok "the same, further" -DMIX=2 -DSTOP=18
-run_case f ring ok "records of 1, (1, 2)" -DMIX=3 -DSTOP=16
+run_case f ring ok "records of 1, (1, 2)" -DMIX=3 -DSTOP=15
 run_case f ring ok "records of 2, (1, 3)" -DMIX=4 -DSTOP=16
 run_case f ring ok "records of 1, 4, (2, 1)" -DMIX=5 -DSTOP=13
 run_case f ring ok "blocks of 4" -DB=4 -DMIX=2 -DSTOP=18
@@ -116,6 +116,7 @@ run_case f gate ok "dropped" -DSTALLS -DBATCHES -DSTOP=18
 run_case f gate ok "anybody killed" -DREADER_KILLS -DSTALLS -DKILLS -DSTOP=18
 run_case f gate ok "joins twice" -DJOINS=2 -DSTALLS -DREADER_KILLS -DSTOP=17
 run_case f gate ok "isolated ring" -DISOLATED -DBATCHES -DSTALLS -DSTOP=20
+run_case f gate ok "leaves, no daemon" -DDAEMON_DIES -DSTOP=20
 run_case f gate ok "blocks of 4" -DB=4 -DBATCHES -DSTALLS -DSTOP=20
 run_case q gate assert no_membarrier -DMUT_no_membarrier
 run_case f gate assert no_control_fence -DMUT_no_control_fence
@@ -130,7 +131,8 @@ run_case f gate assert lookup_before_ack -DMUT_lookup_before_ack
 run_case f gate assert lookup_unchecked -DMUT_lookup_unchecked
 run_case q gate deadlock never_drops -DMUT_never_drops -DREADER_KILLS
 run_case f gate assert evicted_unchecked -DMUT_evicted_unchecked -DSTALLS
-run_case f gate assert dropped_by_place -DMUT_dropped_by_place -DSTALLS -DJOINS=2
+run_case f gate deadlock leave_zeroes -DMUT_leave_zeroes -DDAEMON_DIES
+run_case f gate assert dropped_by_place -DMUT_dropped_by_place -DSTALLS -DJOINS=2 -DSTOP=17
 run_case f gate assert drop_seen_at_once -DMUT_drop_seen_at_once -DSTALLS
 run_case f gate assert block_not_dividing -DB=4 -DM=5
 
@@ -165,6 +167,15 @@ run_case f table assert leave_relaxed -DMUT_leave_relaxed
 run_case q table assert drop_plain -DMUT_drop_plain
 run_case f table assert state_relaxed -DMUT_state_relaxed
 run_case f table assert state_not_acquire -DMUT_state_not_acquire
+
+# ---- dropped: the words in which the publisher says so
+run_case q dropped ok "3 gates, one place"
+run_case f dropped assert id_not_cleared -DMUT_id_not_cleared
+run_case f dropped assert no_clear_fence -DMUT_no_clear_fence
+run_case f dropped assert id_relaxed -DMUT_id_relaxed
+run_case f dropped assert id_not_acquire -DMUT_id_not_acquire
+run_case f dropped assert no_second_look -DMUT_no_second_look
+run_case f dropped assert no_reader_fence -DMUT_no_reader_fence
 
 # ---- restart: the daemon is killed, and publisher and subscribers meet it again
 run_case f restart ok "no crash, 2 turns" -DCRASHES=0

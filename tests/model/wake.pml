@@ -38,7 +38,7 @@ end:
 	od
 }
 
-/* hbus_gates_wake(): the word changes (release), then who sleeps is woken. */
+/* R(ring.notify): hbus_gates_wake(): the word changes, then who sleeps is woken. */
 inline wake()
 {
 #ifdef DOORBELL
@@ -110,44 +110,48 @@ inline barrier()
 proctype sleeper()
 {
 	byte n, seen;
-	bool closed, more;
+	bool closed, more, armed;
 
 	do
 	:: true ->
+#ifndef DOORBELL
+#ifndef MUT_notify_read_late
+		seen = notify;		/* A(ring.notify): before the last look */
+#endif
+#endif
 #ifdef MUT_closed_after_look
 		more = (mem[n] == 1);
 		closed = mem[STATE];
 #else
-		closed = mem[STATE];			/* A(ring.state): before the last look */
-		more = (mem[n] == 1);			/* A(ring.header) */
+		closed = mem[STATE];	/* A(ring.state): before the last look */
+		more = (mem[n] == 1);	/* A(ring.header) */
 #endif
 		if
-		:: more -> n++; goto again
+		:: more ->
+			n++;
+			if
+			:: armed -> set_waiting(false); armed = false
+			:: else
+			fi;
+			goto again
 		:: !more && closed -> break
 		:: else
 		fi;
-#ifdef DOORBELL
-#ifndef MUT_bell_emptied_late
-		bell = false;
-#endif
-#else
-#ifndef MUT_notify_read_late
-		seen = notify;
-#endif
-#endif
-#ifdef MUT_barrier_before_waiting
-		barrier();
-#endif
-		set_waiting(true);
-#ifndef MUT_barrier_before_waiting
-		barrier();
-#endif
-#ifndef MUT_no_second_look
 		if
-		:: mem[n] == 1 || mem[STATE] == 1 -> goto awake
+		:: !armed ->
+#ifdef MUT_barrier_before_waiting
+			barrier();
+			set_waiting(true);
+#else
+			set_waiting(true);
+			barrier();
+#endif
+			armed = true;
+#ifndef MUT_no_second_look
+			goto again
+#endif
 		:: else
 		fi;
-#endif
 #ifdef DOORBELL
 #ifdef MUT_bell_emptied_late
 		bell = false;
@@ -156,6 +160,9 @@ proctype sleeper()
 		:: bell
 		:: idle && n == N && !bell -> break
 		fi;
+#ifndef MUT_bell_emptied_late
+		bell = false;		/* before the next look */
+#endif
 #else
 #ifdef MUT_notify_read_late
 		seen = notify;
@@ -164,7 +171,7 @@ proctype sleeper()
 		atomic {
 			if
 			:: notify == seen -> asleep = true
-			:: else -> goto awake
+			:: else -> goto again
 			fi
 		}
 		if
@@ -172,8 +179,6 @@ proctype sleeper()
 		:: idle && n == N && asleep -> break
 		fi;
 #endif
-awake:
-		set_waiting(false);
 again:
 		atomic { seen = 0; closed = false; more = false }
 	od;
