@@ -49,6 +49,7 @@ struct hbus_ring_pub {
 	uint64_t sequence;       /* number of the next committed event */
 	uint64_t n_pending;      /* events in the open batch */
 	uint64_t first_word;     /* held back until the commit */
+	uint64_t zeroed;         /* where the last zero header word was written */
 	uint64_t block_mask;     /* block size - 1 */
 	uint64_t batch_max;      /* bytes */
 	uint64_t capacity;
@@ -80,6 +81,36 @@ static inline uint64_t hbus_record_size(uint64_t len)
 	return HBUS_RECORD_HEADER + HBUS_ALIGN8(len);
 }
 
+static inline _Atomic uint64_t *hbus_ring_pub_word(const struct hbus_ring_pub *pub, uint64_t position)
+{
+	return (_Atomic uint64_t *)(void *)(pub->data + (position & pub->mask));
+}
+
+/*
+ * The next header word is empty. For a single record this is done before its payload is written: stores reach the
+ * cache in order, and one that waits for the next line between payload and header would give the readers, which
+ * poll the line of the header, time to take that line away again.
+ */
+static inline void hbus_ring_pub_zero(struct hbus_ring_pub *pub, uint64_t position)
+{
+	/* relaxed: ordered before the commit by its release */
+	atomic_store_explicit(hbus_ring_pub_word(pub, position), 0, memory_order_relaxed);
+	pub->zeroed = position;
+}
+
+/* Own the lines after the next header word before they are written; not that word's line, which readers poll. */
+static inline void hbus_ring_pub_prefetch(const struct hbus_ring_pub *pub)
+{
+	const unsigned char *next = pub->data + (pub->head & pub->mask);
+
+#if defined(__x86_64__)
+	__asm__("prefetchw 64(%0)\n\tprefetchw 128(%0)" : : "r"(next));
+#else
+	__builtin_prefetch(next + 64, 1);
+	__builtin_prefetch(next + 128, 1);
+#endif
+}
+
 /**
  * hbus_ring_pub_claim() - room for one record after what is already in the open batch
  * @len: bytes of the body
@@ -99,13 +130,10 @@ static inline int hbus_ring_pub_claim(struct hbus_ring_pub *pub, uint64_t len, u
 	need = hbus_ring_pub_need(pub, end);
 	if ((int64_t)(need - pub->intent) > 0 && hbus_ring_pub_raise(pub, need))
 		return HBUS_RING_FULL;
+	if (pub->head == pub->tail)
+		hbus_ring_pub_zero(pub, end);
 	*ret_body = pub->data + (pub->head & pub->mask) + HBUS_RECORD_HEADER;
 	return 0;
-}
-
-static inline _Atomic uint64_t *hbus_ring_pub_word(const struct hbus_ring_pub *pub, uint64_t position)
-{
-	return (_Atomic uint64_t *)(void *)(pub->data + (position & pub->mask));
 }
 
 /* The claimed record is written: n_events of them, len <= what was claimed. */
@@ -136,10 +164,11 @@ static inline bool hbus_ring_pub_commit(struct hbus_ring_pub *pub)
 
 	if (pub->head == before)
 		return false;
-	/* relaxed: ordered before the commit by its release */
-	atomic_store_explicit(hbus_ring_pub_word(pub, pub->head), 0, memory_order_relaxed);
+	if (pub->zeroed != pub->head)
+		hbus_ring_pub_zero(pub, pub->head);
 	/* R(ring.header): record bytes and the next zero word before the header that shows them. */
 	atomic_store_explicit(hbus_ring_pub_word(pub, before), pub->first_word, memory_order_release);
+	hbus_ring_pub_prefetch(pub);
 	pub->tail = pub->head;
 	pub->sequence += pub->n_pending;
 	pub->n_pending = 0;

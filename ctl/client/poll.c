@@ -18,6 +18,10 @@
 #define SCAN_RECORDS_MAX 4096u
 /* Rings that look empty and whose intent is checked all the same, each pass. */
 #define PROBES 8u
+/* Of polls in a row that find nothing, the first and every so many more probe. */
+#define PROBE_INTERVAL 32u
+/* Polls in a row that found nothing, after which the statistics are stored. */
+#define IDLE_POLLS 1024u
 
 /* Where a scan puts what it finds: events, spans, or nothing but the news that there is something. */
 struct sink {
@@ -71,6 +75,7 @@ static void ring_leave(struct hbus_subscriber *sub, struct hbus_attached *at)
 	sub->n_delivered += at->n_delivered;
 	sub->n_filtered += at->n_filtered;
 	sub->n_lost += at->n_lost;
+	hbus_ring_sub_store_stats(&at->ring, at->n_delivered, at->n_filtered, at->n_lost);
 	hbus_ring_sub_leave(&at->ring);
 	hand_back(sub, at);
 }
@@ -210,6 +215,37 @@ int hbus_batch_release(struct hbus_subscriber *sub)
 		return 0;
 	sub->open = NULL;
 	return batch_settle(sub, at) ? 0 : HBUS_LAPPED;
+}
+
+/* -- statistics -- */
+
+void hbus_stats_store(struct hbus_subscriber *sub)
+{
+	sub->has_stats = false;
+	for (uint32_t i = 0; i < sub->n_rings; i++) {
+		struct hbus_attached *at = sub->rings[i].at;
+
+		if (!at->has_stats)
+			continue;
+		at->has_stats = false;
+		hbus_ring_sub_store_stats(&at->ring, at->n_delivered + at->batch_delivered,
+					  at->n_filtered + at->batch_filtered, at->n_lost);
+	}
+}
+
+/*
+ * The statistics stand beside the cursor, in memory that the publisher reads: a store for each batch delays what
+ * this thread publishes next by a cache miss. So: once per block, when nothing comes, and before sleeping.
+ */
+static inline void stats_due(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	at->has_stats = true;
+	sub->has_stats = true;
+	if ((at->ring.position ^ at->stats_position) & ~at->ring.block_mask) {
+		at->stats_position = at->ring.position;
+		hbus_ring_sub_store_stats(&at->ring, at->n_delivered + at->batch_delivered,
+					  at->n_filtered + at->batch_filtered, at->n_lost);
+	}
 }
 
 /* -- scanning one ring -- */
@@ -352,6 +388,9 @@ static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscrib
 			break;
 		}
 		skip = 0;
+		/* Full: the next header word may stand in a line that only its publisher has touched yet. */
+		if (sink->n == sink->n_max && sink->events)
+			break;
 	}
 	at->skip = skip;
 	at->batch_delivered = delivered;
@@ -370,7 +409,7 @@ static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscrib
 	if (is_unknown)
 		ring_blocked(sub, at, unknown_topic);
 	if (delivered | filtered)
-		hbus_ring_sub_store_stats(ring, at->n_delivered + delivered, at->n_filtered + filtered, at->n_lost);
+		stats_due(sub, at);
 	if (delivered > 0)
 		sub->open = at;
 	else
@@ -455,6 +494,19 @@ static inline __attribute__((always_inline)) unsigned int pass(struct hbus_subsc
 	return 0;
 }
 
+/* Nothing came. Most of the time that is all: whoever spins here wants to see the next event soon. */
+static inline __attribute__((always_inline)) void idle_poll(struct hbus_subscriber *sub, struct sink *sink)
+{
+	uint32_t n = sub->n_idle_polls++;
+
+	if (__builtin_expect(n % PROBE_INTERVAL != 0, 1))
+		return;
+	if (n >= IDLE_POLLS && sub->has_stats)
+		hbus_stats_store(sub);
+	if (probe(sub, PROBES))
+		pass(sub, sink);
+}
+
 static int poll_begin(struct hbus_subscriber *sub)
 {
 	/* relaxed: nobody writes it; fork() replaces the page by zeroes */
@@ -479,8 +531,10 @@ int hbus_poll(struct hbus_subscriber *sub, struct hbus_event *events, unsigned i
 		return r;
 	if (n_max == 0)
 		return 0;
-	if (pass(sub, &sink) == 0 && probe(sub, PROBES))
-		pass(sub, &sink);
+	if (pass(sub, &sink) == 0)
+		idle_poll(sub, &sink);
+	else
+		sub->n_idle_polls = 0;
 	return (int)sink.n;
 }
 
@@ -493,8 +547,10 @@ int hbus_poll_spans(struct hbus_subscriber *sub, struct hbus_span *spans, unsign
 		return r;
 	if (n_max == 0)
 		return 0;
-	if (pass(sub, &sink) == 0 && probe(sub, PROBES))
-		pass(sub, &sink);
+	if (pass(sub, &sink) == 0)
+		idle_poll(sub, &sink);
+	else
+		sub->n_idle_polls = 0;
 	for (unsigned int i = 0; i < sink.n; i++)
 		spans[i].reserved = 0;
 	return (int)sink.n;

@@ -43,7 +43,9 @@ struct hbus_attached {
 	uint64_t batch_filtered;
 	uint64_t batch_skip;      /* events from the batch's first record on that are accounted for already */
 	uint64_t skip;            /* the same for the next batch: a run was cut, or a loss is reported in parts */
+	uint64_t stats_position;  /* where the statistics were stored last */
 	uint32_t idx;             /* in the subscriber's arrays */
+	bool has_stats;           /* newer ones than the slot has */
 	bool has_more;            /* the last scan stopped at an event that is wanted */
 	bool is_corrupt;
 	bool is_evicted;
@@ -115,6 +117,8 @@ struct hbus_subscriber {
 	uint32_t news_seen;
 	struct hbus_attached *open; /* its batch is in the caller's hands */
 	bool is_armed;      /* slots say `waiting` */
+	bool has_stats;     /* some ring has statistics to store */
+	uint32_t n_idle_polls;
 	struct hbus_topic_cache cache;
 	struct hbus_loss_list losses;
 	uint64_t n_delivered, n_filtered, n_lost; /* of rings that were left */
@@ -181,5 +185,7 @@ void hbus_doorbell_add(struct hbus_subscriber *sub, uint64_t publisher_id, int f
 /* Owner's thread: sets `waiting` of every slot, with the exact cursors; then all publishers pass a barrier. */
 void hbus_waiting_set(struct hbus_subscriber *sub, uint32_t how);
 void hbus_waiting_clear(struct hbus_subscriber *sub);
+/* Statistics of all rings into their slots, for `hugebus top`. */
+void hbus_stats_store(struct hbus_subscriber *sub);
 /* Empties what made hbus_fd() readable. */
 void hbus_doorbells_drain(struct hbus_subscriber *sub);

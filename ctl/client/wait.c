@@ -31,6 +31,7 @@ static void relax(void)
 void hbus_waiting_set(struct hbus_subscriber *sub, uint32_t how)
 {
 	sub->is_armed = true;
+	hbus_stats_store(sub);
 	for (uint32_t i = 0; i < sub->n_rings; i++) {
 		struct hbus_ring_sub *ring = &sub->rings[i].at->ring;
 

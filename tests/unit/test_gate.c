@@ -245,7 +245,7 @@ Test(gate, whoever_waits_is_seen_and_its_doorbell_rings)
 	cr_assert_not(hbus_gates_has_waiter(&table));
 	hbus_gates_wake(&table, &notify);
 	cr_assert_eq(recv(pair[1], &byte, 1, MSG_DONTWAIT), -1);
-	atomic_store_explicit(&slots[3].waiting, 1, memory_order_relaxed);
+	atomic_store_explicit(&slots[3].waiting, HBUS_WAITING_DOORBELL, memory_order_relaxed);
 	cr_assert(hbus_gates_has_waiter(&table));
 	hbus_gates_wake(&table, &notify);
 	cr_assert_eq(recv(pair[1], &byte, 1, MSG_DONTWAIT), 1);
@@ -260,7 +260,7 @@ Test(gate, a_full_doorbell_does_not_hold_the_publisher)
 
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
 	spec.doorbell = pair[0];
-	atomic_store_explicit(&slots[0].waiting, 1, memory_order_relaxed);
+	atomic_store_explicit(&slots[0].waiting, HBUS_WAITING_DOORBELL, memory_order_relaxed);
 	cr_assert_eq(hbus_gates_install(&table, 0, &spec), 0);
 	for (int i = 0; i < 10000; i++)
 		hbus_gates_wake(&table, &notify);
