@@ -147,6 +147,7 @@ static int prepare(struct hbus_subscriber *sub, const struct hbus_msg_ring_opene
 		slot = hbus_slots_get(sub, message->memfd_idx, message->slot_idx);
 		if (!slot)
 			return HBUS_E_INVALID;
+		hbus_slots_take(slot);
 	}
 	at->has_slot = slot != NULL;
 	at->can_wake = at->has_slot && hbus_doorbell_exists(sub, at->publisher_id);
@@ -265,7 +266,7 @@ static void give_back(struct hbus_subscriber *sub, struct hbus_attached *at)
 
 	held_remove(sub, at);
 	if (slot)
-		hbus_slots_clear(slot);
+		hbus_slots_give(slot, at->n_delivered, at->n_filtered, at->n_lost);
 	if (!sub->is_closing)
 		say_done(sub, at->ring_id);
 	hbus_attached_free(at);

@@ -71,15 +71,23 @@ struct hbus_slot *hbus_slots_get(struct hbus_subscriber *sub, uint32_t memfd_idx
 	return &sub->slots[memfd_idx].slots[slot_idx];
 }
 
-void hbus_slots_clear(struct hbus_slot *slot)
+void hbus_slots_take(struct hbus_slot *slot)
+{
+	/* relaxed: statistics; the message that accepts the ring comes after, and orders them */
+	atomic_store_explicit(&slot->delivered, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->filtered, 0, memory_order_relaxed); /* relaxed: as above */
+	atomic_store_explicit(&slot->lost, 0, memory_order_relaxed);	 /* relaxed: as above */
+	atomic_store_explicit(&slot->position, 0, memory_order_relaxed); /* relaxed: as above */
+	atomic_store_explicit(&slot->sequence, 0, memory_order_relaxed); /* relaxed: as above */
+}
+
+void hbus_slots_give(struct hbus_slot *slot, uint64_t delivered, uint64_t filtered, uint64_t lost)
 {
 	/* relaxed: the message that gives the slot back comes after, and orders it */
 	atomic_store_explicit(&slot->waiting, 0, memory_order_relaxed);
-	atomic_store_explicit(&slot->delivered, 0, memory_order_relaxed); /* relaxed: as above */
-	atomic_store_explicit(&slot->filtered, 0, memory_order_relaxed);  /* relaxed: as above */
-	atomic_store_explicit(&slot->lost, 0, memory_order_relaxed);	  /* relaxed: as above */
-	atomic_store_explicit(&slot->position, 0, memory_order_relaxed);  /* relaxed: as above */
-	atomic_store_explicit(&slot->sequence, 0, memory_order_relaxed);  /* relaxed: as above */
+	atomic_store_explicit(&slot->delivered, delivered, memory_order_relaxed); /* relaxed: as above */
+	atomic_store_explicit(&slot->filtered, filtered, memory_order_relaxed);	  /* relaxed: as above */
+	atomic_store_explicit(&slot->lost, lost, memory_order_relaxed);		  /* relaxed: as above */
 	/* R(ring.cursor): the last use of the ring before the word that gives it up. */
 	atomic_store_explicit(&slot->cursor, 0, memory_order_release);
 }

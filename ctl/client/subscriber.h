@@ -156,7 +156,10 @@ int hbus_slots_add(struct hbus_subscriber *sub);
 void hbus_slots_offer(struct hbus_subscriber *sub, uint32_t memfd_idx);
 /* The slot that the daemon chose, or NULL when there is none such. */
 struct hbus_slot *hbus_slots_get(struct hbus_subscriber *sub, uint32_t memfd_idx, uint32_t slot_idx);
-void hbus_slots_clear(struct hbus_slot *slot);
+/* Begin with a slot: its statistics are those of the ring before until then. */
+void hbus_slots_take(struct hbus_slot *slot);
+/* Done with a slot: the daemon adds its last statistics to the subscriber's. */
+void hbus_slots_give(struct hbus_slot *slot, uint64_t delivered, uint64_t filtered, uint64_t lost);
 void hbus_slots_free(struct hbus_subscriber *sub, bool is_forked);
 
 /* attach.c */

@@ -374,6 +374,8 @@ void hbus_ring_save(const struct hbus_ring *ring, struct hbus_journal_record *re
 void hbus_ring_free(struct hbus_state *state, struct hbus_ring *ring);
 
 /* -- state_sub.c -- */
+void hbus_slot_stats(struct hbus_state *state, const struct hbus_attachment *att,
+		     struct hbus_slot_stats *stats);
 struct hbus_subscriber_state *hbus_sub_find(struct hbus_member *member, uint32_t id);
 void hbus_sub_open(struct hbus_state *state, struct hbus_member *member,
 		   const struct hbus_msg_sub_open *msg);

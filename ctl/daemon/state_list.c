@@ -71,11 +71,12 @@ static const struct hbus_ring_stats *ring_stats(struct hbus_state *state, struct
 	return &ring->stats;
 }
 
-static void slot_stats(struct hbus_state *state, const struct hbus_attachment *att,
-		       struct hbus_slot_stats *stats)
+/* Before the reader has accepted the ring its slot has the statistics of another. */
+void hbus_slot_stats(struct hbus_state *state, const struct hbus_attachment *att,
+		     struct hbus_slot_stats *stats)
 {
 	memset(stats, 0, sizeof(*stats));
-	if (att->sub && att->memfd_idx != HBUS_ATTACH_NONE)
+	if (att->sub && att->memfd_idx != HBUS_ATTACH_NONE && att->reader >= HBUS_READER_MAPPED)
 		state->ops.slot_read(state->ops.context, att->sub->memfds[att->memfd_idx].fd,
 				     att->slot_idx, stats);
 }
@@ -226,10 +227,13 @@ static void subscriber_row(struct listing *listing, const struct hbus_subscriber
 	row.value[2] = sub->member->cred.uid;
 	row.value[3] = sub->n_filters;
 	row.value[4] = sub->n_attachments;
+	row.value[5] = sub->n_delivered;
+	row.value[6] = sub->n_filtered;
+	row.value[7] = sub->n_lost;
 	LIST_FOREACH(att, &sub->attachments, in_sub) {
 		struct hbus_slot_stats stats;
 
-		slot_stats(listing->state, att, &stats);
+		hbus_slot_stats(listing->state, att, &stats);
 		row.value[5] += stats.delivered;
 		row.value[6] += stats.filtered;
 		row.value[7] += stats.lost;
@@ -268,7 +272,7 @@ static void attachment_row(struct listing *listing, struct hbus_attachment *att)
 	struct hbus_slot_stats slot;
 	struct hbus_msg_row row;
 
-	slot_stats(listing->state, att, &slot);
+	hbus_slot_stats(listing->state, att, &slot);
 	row_init(listing, &row);
 	row.flags = ((att->sub->flags & HBUS_SUB_RELIABLE) ? 1 : 0) |
 		    (is_dropped(att, ring) ? 2 : 0) | (att->is_without_gate ? 4 : 0);

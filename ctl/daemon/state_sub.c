@@ -415,12 +415,18 @@ void hbus_sub_ring_done(struct hbus_state *state, struct hbus_member *member,
 	struct hbus_ring *ring = hbus_ring_find(state, msg->ring_id);
 	struct hbus_attachment *att = sub && ring ? hbus_attachment_find(ring, sub) : NULL;
 	bool is_known = att && att->reader >= HBUS_READER_OPENED && att->reader < HBUS_READER_GONE;
+	struct hbus_slot_stats stats;
 
 	/* The reply first: what follows may free the subscriber. */
 	hbus_state_reply(state, member, &msg->header, is_known ? 0 : HBUS_E_NOT_FOUND,
 			 "the subscriber does not hold this ring", 0);
-	if (is_known)
-		hbus_attachment_reader_gone(state, att);
+	if (!is_known)
+		return;
+	hbus_slot_stats(state, att, &stats);
+	sub->n_delivered += stats.delivered;
+	sub->n_filtered += stats.filtered;
+	sub->n_lost += stats.lost;
+	hbus_attachment_reader_gone(state, att);
 }
 
 void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub)
