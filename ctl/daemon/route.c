@@ -41,6 +41,8 @@ const char *hbus_route_check(const struct hbus_wire_route *route)
 		return "a route leads to a topic, a batch, or is a topic of a batch";
 	if (route->kind != HBUS_ROUTE_BATCH_TOPIC && route->number != 0)
 		return "only the topics of a batch have a number";
+	if (route->number > 65535)
+		return "the number of a batch's topic is at most 65535";
 	return check_topic(route);
 }
 
@@ -56,4 +58,16 @@ bool hbus_route_same_place(const struct hbus_wire_route *a, const struct hbus_wi
 	bool is_below_b = b->kind == HBUS_ROUTE_BATCH_TOPIC;
 
 	return is_below_a == is_below_b && a->number == b->number && hbus_route_same_match(a, b);
+}
+
+uint64_t hbus_route_place_key(const struct hbus_wire_route *route)
+{
+	uint64_t key = route->family;
+	uint64_t words[2];
+
+	memcpy(words, route->address, sizeof(words));
+	key = key * 31 + route->prefix_len;
+	key = key * 65537 + route->port;
+	key = key * 4099 + route->vlan;
+	return (key ^ words[0]) * 0x9e3779b97f4a7c15 + words[1] * 31 + route->number;
 }

@@ -19,5 +19,8 @@ bool hbus_route_same_match(const struct hbus_wire_route *a, const struct hbus_wi
 /** Same match, and both at the place itself or the same number below it. */
 bool hbus_route_same_place(const struct hbus_wire_route *a, const struct hbus_wire_route *b);
 
+/** A number for tables: equal for routes at the same place, mostly different for others. */
+uint64_t hbus_route_place_key(const struct hbus_wire_route *route);
+
 /** hbus_prefix_check() - is this an address of @family without bits beyond @prefix_len? */
 const char *hbus_prefix_check(const uint8_t address[16], uint32_t family, uint32_t prefix_len);

@@ -6,21 +6,9 @@
 #include "ctl/daemon/route.h"
 #include "ctl/daemon/state_int.h"
 
-static uint64_t place_key(const struct hbus_wire_route *route)
-{
-	uint64_t key = route->family;
-	uint64_t words[2];
-
-	memcpy(words, route->address, sizeof(words));
-	key = key * 31 + route->prefix_len;
-	key = key * 65537 + route->port;
-	key = key * 4099 + route->vlan;
-	return (key ^ words[0]) * 0x9e3779b97f4a7c15 + words[1] * 31 + route->number;
-}
-
 static struct hbus_route_state *find(struct hbus_state *state, const struct hbus_wire_route *route)
 {
-	struct hbus_table_node *node = hbus_table_find(&state->route_places, place_key(route));
+	struct hbus_table_node *node = hbus_table_find(&state->route_places, hbus_route_place_key(route));
 
 	for (; node; node = node->next) {
 		struct hbus_route_state *found =
@@ -133,7 +121,7 @@ static int add(struct hbus_state *state, const struct hbus_wire_route *wire, uin
 	route->route = *wire;
 	route->flags = flag;
 	TAILQ_INSERT_TAIL(&state->routes, route, link);
-	hbus_table_insert(&state->route_places, place_key(wire), &route->by_place);
+	hbus_table_insert(&state->route_places, hbus_route_place_key(wire), &route->by_place);
 	state->n_routes++;
 	tell(state, HBUS_MSG_ROUTE_SET, wire);
 	return 0;
