@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The ingress on ports that need nobody's leave: captures, memif, and what its command line promises.
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+needs_commands jq setpriv timeout
+[ -x "$HBUS_BUILD/dataplane/hugebus-ingress" ] || skip_all "hugebus-ingress is not built (DPDK, liburcu)"
+capture=$top/examples/telemetry.pcap
+
+# The routes that the capture is made for.
+_capture_routes() {
+	local i
+	hugebus route add '*:6000' --batch --vlan any || exit 1
+	for i in 1 2 3; do
+		hugebus route add "*:500$i" "capture/$i" --vlan any || exit 1
+		hugebus route add "*:6000" --number $i "batched/$i" --vlan any || exit 1
+	done
+	hugebus route add '[::]:5002' capture/2 --vlan any || exit 1
+}
+
+# subscriber NAME OPTION...: in the background, subscribed when this returns.
+subscriber() {
+	local name=$1
+	shift
+	lab_spawn "$name" hugebus sub --ready "$lab/$name.ready" "$@"
+	lab_until 10 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
+}
+
+# ingress OPTION...: to its end; its account is in $lab/account.json.
+ingress() {
+	timeout 30 hugebus-ingress --no-huge --json "$@" >"$lab/account.json" 2>"$lab/ingress.err" && return 0
+	cat "$lab/ingress.err" >&2
+	exit 1
+}
+
+account() { jq -r "$1" "$lab/account.json"; }
+
+# balances: frames and events add up.
+balances() {
+	expect "$(account '.frames.in_flight')" -eq 0
+	expect "$(account '.events | .received - .published - .no_interest - .too_long - .unknown_topic - .ring_full - .no_ring')" -eq 0
+	expect "$(account '[.ports[].missed] | add')" -eq 0
+}
+
+a_capture_becomes_events_to_the_last_one() {
+	bus || exit 1
+	_capture_routes
+	subscriber plain -t 'capture/#' -C 700 -W 20
+	subscriber batched -t 'batched/#' -C 150 -W 20 --reliable
+	ingress --pcap "$capture" --idle-exit 0.5
+	lab_until 20 lab_has_ended plain
+	lab_until 20 lab_has_ended batched
+	lab_stop plain && lab_stop batched || exit 1
+	balances
+	expect "$(account '.frames.received')" -eq 805
+	expect "$(account '.frames.accepted')" -eq 750
+	expect "$(account '.events.published')" -eq 850
+	expect "$(account '.frames | "\(.fragment) \(.bad_checksum) \(.bad_length) \(.unknown_port) \(.bad_batch) \(.duplicate)"')" = "7 7 7 7 8 5"
+	expect "$(account '.batch | "\(.missing) \(.gaps) \(.duplicates)"')" = "10 5 5"
+	expect "$(account '.topics[] | select(.topic == "capture/2") | .published')" -eq 250
+}
+
+what_nobody_wants_is_dropped_in_the_poll_loop() {
+	bus || exit 1
+	_capture_routes
+	subscriber one -t capture/1 -C 250 -W 20
+	ingress --pcap "$capture" --idle-exit 0.5
+	lab_until 20 lab_has_ended one
+	lab_stop one || exit 1
+	balances
+	expect "$(account '.events.published')" -eq 250
+	# Seven of them have a bad checksum, which is not looked at when nobody wants them.
+	expect "$(account '.topics[] | select(.topic == "capture/3") | .no_interest')" -eq 207
+	expect "$(account '.ports[0].filter')" = "poll loop"
+}
+
+it_runs_as_any_user() {
+	[ "$(id -u)" -eq 0 ] || exit 0
+	chmod 755 "$lab"
+	mkdir "$lab/nobody" && chown 65534:65534 "$lab/nobody"
+	setpriv --reuid 65534 --regid 65534 --clear-groups env HBUS_BUILD="$HBUS_BUILD" TMPDIR="$lab/nobody" \
+		bash "$0" a_capture_becomes_events_to_the_last_one >"$lab/out" 2>&1 ||
+		{ cat "$lab/out" >&2; exit 1; }
+	grep -q '^ok 1' "$lab/out"
+}
+
+a_topic_with_a_ring_of_its_own_shares_it_with_none() {
+	bus || exit 1
+	_capture_routes
+	lab_spawn ingress hugebus-ingress --no-huge --pcap "$capture" --own-ring capture/1
+	lab_wait_line ingress 'ready:' 20 || exit 1
+	hugebus ls rings --json >"$lab/rings.json"
+	expect "$(jq 'length' "$lab/rings.json")" -eq 2
+	expect "$(jq -r '[.[] | select(.first_topic == "capture/1") | .topics] | @csv' "$lab/rings.json")" = 1
+	lab_stop ingress
+}
+
+it_stops_after_a_count_of_frames_or_seconds() {
+	bus || exit 1
+	ingress --vdev net_null0,size=64 --count 100000
+	expect "$(account '.frames.received')" -ge 100000
+	balances
+	ingress --pcap "$capture" --seconds 0.3
+	expect "$(account '.frames.received')" -eq 805
+}
+
+frames_cross_a_memif_to_the_last_one() {
+	command -v dpdk-testpmd >/dev/null || { echo "needs dpdk-testpmd" >&2; exit 0; }
+	bus || exit 1
+	_capture_routes
+	local socket=$lab/memif.sock sent
+	lab_spawn ingress hugebus-ingress --no-huge --json --vdev "net_memif0,role=server,socket=$socket,socket-abstract=no"
+	lab_wait_line ingress 'ready:' 20 || exit 1
+	(sleep 1.5; echo stop; sleep 1; echo quit) | timeout 30 dpdk-testpmd --no-huge -m 128 --no-shconf --no-telemetry \
+		--no-pci --lcores 0@0,1@0 --vdev "net_memif0,role=client,socket=$socket,socket-abstract=no" \
+		--vdev "net_pcap0,rx_pcap=$capture,infinite_rx=1" -- --disable-link-check --total-num-mbufs=4096 \
+		--forward-mode=io -i --auto-start >"$lab/testpmd.out" 2>&1
+	lab_stop ingress || { cat "$lab/ingress.err" >&2; exit 1; }
+	cp "$lab/ingress.out" "$lab/account.json"
+	sent=$(sed -nE 's/.*TX-packets: ([0-9]+).*/\1/p' "$lab/testpmd.out" | head -n 1)
+	expect "$sent" -gt 0
+	expect "$(account '.frames.received')" -eq "$sent"
+	balances
+}
+
+its_errors_say_what_is_wrong() {
+	hugebus-ingress --count x >"$lab/out" 2>&1
+	expect $? -eq 2
+	grep -q "is not a number" "$lab/out" || exit 1
+	hugebus-ingress --iface nowhere0 >"$lab/out" 2>&1
+	expect $? -eq 1
+	grep -q "no interface nowhere0" "$lab/out" || exit 1
+	hugebus-ingress --socket "$lab/none.sock" --pcap "$capture" >"$lab/out" 2>&1
+	expect $? -eq 1
+	grep -q "the bus" "$lab/out" || exit 1
+	bus || exit 1
+	hugebus-ingress --no-huge --seconds 1 >"$lab/out" 2>&1
+	expect $? -eq 1
+	grep -q "no ports" "$lab/out" || exit 1
+	expect "$(hugebus-ingress --version)" = "hugebus-ingress $(hugebus --version | awk '{ print $2 }')"
+}
+
+run_cases "$@"

@@ -1,0 +1,269 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The ingress on real interfaces: veth through AF_XDP with the filter in the driver, and a tap.
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+needs_packets
+needs_commands jq setpriv timeout
+
+GATEWAY=10.77.0.1
+
+# Two namespaces with a veth pair: devices dev0 -> gateway gw0; and a bus with some routes.
+_lab_network() {
+	local i
+	lab_namespace devices && lab_namespace gateway || exit 1
+	lab_link devices dev0 10.77.0.2/24 gateway gw0 $GATEWAY/24 || exit 1
+	bus || exit 1
+	for i in 1 2 3; do
+		hugebus route add "10.77.0.0/16:500$i" "t/$i" || exit 1
+	done
+}
+
+_start_ingress() {
+	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --json "$@"
+	lab_wait_line ingress 'ready:' 20 || exit 1
+	grep -q 'filter in the driver' "$lab/ingress.err" || exit 1
+}
+
+_stop_ingress() {
+	lab_stop ingress || { cat "$lab/ingress.err" >&2; exit 1; }
+	cp "$lab/ingress.out" "$lab/account.json"
+}
+
+account() { jq -r "$1" "$lab/account.json"; }
+
+balances() {
+	expect "$(account '.frames.in_flight')" -eq 0
+	expect "$(account '.events | .received - .published - .no_interest - .too_long - .unknown_topic - .ring_full - .no_ring')" -eq 0
+	expect "$(account '[.ports[] | .xdp.accepted - .missed] | add')" -eq "$(account '.frames.received')"
+}
+
+subscriber() {
+	local name=$1
+	shift
+	lab_spawn "$name" hugebus sub --ready "$lab/$name.ready" "$@"
+	lab_until 10 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
+}
+
+_ended_well() {
+	lab_until "${2:-20}" lab_has_ended "$1" || { echo "$1 does not end" >&2; exit 1; }
+	lab_stop "$1" || { echo "$1 failed: $(cat "$lab/$1.err")" >&2; exit 1; }
+}
+
+# send COUNT PORT...: at a rate that the machine has time for.
+send() {
+	local count=$1
+	shift
+	lab_in devices devices --count "$count" --rate 2000 --seconds 60 $GATEWAY "$@" >"$lab/sent.json" || exit 1
+}
+
+_has_xdp() { lab_in gateway ip link show gw0 | grep -q 'prog/xdp'; }
+_has_no_xdp() { ! _has_xdp; }
+
+lines() { wc -l <"$1"; }
+_has_lines() { [ "$(lines "$1")" -ge "$2" ]; }
+
+wanted_flows_unwanted_is_dropped_in_the_driver_and_the_rest_is_the_kernels() {
+	_lab_network
+	_start_ingress
+	subscriber one -t t/1 -C 500 -W 20
+	subscriber two -t t/2 -C 500 -W 20 --reliable
+	lab_until 5 _is_wanted t/2
+	send 2000 5001 5002 5003 7777
+	_ended_well one
+	_ended_well two
+	expect "$(lab_in gateway awk '$1 == "Udp:" && $2 ~ /[0-9]/ { print $3 }' /proc/net/snmp)" -eq 500
+	_stop_ingress
+	balances
+	expect "$(account '.ports[0].xdp.no_interest')" -eq 500
+	expect "$(account '.ports[0].xdp.unknown_port')" -eq 500
+	expect "$(account '.frames.received')" -eq 1000
+	_has_no_xdp
+}
+
+_is_wanted() {
+	[ "$(hugebus route list --json | jq -r --arg t "$1" '[.. | objects | select(.topic? == $t) | .wanted] | max')" != 0 ]
+}
+
+packets_flow_within_a_second_of_a_subscription_and_stop_when_it_ends() {
+	_lab_network
+	_start_ingress
+	lab_spawn_in devices devices devices --rate 500 --seconds 30 $GATEWAY 5001
+	sleep 0.5
+	subscriber late -t t/1 -C 10 -W 2
+	_ended_well late 3
+	sleep 1
+	local before
+	before=$(_published)
+	sleep 0.5
+	expect "$(_published)" -eq "$before"
+	expect "$before" -ge 10
+	subscriber again -t t/1 -C 10 -W 2
+	_ended_well again 3
+	lab_stop devices
+	_stop_ingress
+	balances
+	expect "$(account '.ports[0].xdp.no_interest')" -gt 0
+}
+
+_published() {
+	hugebus stats --json | jq '[.. | objects | select(.counter? == "worker0.events.published" or .name? == "worker0.events.published") | .value] | add'
+}
+
+routes_change_while_packets_flow_and_others_lose_none() {
+	local i
+	_lab_network
+	_start_ingress
+	subscriber all -t t/1 -C 3000 -W 30
+	lab_until 5 _is_wanted t/1
+	lab_spawn_in devices devices devices --count 3000 --rate 1500 --seconds 30 $GATEWAY 5001
+	for i in $(seq 20); do
+		hugebus route add "$GATEWAY:$((8000 + i))" "n/$i" || exit 1
+		[ $((i % 2)) -eq 0 ] || hugebus route remove "$GATEWAY:$((8000 + i))" || exit 1
+	done
+	_ended_well devices
+	_ended_well all
+	subscriber new -t n/20 -C 100 -W 10
+	lab_until 5 _is_wanted n/20
+	send 100 8020
+	_ended_well new
+	_stop_ingress
+	balances
+	expect "$(account '.topics[] | select(.topic == "t/1") | .published')" -eq 3000
+}
+
+the_interface_may_go_down_and_up() {
+	_lab_network
+	_start_ingress
+	subscriber all -t t/1 -C 400 -W 20
+	lab_until 5 _is_wanted t/1
+	send 200 5001
+	lab_until 5 _has_lines "$lab/all.out" 200
+	lab_in gateway ip link set gw0 down
+	sleep 0.3
+	lab_in gateway ip link set gw0 up
+	lab_in devices ip neigh replace $GATEWAY dev dev0 nud permanent lladdr "$(lab_mac gateway gw0)"
+	lab_until 5 _link_is_up
+	send 200 5001
+	_ended_well all
+	_stop_ingress
+	balances
+}
+
+_link_is_up() { lab_in devices ip link show dev0 | grep -q 'state UP'; }
+
+the_daemon_may_die_and_come_back() {
+	_lab_network
+	_start_ingress
+	subscriber all -t t/1 -C 3000 -W 30
+	lab_until 5 _is_wanted t/1
+	lab_spawn_in devices devices devices --count 3000 --rate 1000 --seconds 30 $GATEWAY 5001
+	sleep 0.5
+	kill -KILL "${lab_pids[hugebusd]}"
+	lab_stop hugebusd
+	sleep 1
+	bus || exit 1
+	_ended_well devices
+	_ended_well all
+	lab_until 5 hugebus route add "$GATEWAY:9001" back/again || exit 1
+	subscriber back -t back/again -C 100 -W 10
+	lab_until 5 _is_wanted back/again
+	send 100 9001
+	_ended_well back
+	_stop_ingress
+	balances
+	expect "$(account '.topics[] | select(.topic == "t/1") | .published')" -eq 3000
+}
+
+a_killed_poll_process_leaves_no_filter() {
+	_lab_network
+	_start_ingress
+	_has_xdp || exit 1
+	kill -KILL "$(pgrep -P "$(_guard)")"
+	lab_until 5 lab_has_ended ingress || exit 1
+	lab_stop ingress
+	expect $? -eq 1
+	_has_no_xdp || exit 1
+	grep -q 'killed by signal 9; 1 filter detached' "$lab/ingress.err"
+}
+
+a_killed_guard_takes_the_poll_process_with_it() {
+	local poll
+	_lab_network
+	_start_ingress
+	poll=$(pgrep -P "$(_guard)")
+	kill -KILL "$(_guard)"
+	lab_until 5 _is_gone "$poll" || exit 1
+	_has_no_xdp
+}
+
+what_two_kills_leave_the_next_start_removes() {
+	local poll
+	_lab_network
+	_start_ingress
+	poll=$(pgrep -P "$(_guard)")
+	kill -KILL "$(_guard)" "$poll"
+	lab_until 5 _is_gone "$poll" || exit 1
+	_has_xdp || exit 1
+	lab_stop ingress
+	_start_ingress
+	grep -q 'removed the filter that a killed ingress had left' "$lab/ingress.err" || exit 1
+	subscriber one -t t/1 -C 50 -W 10
+	lab_until 5 _is_wanted t/1
+	send 50 5001
+	_ended_well one
+	_stop_ingress
+	_has_no_xdp
+}
+
+_is_gone() { ! kill -0 "$1" 2>/dev/null; }
+# nsenter has become the ingress.
+_guard() { echo "${lab_pids[ingress]}"; }
+
+two_interfaces_feed_two_poll_loops() {
+	[ "$(nproc)" -ge 2 ] || exit 0
+	_lab_network
+	lab_link devices dev1 10.78.0.2/24 gateway gw1 10.78.0.1/24 || exit 1
+	hugebus route add 10.78.0.0/16:5001 u/1 || exit 1
+	_start_ingress --iface gw1 --workers 2
+	subscriber one -t t/1 -C 300 -W 20
+	subscriber two -t u/1 -C 300 -W 20
+	lab_until 5 _is_wanted t/1
+	lab_until 5 _is_wanted u/1
+	send 300 5001
+	lab_in devices devices --count 300 --rate 2000 --seconds 60 10.78.0.1 5001 >/dev/null || exit 1
+	_ended_well one
+	_ended_well two
+	_stop_ingress
+	balances
+	expect "$(account '.workers')" -eq 2
+	expect "$(account '[.ports[].xdp.accepted] | @csv')" = 300,300
+}
+
+a_second_ingress_is_refused_while_the_first_lives() {
+	_lab_network
+	_start_ingress
+	lab_in gateway timeout 20 hugebus-ingress --iface gw0 --no-huge >"$lab/out" 2>&1
+	expect $? -eq 1
+	_has_xdp || exit 1
+	_stop_ingress
+}
+
+a_tap_carries_what_the_kernel_sends() {
+	[ -c /dev/net/tun ] || exit 0
+	lab_namespace gateway || exit 1
+	bus || exit 1
+	hugebus route add '*:5001' tapped || exit 1
+	subscriber all -t tapped -C 300 -W 20
+	lab_spawn_in gateway ingress hugebus-ingress --vdev net_tap0,iface=tap0 --no-huge --json
+	lab_wait_line ingress 'ready:' 20 || exit 1
+	lab_in gateway sh -c 'ip addr add 10.79.0.1/24 dev tap0; ip link set tap0 up
+		ip neigh add 10.79.0.9 dev tap0 nud permanent lladdr 02:00:00:00:00:09'
+	lab_in gateway devices --count 300 --rate 2000 --seconds 60 10.79.0.9 5001 >/dev/null || exit 1
+	_ended_well all
+	_stop_ingress
+	expect "$(account '.events.published')" -eq 300
+	expect "$(account '.frames.in_flight')" -eq 0
+}
+
+run_cases "$@"
