@@ -18,7 +18,7 @@ static const char help[] =
 	"flow. Of several that fit the longest prefix wins, then exact VLAN, then exact port.\n\n"
 	"DESTINATION is ADDRESS[/PREFIX]:PORT:\n"
 	"  10.1.2.3:5000  10.0.0.0/8:5000  '*:5000' (all of IPv4)  [2001:db8::]/32:5000  [::]:5000  '10.1.2.3:*'\n\n"
-	"      --vlan N          VLAN 1..4094, any, or none = untagged frames (the default)\n"
+	"      --vlan N          VLAN 1..4094, none = untagged frames, any (the default)\n"
 	"      --batch           datagrams hold several events for several topics (the batch format)\n"
 	"      --number N        of a batch route: its senders' topic number N is TOPIC\n"
 	"      --json            list as JSON\n"
@@ -126,7 +126,7 @@ int hbus_cli_route(int argc, char **argv)
 		HBUS_CLI_LONG_OPTIONS,
 	};
 	static const struct hbus_cli_options options = { "route", help, ":j", long_options };
-	struct request request = { 0 };
+	struct request request = { .route.vlan = HBUS_VLAN_ANY };
 	int exit_code;
 	int c;
 
