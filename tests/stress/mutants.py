@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Plants bugs in copies of shm's sources, one at a time; the controlled scheduler must find each.
 
-    mutants.py SOURCE-ROOT CC [--all | --sample N [--seed S]] [--only NAME]
+    mutants.py SOURCE-ROOT CC [--sample N [--seed S]] [--only NAME]
 
 A mutant whose text is not found in the source any more is an error: it has to follow the code.
 """
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-# name, file, what stands there, what is planted, the scenario that must fail
+# name, file, what stands there, what is planted, the scenario that must fail ("tsan": the program tsan_ring)
 MUTANTS = [
     ("intent-not-rounded", "ring_pub.h",
      "(end + HBUS_RECORD_HEADER + pub->block_mask) & ~pub->block_mask", "end + HBUS_RECORD_HEADER", "lossy"),
@@ -62,15 +62,30 @@ MUTANTS = [
     ("unmap-at-once", "gate.c", "while ((busy & 1) &&", "while (false && (busy & 1) &&", "join"),
     ("dropped-gate-still-gates", "gate.c", "== HBUS_GATE_READY &&\n\t       gate", "!= HBUS_GATE_FREE &&\n\t       gate",
      "die"),
+    ("gate-shown-before-it-is-filled", "gate.c",
+     "HBUS_GATE_READY, memory_order_release", "HBUS_GATE_READY, memory_order_relaxed", "tsan"),
+    ("data-thread-leaves-early", "gate.h",
+     "busy + 1, memory_order_release", "busy + 1, memory_order_relaxed", "tsan"),
+    ("install-writes-data-threads-count", "gate.c",
+     "\tgate->is_adopted = false;\n", "\tgate->is_adopted = false;\n\tgate->stalled_us = 0;\n", "tsan"),
 ]
 
 
-def build(root, cc, tree, name):
+def build(root, cc, tree, name, scenario):
     program = tree / ("mutant-" + name)
-    subprocess.run([*cc.split(), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-w", "-I", str(tree), "-I", str(root),
-                    str(root / "tests/stress/sched.c"), str(root / "tests/stress/sched_ring.c"), "-o", str(program)],
-                   check=True)
+    stress = root / "tests/stress"
+    if scenario == "tsan":
+        sources = ["-fsanitize=thread", "-pthread", stress / "tsan_ring.c", *(tree / "shm").glob("*.c")]
+    else:
+        sources = [stress / "explore.c", stress / "sched_ring.c"]
+    subprocess.run([*cc.split(), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-w", "-I", tree, "-I", root, *sources,
+                    "-o", program], check=True)
     return program
+
+
+def run(program, scenario):
+    args = ["1500"] if scenario == "tsan" else ["--scenario", scenario, "--count", "20000"]
+    return subprocess.run([program, *args], capture_output=True, text=True, check=False)
 
 
 def plant(root, tree, mutant):
@@ -100,11 +115,11 @@ def main():
         tree = pathlib.Path(directory)
         for mutant in chosen:
             plant(args.root.resolve(), tree, mutant)
-            program = build(args.root.resolve(), args.cc, tree, mutant[0])
-            run = subprocess.run([program, "--scenario", mutant[4], "--count", "20000"], capture_output=True, text=True)
-            why = (run.stderr.strip().splitlines() or ["?"])[-1]
-            survivors += run.returncode == 0
-            print(f"{mutant[0]:32} {'SURVIVED' if run.returncode == 0 else why}", flush=True)
+            program = build(args.root.resolve(), args.cc, tree, mutant[0], mutant[4])
+            result = run(program, mutant[4])
+            why = (result.stderr.strip().splitlines() or ["?"])[-1]
+            survivors += result.returncode == 0
+            print(f"{mutant[0]:36} {'SURVIVED' if result.returncode == 0 else why}", flush=True)
     print(f"{len(chosen) - survivors} caught, {survivors} survived")
     return survivors > 0
 

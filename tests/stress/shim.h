@@ -2,7 +2,7 @@
 /*
  * Puts the scheduler under the shipping sources: include this, then shm's .c files
  *
- * Every atomic access, every copy of payload, and the few system calls that the ring makes go to sched.c.
+ * Every atomic access, every copy of payload, and the few system calls that the ring makes go to explore.c.
  */
 #pragma once
 
@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tests/stress/sched.h"
+#include "tests/stress/explore.h"
 
 #undef atomic_load_explicit
 #undef atomic_store_explicit

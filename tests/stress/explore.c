@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Coroutines, views and decisions. See sched.h. */
-#include "tests/stress/sched.h"
+/* Coroutines, views and decisions. See explore.h. */
+#include "tests/stress/explore.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
