@@ -80,10 +80,12 @@ def main():
     counters = Counters()
     print(HEADING, flush=True)
     before = take(counters)
-    begin = before[0]
-    for second in range(1, seconds + 1):
-        time.sleep(max(begin + second - time.monotonic(), 0))
+    begin, second = before[0], 0
+    while second < seconds:
+        time.sleep(max(begin + second + 1 - time.monotonic(), 0))
         now = take(counters)
+        # On a busy machine a look can take longer than a second.
+        second = max(int(now[0] - begin), second + 1)
         show(second, before, now)
         before = now
 
