@@ -115,7 +115,7 @@ int hbus_cli_open(const char *command, const char *name, struct hbus **ret_bus)
 	int r;
 
 	if (!name) {
-		snprintf(own_name, sizeof(own_name), "hugebus %s", command);
+		snprintf(own_name, sizeof(own_name), "hugebus-%s", command);
 		options.name = own_name;
 	}
 	r = hbus_open(socket_path, &options, ret_bus);

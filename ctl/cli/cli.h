@@ -89,7 +89,7 @@ const char *hbus_cli_socket(void);
 
 /**
  * hbus_cli_open() - connect to the bus
- * @name: what lists show; NULL = "hugebus COMMAND"
+ * @name: what lists show; NULL = "hugebus-COMMAND"
  *
  * Return: 0, or an exit code after saying why.
  */

@@ -250,12 +250,12 @@ static void probe_bpffs(struct hbus_doctor_result *result)
 {
 	struct statfs fs;
 
-	result->cost = "nothing can be pinned: libxdp cannot stack its programs with others";
+	result->cost = "nothing for the bus, which pins nothing; other BPF programs of this host cannot pin theirs";
 	result->mend = "sudo mount -t bpf bpf /sys/fs/bpf";
 	if (statfs("/sys/fs/bpf", &fs) == 0 && (uint64_t)fs.f_type == BPF_FS_MAGIC)
 		set(result, HBUS_DOCTOR_OK, "bpffs on /sys/fs/bpf");
 	else
-		set(result, HBUS_DOCTOR_LESS, "no bpffs on /sys/fs/bpf");
+		set(result, HBUS_DOCTOR_NOTE, "no bpffs on /sys/fs/bpf");
 }
 
 static void probe_bpf_object(struct hbus_doctor_result *result)
@@ -320,7 +320,7 @@ static void probe_cores(struct hbus_doctor_result *result)
 
 static void probe_daemon(struct hbus_doctor_result *result)
 {
-	struct hbus_options options = { .struct_size = sizeof(options), .name = "hugebus doctor", .connect_timeout_ms = -1 };
+	struct hbus_options options = { .struct_size = sizeof(options), .name = "hugebus-doctor", .connect_timeout_ms = -1 };
 	struct hbus *bus;
 	int r = hbus_open(hbus_cli_socket_given(), &options, &bus);
 
