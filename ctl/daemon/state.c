@@ -209,7 +209,8 @@ void hbus_state_configure(struct hbus_state *state, const struct hbus_config *co
 			~(HBUS_TOPIC_CONFIGURED | HBUS_TOPIC_HOT);
 	apply_config(state);
 	hbus_route_configure(state, old);
-	unconfigure_topics(state);
+	if (!state->is_restarting)
+		unconfigure_topics(state);
 	revoke_readers(state);
 	attach_everybody(state);
 }
@@ -237,7 +238,6 @@ void hbus_state_restored(struct hbus_state *state, uint64_t now_ns)
 	struct hbus_table_node *node = NULL;
 
 	state->now_ns = now_ns;
-	unconfigure_topics(state);
 	state->n_away_restored = 0;
 	while ((node = hbus_table_next(&state->members, node))) {
 		struct hbus_member *member = hbus_container_of(node, struct hbus_member, by_id);
@@ -245,8 +245,11 @@ void hbus_state_restored(struct hbus_state *state, uint64_t now_ns)
 		hbus_deadline_arm(&state->deadlines, &member->deadline, HBUS_WAIT_RESTART, now_ns);
 		state->n_away_restored++;
 	}
-	if (state->n_away_restored == 0)
+	if (state->n_away_restored == 0) {
+		unconfigure_topics(state);
 		return;
+	}
+	/* Topics that nothing uses keep their numbers until their publishers have had time to say so. */
 	state->is_restarting = true;
 	hbus_deadline_arm(&state->deadlines, &state->restart_deadline, HBUS_WAIT_RESTART, now_ns);
 }
@@ -266,6 +269,7 @@ void hbus_state_end_restart(struct hbus_state *state)
 	while ((node = hbus_table_next(&state->topics, node)))
 		hbus_topic_tell_interest(
 			state, hbus_container_of(node, struct hbus_topic, by_id), NULL);
+	unconfigure_topics(state);
 	hbus_state_log(state, HBUS_LOG_INFO, NULL, "event=restart-over");
 }
 
