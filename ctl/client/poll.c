@@ -22,6 +22,8 @@
 #define PROBE_INTERVAL 32u
 /* Polls in a row that found nothing, after which the statistics are stored. */
 #define IDLE_POLLS 1024u
+/* How often one call follows readers that were overtaken meanwhile. */
+#define PASSES_MAX 4u
 
 /* Where a scan puts what it finds: events, spans, or nothing but the news that there is something. */
 struct sink {
@@ -156,6 +158,7 @@ static void ring_lapped(struct hbus_subscriber *sub, struct hbus_attached *at)
 
 	at->batch_delivered = at->batch_filtered = 0;
 	at->is_corrupt = false;
+	sub->has_moved = true;
 	if (hbus_ring_sub_reenter(&at->ring, &first, &n_lost) != HBUS_RING_OK) {
 		ring_corrupt(sub, at);
 		return;
@@ -418,11 +421,9 @@ static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscrib
 
 /* -- all rings -- */
 
-/* A lapped reader can stand on bytes that look like the end for ever: ask intent too. True: a ring moved. */
-static bool probe(struct hbus_subscriber *sub, uint32_t n_probes)
+/* A lapped reader can stand on bytes that look like the end for ever: ask intent too. */
+static void probe(struct hbus_subscriber *sub, uint32_t n_probes)
 {
-	bool moved = false;
-
 	for (uint32_t i = 0; i < n_probes && i < sub->n_rings; i++) {
 		struct hbus_attached *at;
 
@@ -434,9 +435,7 @@ static bool probe(struct hbus_subscriber *sub, uint32_t n_probes)
 		hbus_ring_sub_begin(&at->ring);
 		at->batch_skip = at->skip;
 		ring_lapped(sub, at);
-		moved = true;
 	}
-	return moved;
 }
 
 static inline bool looks_empty(const struct hbus_scan *scan)
@@ -495,7 +494,7 @@ static inline __attribute__((always_inline)) unsigned int pass(struct hbus_subsc
 }
 
 /* Nothing came. Most of the time that is all: whoever spins here wants to see the next event soon. */
-static inline __attribute__((always_inline)) void idle_poll(struct hbus_subscriber *sub, struct sink *sink)
+static inline void idle_poll(struct hbus_subscriber *sub)
 {
 	uint32_t n = sub->n_idle_polls++;
 
@@ -503,8 +502,23 @@ static inline __attribute__((always_inline)) void idle_poll(struct hbus_subscrib
 		return;
 	if (n >= IDLE_POLLS && sub->has_stats)
 		hbus_stats_store(sub);
-	if (probe(sub, PROBES))
-		pass(sub, sink);
+	probe(sub, PROBES);
+}
+
+/* A ring whose reader was overtaken goes on elsewhere: look again, so that 0 says that there is nothing. */
+static inline __attribute__((always_inline)) void passes(struct hbus_subscriber *sub, struct sink *sink)
+{
+	for (unsigned int i = 0; i < PASSES_MAX && sink->n_max > 0; i++) {
+		sub->has_moved = false;
+		if (pass(sub, sink) > 0) {
+			sub->n_idle_polls = 0;
+			return;
+		}
+		if (!sub->has_moved)
+			idle_poll(sub);
+		if (__builtin_expect(!sub->has_moved, 1))
+			return;
+	}
 }
 
 static int poll_begin(struct hbus_subscriber *sub)
@@ -529,12 +543,7 @@ int hbus_poll(struct hbus_subscriber *sub, struct hbus_event *events, unsigned i
 
 	if (r < 0)
 		return r;
-	if (n_max == 0)
-		return 0;
-	if (pass(sub, &sink) == 0)
-		idle_poll(sub, &sink);
-	else
-		sub->n_idle_polls = 0;
+	passes(sub, &sink);
 	return (int)sink.n;
 }
 
@@ -545,12 +554,7 @@ int hbus_poll_spans(struct hbus_subscriber *sub, struct hbus_span *spans, unsign
 
 	if (r < 0)
 		return r;
-	if (n_max == 0)
-		return 0;
-	if (pass(sub, &sink) == 0)
-		idle_poll(sub, &sink);
-	else
-		sub->n_idle_polls = 0;
+	passes(sub, &sink);
 	for (unsigned int i = 0; i < sink.n; i++)
 		spans[i].reserved = 0;
 	return (int)sink.n;
@@ -579,14 +583,16 @@ bool hbus_subscriber_has_work(struct hbus_subscriber *sub, bool is_thorough)
 {
 	if (sub->n_ending > 0)
 		leave_ended(sub);
-	for (uint32_t round = 0; round < 2; round++) {
+	for (uint32_t round = 0; round < PASSES_MAX; round++) {
+		sub->has_moved = false;
 		for (uint32_t i = 0; i < sub->n_rings; i++)
 			if (ring_has_work(sub, i))
 				return true;
-		if (!probe(sub, is_thorough ? sub->n_rings : PROBES))
+		probe(sub, is_thorough ? sub->n_rings : PROBES);
+		if (!sub->has_moved)
 			return false;
 	}
-	return false;
+	return true; /* so fast a publisher: there is something, somewhere */
 }
 
 int hbus_next_loss(struct hbus_subscriber *sub, struct hbus_loss *ret_loss)

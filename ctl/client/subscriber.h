@@ -116,6 +116,7 @@ struct hbus_subscriber {
 	uint32_t probe_idx; /* whose intent is looked at next, while its ring looks empty */
 	uint32_t news_seen;
 	struct hbus_attached *open; /* its batch is in the caller's hands */
+	bool has_moved;     /* a reader was overtaken, and stands elsewhere now */
 	bool is_armed;      /* slots say `waiting` */
 	bool has_stats;     /* some ring has statistics to store */
 	uint32_t n_idle_polls;
