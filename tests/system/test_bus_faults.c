@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Loss, eviction, kills and restarts: the others go on, and every event is accounted for. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bus.h"
+
+#define SMALL_RING 65536u
+
+static struct hbus *bus;
+static struct hbus_publisher *publisher;
+static hbus_topic_t topic;
+
+static void open_publisher(uint64_t capacity, int timeout_ms)
+{
+	bus = bus_open();
+	publisher = bus_publisher(bus, capacity, 0, timeout_ms);
+	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
+}
+
+static int publish_number(uint64_t number, size_t size)
+{
+	unsigned char payload[65536];
+
+	bus_fill(payload, size, number);
+	return hbus_publish(publisher, topic, payload, size);
+}
+
+/* Takes all loss reports; what they say must follow each other. */
+static uint64_t take_losses(struct hbus_subscriber *sub, uint32_t reason)
+{
+	uint64_t n = 0, end = 0;
+	struct hbus_loss loss;
+
+	while (hbus_next_loss(sub, &loss) == 1) {
+		CHECK_EQ(loss.reason, reason);
+		CHECK(loss.first_sequence >= end);
+		CHECK(loss.n_events > 0);
+		end = loss.first_sequence + loss.n_events;
+		n += loss.n_events;
+	}
+	return n;
+}
+
+static void a_lossy_reader_that_falls_behind_knows_what_it_lost(void)
+{
+	struct hbus_subscriber_info info;
+	struct hbus_subscriber *sub;
+	uint64_t n_published = 0, n_read = 0, n_lost = 0, last = 0;
+
+	open_publisher(SMALL_RING, 0);
+	sub = bus_subscriber(bus, 0, HBUS_START_LATEST, "t");
+	for (int round = 0; round < 200; round++) {
+		struct hbus_event events[16];
+		int n;
+
+		for (int i = 0; i < 40 * (round % 20); i++)
+			OK(publish_number(n_published++, 100));
+		n = hbus_poll(sub, events, 1 + round % 16);
+		for (int i = 0; i < n; i++) {
+			uint64_t number;
+
+			CHECK(bus_is_filled(events[i].data, events[i].size, &number));
+			CHECK_EQ(number, events[i].sequence);
+			CHECK(n_read == 0 || number > last);
+			last = number;
+			n_read++;
+		}
+		CHECK_EQ(hbus_release(sub), 0);
+		n_lost += take_losses(sub, HBUS_LOSS_LAPPED);
+	}
+	for (;;) {
+		uint64_t numbers[64];
+		size_t n = bus_collect(sub, numbers, 64, 10);
+
+		n_read += n;
+		if (n == 0)
+			break;
+	}
+	n_lost += take_losses(sub, HBUS_LOSS_LAPPED);
+	OK(hbus_subscriber_info(sub, &info));
+	CHECK(n_lost > 0);
+	CHECK_EQ(info.n_delivered, n_read);
+	CHECK_EQ(info.n_lost, n_lost);
+	CHECK_EQ(n_read + n_lost, n_published);
+	hbus_subscriber_close(sub);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+static void events_overwritten_in_the_readers_hands_count_as_lost(void)
+{
+	struct hbus_subscriber_info info;
+	struct hbus_subscriber *sub;
+	struct hbus_event events[64];
+	uint64_t n_published = 0, n_lost, numbers[2000];
+	size_t n_read;
+
+	open_publisher(SMALL_RING, 0);
+	sub = bus_subscriber(bus, 0, HBUS_START_LATEST, "t");
+	for (int i = 0; i < 50; i++)
+		OK(publish_number(n_published++, 100));
+	CHECK_EQ(hbus_poll(sub, events, 20), 20);
+	for (int i = 0; i < 1000; i++)
+		OK(publish_number(n_published++, 100));
+	OK(hbus_subscriber_info(sub, &info));
+	CHECK_EQ(info.n_delivered, 20);
+	CHECK_EQ(hbus_release(sub), HBUS_LAPPED);
+	CHECK_EQ(hbus_release(sub), 0);
+	OK(hbus_subscriber_info(sub, &info));
+	CHECK_EQ(info.n_delivered, 0);
+	n_read = bus_collect(sub, numbers, 2000, 10);
+	n_lost = take_losses(sub, HBUS_LOSS_LAPPED);
+	CHECK(n_lost >= 50);
+	CHECK_EQ(n_read + n_lost, n_published);
+	OK(hbus_subscriber_info(sub, &info));
+	CHECK_EQ(info.n_delivered, n_read);
+	CHECK_EQ(info.n_lost, n_lost);
+	/* The same inside a run that was cut. */
+	for (uint64_t i = 0; i < 100; i++)
+		numbers[i] = n_published + i;
+	OK(hbus_publish_run(publisher, topic, numbers, 8, 100));
+	n_published += 100;
+	CHECK_EQ(hbus_poll(sub, events, 30), 30);
+	CHECK_EQ(hbus_release(sub), 0);
+	CHECK_EQ(hbus_poll(sub, events, 30), 30);
+	CHECK_EQ(events[0].sequence, n_published - 70);
+	for (int i = 0; i < 1000; i++)
+		OK(publish_number(n_published++, 100));
+	CHECK_EQ(hbus_release(sub), HBUS_LAPPED);
+	n_read += 30 + bus_collect(sub, numbers, 2000, 10);
+	n_lost += take_losses(sub, HBUS_LOSS_LAPPED);
+	CHECK_EQ(n_read + n_lost, n_published);
+	OK(hbus_subscriber_info(sub, &info));
+	CHECK_EQ(info.n_delivered, n_read);
+	CHECK_EQ(info.n_lost, n_lost);
+	hbus_subscriber_close(sub);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+static int ready_pipe[2];
+
+static void gate_and_stand_still(void *context)
+{
+	struct hbus_subscriber *sub = bus_subscriber(bus_open(), HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
+
+	(void)context;
+	(void)sub;
+	CHECK_EQ(write(ready_pipe[1], "x", 1), 1);
+	pause();
+}
+
+static pid_t start_gate(void)
+{
+	pid_t pid;
+	char byte;
+
+	CHECK_EQ(pipe(ready_pipe), 0);
+	pid = bus_fork(gate_and_stand_still, NULL);
+	CHECK_EQ(read(ready_pipe[0], &byte, 1), 1);
+	close(ready_pipe[0]);
+	close(ready_pipe[1]);
+	return pid;
+}
+
+static void *kill_soon(void *context)
+{
+	bus_sleep_ms(100);
+	kill(*(pid_t *)context, SIGKILL);
+	return NULL;
+}
+
+static void fill_ring(void)
+{
+	uint64_t n = 0;
+
+	while (hbus_try_publish(publisher, topic, "0123456789abcdef", 16) == 0)
+		CHECK(++n < 100000);
+}
+
+static void publisher_resumes_after_kill(bool kills_daemon)
+{
+	uint64_t begin_ms;
+	pthread_t thread;
+	pid_t pid;
+
+	open_publisher(SMALL_RING, 5000);
+	pid = start_gate();
+	fill_ring();
+	if (kills_daemon)
+		bus_daemon_kill();
+	CHECK_EQ(pthread_create(&thread, NULL, kill_soon, &pid), 0);
+	begin_ms = bus_now_ms();
+	OK(publish_number(1, 100));
+	CHECK(bus_now_ms() - begin_ms >= 90);
+	CHECK(bus_now_ms() - begin_ms < 100 + 250);
+	pthread_join(thread, NULL);
+	waitpid(pid, NULL, 0);
+	if (kills_daemon)
+		bus_daemon_start();
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+static void a_publisher_gated_by_a_killed_reader_resumes(void)
+{
+	publisher_resumes_after_kill(false);
+}
+
+static void a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon(void)
+{
+	publisher_resumes_after_kill(true);
+}
+
+static void try_publish_alone_gets_rid_of_a_killed_reader(void)
+{
+	uint64_t until_ms;
+	pid_t pid;
+
+	open_publisher(SMALL_RING, 0);
+	pid = start_gate();
+	fill_ring();
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	until_ms = bus_now_ms() + 250;
+	while (hbus_try_publish(publisher, topic, "x", 1) == HBUS_FULL)
+		CHECK(bus_now_ms() < until_ms);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+static void a_reader_that_stalls_too_long_is_evicted_and_told(void)
+{
+	struct hbus_subscriber_options options = {.struct_size = sizeof(options), .flags = HBUS_SUB_FLAG_RELIABLE,
+						  .stall_ms = 100};
+	struct hbus_subscriber_info info;
+	struct hbus_subscriber *sub;
+	uint64_t begin_ms, n = 0, n_read = 0, n_lost = 0;
+
+	open_publisher(SMALL_RING, 5000);
+	OK(hbus_subscriber_open(bus, &options, &sub));
+	OK(hbus_subscribe(sub, "t"));
+	while (hbus_try_publish(publisher, topic, "0123456789abcdef", 16) == 0)
+		n++;
+	begin_ms = bus_now_ms();
+	OK(publish_number(n++, 100));
+	CHECK(bus_now_ms() - begin_ms >= 80);
+	CHECK(bus_now_ms() - begin_ms < 1000);
+	for (int i = 0; i < 1000; i++)
+		OK(publish_number(n++, 100));
+	for (size_t got = 1; got > 0;) {
+		struct hbus_event events[64];
+
+		got = (size_t)hbus_poll(sub, events, 64);
+		n_read += got;
+	}
+	n_lost = take_losses(sub, HBUS_LOSS_EVICTED);
+	CHECK(n_lost > 0);
+	CHECK_EQ(n_read + n_lost, n);
+	OK(hbus_subscriber_info(sub, &info));
+	CHECK_EQ(info.n_delivered, n_read);
+	CHECK_EQ(info.n_lost, n_lost);
+	hbus_subscriber_close(sub);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+/* -- the daemon goes and comes -- */
+
+static atomic_bool must_stop;
+static atomic_ullong n_published;
+
+static void *publish_steadily(void *context)
+{
+	(void)context;
+	while (!must_stop) {
+		OK(publish_number(n_published, 64));
+		n_published++;
+		if (n_published % 64 == 0)
+			bus_sleep_ms(1);
+	}
+	return NULL;
+}
+
+struct reader {
+	struct hbus_subscriber *sub;
+	uint64_t next;
+};
+
+static void read_some(struct reader *reader, unsigned int for_ms)
+{
+	uint64_t until_ms = bus_now_ms() + for_ms;
+
+	while (bus_now_ms() < until_ms) {
+		uint64_t numbers[256];
+		size_t n = bus_collect(reader->sub, numbers, 256, 10);
+
+		for (size_t i = 0; i < n; i++)
+			CHECK_EQ(numbers[i], reader->next++);
+	}
+}
+
+static void wait_connected(struct hbus *which)
+{
+	uint64_t until_ms = bus_now_ms() + 3000;
+
+	while (hbus_is_connected(which) != 1) {
+		CHECK(bus_now_ms() < until_ms);
+		bus_sleep_ms(5);
+	}
+}
+
+static void traffic_outlives_the_daemon_and_meets_the_next_one(void)
+{
+	struct hbus *reader_bus = bus_open(), *new_bus;
+	struct reader reader = {0};
+	pthread_t thread;
+
+	open_publisher(0, 5000);
+	reader.sub = bus_subscriber(reader_bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
+	CHECK_EQ(pthread_create(&thread, NULL, publish_steadily, NULL), 0);
+	for (int round = 0; round < 3; round++) {
+		struct hbus_subscriber *late;
+		struct hbus_subscriber_info info;
+		struct hbus_event event;
+		char name[32];
+
+		read_some(&reader, 100);
+		bus_daemon_kill();
+		read_some(&reader, 300);
+		bus_daemon_start();
+		read_some(&reader, 100);
+		wait_connected(bus);
+		wait_connected(reader_bus);
+		/* A new subscriber meets the old publisher; the old publisher can declare. */
+		new_bus = bus_open();
+		late = bus_subscriber(new_bus, 0, HBUS_START_LATEST, "t");
+		CHECK_EQ(hbus_wait(late, 2000), 1);
+		CHECK_EQ(hbus_poll(late, &event, 1), 1);
+		OK(hbus_subscriber_info(late, &info));
+		CHECK_EQ(info.n_rings, 1);
+		hbus_subscriber_close(late);
+		hbus_close(new_bus);
+		/* The old subscriber can still ask for more. */
+		snprintf(name, sizeof(name), "new/%d", round);
+		OK(hbus_subscribe(reader.sub, name));
+	}
+	must_stop = true;
+	pthread_join(thread, NULL);
+	read_some(&reader, 200);
+	CHECK_EQ(reader.next, n_published);
+	hbus_publisher_close(publisher);
+	hbus_subscriber_close(reader.sub);
+	hbus_close(reader_bus);
+	hbus_close(bus);
+}
+
+static void calls_fail_clearly_while_no_daemon_is_there(void)
+{
+	hbus_topic_t other;
+	uint64_t begin_ms;
+
+	open_publisher(0, 0);
+	bus_daemon_kill();
+	begin_ms = bus_now_ms();
+	CHECK_EQ(hbus_publisher_topic(publisher, "other", NULL, NULL, &other), HBUS_E_DISCONNECTED);
+	CHECK(bus_now_ms() - begin_ms < 4000);
+	CHECK_EQ(hbus_is_connected(bus), 0);
+	OK(publish_number(1, 64));
+	bus_daemon_start();
+	OK(hbus_publisher_topic(publisher, "other", NULL, NULL, &other));
+	CHECK_EQ(hbus_is_connected(bus), 1);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+static void a_call_waits_for_a_daemon_that_comes_back(void)
+{
+	struct hbus_subscriber *sub;
+
+	open_publisher(0, 0);
+	for (int round = 0; round < 5; round++) {
+		bus_daemon_kill();
+		bus_daemon_start();
+		sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
+		OK(publish_number(1, 64));
+		CHECK_EQ(hbus_wait(sub, 2000), 1);
+		hbus_subscriber_close(sub);
+	}
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+static const struct bus_case cases[] = {
+	{"a_lossy_reader_that_falls_behind_knows_what_it_lost", a_lossy_reader_that_falls_behind_knows_what_it_lost},
+	{"events_overwritten_in_the_readers_hands_count_as_lost", events_overwritten_in_the_readers_hands_count_as_lost},
+	{"a_publisher_gated_by_a_killed_reader_resumes", a_publisher_gated_by_a_killed_reader_resumes},
+	{"a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon",
+	 a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon},
+	{"try_publish_alone_gets_rid_of_a_killed_reader", try_publish_alone_gets_rid_of_a_killed_reader},
+	{"a_reader_that_stalls_too_long_is_evicted_and_told", a_reader_that_stalls_too_long_is_evicted_and_told},
+	{"traffic_outlives_the_daemon_and_meets_the_next_one", traffic_outlives_the_daemon_and_meets_the_next_one},
+	{"calls_fail_clearly_while_no_daemon_is_there", calls_fail_clearly_while_no_daemon_is_there},
+	{"a_call_waits_for_a_daemon_that_comes_back", a_call_waits_for_a_daemon_that_comes_back},
+};
+
+int main(int argc, char **argv)
+{
+	return bus_main(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
+}
