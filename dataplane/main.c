@@ -29,6 +29,8 @@
 /* At the end: how long the ports must be silent to be dry, and how long that may take. */
 #define DRY_NS UINT64_C(20000000)
 #define DRY_MAX_NS UINT64_C(1000000000)
+/* Where no filter can turn the packets away there may be no end of them. */
+#define DRY_MAX_UNFILTERED_NS UINT64_C(50000000)
 
 struct ingress {
 	const struct hbus_ingress_options *options;
@@ -194,10 +196,15 @@ static void serve(struct ingress *ingress)
 static void run_dry(struct ingress *ingress)
 {
 	uint64_t begin_ns = hbus_loop_clock(&ingress->shared), now_ns = begin_ns;
+	uint64_t max_ns = DRY_MAX_UNFILTERED_NS;
+
+	for (unsigned int i = 0; i < ingress->ports.n; i++)
+		if (ingress->ports.at[i].filter)
+			max_ns = DRY_MAX_NS;
 
 	hbus_control_dry(ingress->control);
 	ingress->busy_ns = begin_ns;
-	while (now_ns - ingress->busy_ns < DRY_NS && now_ns - begin_ns < DRY_MAX_NS) {
+	while (now_ns - ingress->busy_ns < DRY_NS && now_ns - begin_ns < max_ns) {
 		nanosleep(&(struct timespec){ .tv_nsec = TICK_IDLE_NS }, NULL);
 		(void)look_at_loops(ingress);
 		now_ns = hbus_loop_clock(&ingress->shared);

@@ -104,6 +104,25 @@ it_stops_after_a_count_of_frames_or_seconds() {
 	expect "$(account '.frames.received')" -eq 805
 }
 
+a_full_ring_drops_the_new_and_counts_it() {
+	bus || exit 1
+	_capture_routes
+	subscriber slow -t capture/1 --reliable --stall 60s --summary "$lab/slow.json" -W 30
+	lab_spawn ingress hugebus-ingress --no-huge --json --count 1000000 --vdev "net_pcap0,rx_pcap=$capture,infinite_rx=1"
+	lab_wait_line ingress 'ready:' 20 || exit 1
+	kill -STOP "${lab_pids[slow]}"
+	lab_until 20 lab_has_ended ingress
+	lab_stop ingress || exit 1
+	cp "$lab/ingress.out" "$lab/account.json"
+	kill -CONT "${lab_pids[slow]}"
+	lab_stop slow
+	balances
+	expect "$(account '.frames.ring_full')" -gt 0
+	expect "$(account '.topics[] | select(.topic == "capture/1") | .received - .published - .ring_full')" -eq 0
+	expect "$(jq .delivered "$lab/slow.json")" -eq "$(account '.events.published')"
+	expect "$(jq .lost "$lab/slow.json")" -eq 0
+}
+
 frames_cross_a_memif_to_the_last_one() {
 	command -v dpdk-testpmd >/dev/null || { echo "needs dpdk-testpmd" >&2; exit 0; }
 	bus || exit 1

@@ -8,12 +8,13 @@ needs_commands jq setpriv timeout
 
 GATEWAY=10.77.0.1
 
-# Two namespaces with a veth pair: devices dev0 -> gateway gw0; and a bus with some routes.
+# Two namespaces with a veth pair: devices dev0 -> gateway gw0; and a bus with some routes. Takes
+# the daemon's options.
 _lab_network() {
 	local i
 	lab_namespace devices && lab_namespace gateway || exit 1
 	lab_link devices dev0 10.77.0.2/24 gateway gw0 $GATEWAY/24 || exit 1
-	bus || exit 1
+	bus "$@" || exit 1
 	for i in 1 2 3; do
 		hugebus route add "10.77.0.0/16:500$i" "t/$i" || exit 1
 	done
@@ -219,6 +220,35 @@ what_two_kills_leave_the_next_start_removes() {
 _is_gone() { ! kill -0 "$1" 2>/dev/null; }
 # nsenter has become the ingress.
 _guard() { echo "${lab_pids[ingress]}"; }
+
+source_rules_and_rates_hold_in_the_driver() {
+	cat >"$lab/bus.conf" <<-END
+		sources = {
+			otherwise = "allow";
+			rate = 100;
+			burst = 50;
+			rules = ( { from = "10.77.0.3/32"; action = "deny"; } );
+		};
+	END
+	_lab_network --config "$lab/bus.conf"
+	_start_ingress
+	subscriber all -t t/1 -W 20 --summary "$lab/all.json"
+	lab_until 5 _is_wanted t/1
+	send 1000 5001
+	lab_in devices ip addr del 10.77.0.2/24 dev dev0
+	lab_in devices ip addr add 10.77.0.3/24 dev dev0
+	lab_in devices ip neigh replace $GATEWAY dev dev0 nud permanent lladdr "$(lab_mac gateway gw0)"
+	send 200 5001
+	_stop_ingress
+	balances
+	expect "$(account '.ports[0].xdp.source_denied')" -eq 200
+	expect "$(account '.ports[0].xdp | .accepted + .rate_limited')" -eq 1000
+	# A burst of 50 and half a second at 100 a second, give or take what this machine is late.
+	expect "$(account '.events.published')" -ge 80
+	expect "$(account '.events.published')" -le 200
+	lab_stop all
+	expect "$(jq .delivered "$lab/all.json")" -eq "$(account '.events.published')"
+}
 
 two_interfaces_feed_two_poll_loops() {
 	[ "$(nproc)" -ge 2 ] || exit 0
