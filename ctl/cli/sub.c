@@ -114,6 +114,7 @@ struct sub {
 	struct hbus_text output;
 	struct hbus_text payload;
 	uint64_t start_ns;
+	bool has_asked; /* after a signal, the daemon */
 	bool is_drained;
 	bool is_output_closed;
 };
@@ -389,6 +390,27 @@ static int on_error(int error)
 	return HBUS_EXIT_OK;
 }
 
+static int ignore_row(const struct hbus_row *row, void *context)
+{
+	(void)row;
+	(void)context;
+	return 0;
+}
+
+/*
+ * After a signal: has everything been printed that was published before? The daemon answers in order, so
+ * when it has answered any question, the rings of which it had told are known here; then all is looked at.
+ */
+static bool is_all_read(struct sub *sub)
+{
+	if (!sub->has_asked) {
+		sub->has_asked = true;
+		hbus_list(sub->bus, HBUS_ROW_DAEMON, ignore_row, NULL);
+		return false;
+	}
+	return hbus_wait(sub->subscriber, 0) <= 0;
+}
+
 /* Whether it is time to end, and with what. */
 static bool is_over(struct sub *sub, uint64_t now_ns, bool is_empty, int *exit_code)
 {
@@ -406,8 +428,8 @@ static bool is_over(struct sub *sub, uint64_t now_ns, bool is_empty, int *exit_c
 		return false;
 	if (stopped_ns == 0)
 		stopped_ns = now_ns;
-	sub->is_drained = is_empty;
-	return is_empty || now_ns - stopped_ns > DRAIN_NS;
+	sub->is_drained = is_empty && is_all_read(sub);
+	return sub->is_drained || now_ns - stopped_ns > DRAIN_NS;
 }
 
 static int print_events(struct sub *sub)
@@ -428,7 +450,7 @@ static int print_events(struct sub *sub)
 		now_ns = hbus_cli_now_ns();
 		if (is_over(sub, now_ns, is_empty, &exit_code))
 			break;
-		if (r != 0)
+		if (r != 0 || hbus_cli_is_stopped())
 			continue;
 		r = wait_for_events(sub, now_ns);
 		if (r < 0)
