@@ -405,7 +405,8 @@ static bool is_all_read(struct sub *sub)
 {
 	if (!sub->has_asked) {
 		sub->has_asked = true;
-		hbus_list(sub->bus, HBUS_ROW_DAEMON, ignore_row, NULL);
+		if (hbus_is_connected(sub->bus))
+			hbus_list(sub->bus, HBUS_ROW_DAEMON, ignore_row, NULL);
 		return false;
 	}
 	return hbus_wait(sub->subscriber, 0) <= 0;

@@ -378,6 +378,27 @@ a_waiting_sub_survives_a_restart_of_the_daemon() {
 
 _is_listed() { [ "$(hugebus ls subscribers --json | jq "[.[] | select(.program == \"$1\")] | length")" -eq 1 ]; }
 
+without_its_daemon_sub_goes_on_and_ends_at_once() {
+	local start
+	bus || return 1
+	subscriber one -t a
+	mkfifo "$lab/lines"
+	lab_spawn writer sh -c "hugebus pub -t a -l <'$lab/lines'"
+	exec 7>"$lab/lines"
+	echo before >&7
+	lab_until 5 _has_lines "$lab/one.out" 1 || return 1
+	lab_stop hugebusd KILL
+	echo after >&7
+	lab_until 5 _has_lines "$lab/one.out" 2 || return 1
+	start=${EPOCHREALTIME/[.,]/}
+	lab_stop one
+	expect $? -eq 0
+	expect $((${EPOCHREALTIME/[.,]/} - start)) -lt 1500000
+	exec 7>&-
+	ended writer 0
+	expect "$(jq -c '[.delivered, .lost, .drained]' "$lab/one.json")" = '[2,0,true]'
+}
+
 doctor_says_what_is_missing_and_how_to_mend_it() {
 	local code
 	bus || return 1
