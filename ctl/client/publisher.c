@@ -62,6 +62,7 @@ void hbus_publisher_close(struct hbus_publisher *publisher)
 
 	if (!publisher)
 		return;
+	/* A(publisher.n_rings): pairs with R(publisher.n_rings) in add_ring(). */
 	n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_acquire);
 	for (uint32_t i = 0; i < n_rings; i++) {
 		if (hbus_is_ours(publisher->bus))
