@@ -162,6 +162,12 @@ static inline uint64_t hbus_record_max(uint64_t capacity)
 	return most < word ? most : word;
 }
 
+/* Bytes that a record with a body of len bytes takes. */
+static inline uint64_t hbus_record_size(uint64_t len)
+{
+	return HBUS_RECORD_HEADER + HBUS_ALIGN8(len);
+}
+
 static inline uint64_t hbus_word_make(uint32_t flags, uint32_t topic, uint32_t len)
 {
 	return (uint64_t)HBUS_WORD_MAGIC << 56 | (uint64_t)(flags & 0xffu) << 48 |

@@ -75,12 +75,6 @@ static inline uint64_t hbus_ring_pub_need(const struct hbus_ring_pub *pub, uint6
 	return (end + HBUS_RECORD_HEADER + pub->block_mask) & ~pub->block_mask;
 }
 
-/* Bytes that a record with a body of len bytes takes. */
-static inline uint64_t hbus_record_size(uint64_t len)
-{
-	return HBUS_RECORD_HEADER + HBUS_ALIGN8(len);
-}
-
 static inline _Atomic uint64_t *hbus_ring_pub_word(const struct hbus_ring_pub *pub, uint64_t position)
 {
 	return (_Atomic uint64_t *)(void *)(pub->data + (position & pub->mask));

@@ -137,6 +137,12 @@ static inline void hbus_ring_sub_begin(struct hbus_ring_sub *sub)
 	sub->stop_is_bad = false;
 }
 
+/* Records come in order; the hardware prefetcher alone stays too close. */
+static inline void hbus_ring_sub_prefetch(const struct hbus_ring_sub *sub, uint64_t position)
+{
+	__builtin_prefetch(sub->data + ((position + 1024) & sub->mask));
+}
+
 /* The next record, if there is one. Nothing of it may be believed before confirm(). */
 static inline bool hbus_ring_sub_next(struct hbus_ring_sub *sub, struct hbus_record *ret_record)
 {
@@ -148,8 +154,7 @@ static inline bool hbus_ring_sub_next(struct hbus_ring_sub *sub, struct hbus_rec
 	sub->stop_word = word;
 	if (!hbus_word_has_magic(word) || size > sub->record_max)
 		return false;
-	/* Records come in order; the hardware prefetcher alone stays too close. */
-	__builtin_prefetch(sub->data + ((sub->position + 1024) & sub->mask));
+	hbus_ring_sub_prefetch(sub, sub->position);
 	if (__builtin_expect(hbus_word_flags(word) == 0, 1)) {
 		ret_record->payload = body;
 		ret_record->sequence = sub->sequence;

@@ -346,6 +346,107 @@ static void ring_blocked(struct hbus_subscriber *sub, struct hbus_attached *at, 
 	}
 }
 
+/*
+ * The quick way through records that carry nothing but a payload and follow one of the same topic: one comparison
+ * tells. It stops at anything else, which the loop in scan_ring() then looks at closely.
+ */
+static inline __attribute__((always_inline)) uint64_t take_plain_events(struct hbus_ring_sub *ring, struct sink *sink,
+									const struct hbus_attached *at, const char *name,
+									uint32_t topic)
+{
+	uint64_t top = hbus_word_make(0, topic, 0) >> 24, position = ring->position, sequence = ring->sequence;
+	struct hbus_event *event = sink->events + sink->n, *end = sink->events + sink->n_max;
+
+	for (; event < end; event++) {
+		uint64_t word = hbus_ring_sub_load_word(ring, position), len = hbus_word_length(word);
+
+		if (word >> 24 != top || hbus_record_size(len) > ring->record_max)
+			break;
+		event->data = ring->data + (position & ring->mask) + HBUS_RECORD_HEADER;
+		event->size = len;
+		event->topic = name;
+		event->topic_id = topic;
+		event->key = 0;
+		event->ring_id = at->ring_id;
+		event->sequence = sequence++;
+		event->time_ns = 0;
+		event->extra = NULL;
+		event->extra_size = 0;
+		event->has_key = 0;
+		position += hbus_record_size(len);
+		hbus_ring_sub_prefetch(ring, position);
+	}
+	sink->n = (unsigned int)(event - sink->events);
+	ring->position = position;
+	sequence -= ring->sequence;
+	ring->sequence += sequence;
+	return sequence;
+}
+
+/* Records of one size in a row: the same header word, again and again. */
+static inline uint64_t count_alike(const struct hbus_ring_sub *ring, uint64_t position, uint64_t word, uint64_t stride,
+				   uint64_t n_max)
+{
+	/* A span is contiguous, and a header word is accessed in the first mapping only: so up to its end. */
+	uint64_t n_fit = (ring->mask + 1 - (position & ring->mask) + stride - 1) / stride, n = 1;
+	const unsigned char *at = ring->data + (position & ring->mask);
+
+	if (n_fit < n_max)
+		n_max = n_fit;
+	for (; n < n_max; n++) {
+		at += stride;
+		__builtin_prefetch(at + 1024); /* may point behind the ring: a hint only */
+		/* A(ring.header): pairs with R(ring.header) in hbus_ring_pub_commit(). */
+		if (atomic_load_explicit((const _Atomic uint64_t *)(const void *)at, memory_order_acquire) != word)
+			break;
+	}
+	return n;
+}
+
+static inline uint64_t take_plain_spans(struct hbus_ring_sub *ring, struct sink *sink, const struct hbus_attached *at,
+					const char *name, uint32_t topic)
+{
+	uint64_t top = hbus_word_make(0, topic, 0) >> 24, position = ring->position, n_all = 0;
+
+	while (sink->n < sink->n_max && n_all < SCAN_RECORDS_MAX) {
+		uint64_t word = hbus_ring_sub_load_word(ring, position), len = hbus_word_length(word), n;
+
+		if (word >> 24 != top || hbus_record_size(len) > ring->record_max)
+			break;
+		n = count_alike(ring, position, word, hbus_record_size(len), SCAN_RECORDS_MAX - n_all);
+		sink->spans[sink->n++] = (struct hbus_span){
+			.data = ring->data + (position & ring->mask) + HBUS_RECORD_HEADER,
+			.size = len,
+			.stride = hbus_record_size(len),
+			.n_events = n,
+			.topic = name,
+			.topic_id = topic,
+			.ring_id = at->ring_id,
+			.sequence = ring->sequence + n_all,
+		};
+		n_all += n;
+		position += n * hbus_record_size(len);
+	}
+	ring->position = position;
+	ring->sequence += n_all;
+	return n_all;
+}
+
+/* How many events the quick way took. */
+static inline __attribute__((always_inline)) uint64_t take_plain(struct hbus_subscriber *sub, struct hbus_attached *at,
+								 struct sink *sink)
+{
+	const struct hbus_topic_cache *cache = &sub->cache;
+
+	if (at->skip > 0 || cache->news != sub->news_seen || !cache->name || cache->name == &hbus_topic_skipped)
+		return 0;
+	if (sink->events)
+		return take_plain_events(&at->ring, sink, at, cache->name->name, cache->id);
+	if (sink->spans)
+		return take_plain_spans(&at->ring, sink, at, cache->name->name, cache->id);
+	return 0;
+}
+
 /* Events of one ring into the sink. Leaves a batch open when there are any. */
 static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscriber *sub, struct hbus_attached *at,
 							    struct sink *sink)
@@ -358,12 +459,15 @@ static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscrib
 
 	at->batch_skip = skip;
 	hbus_ring_sub_begin(ring);
-	ring->stop_word = 0;
+	delivered = take_plain(sub, at, sink);
 	for (unsigned int i = 0; i < SCAN_RECORDS_MAX; i++) {
 		uint64_t position = ring->position, sequence = ring->sequence, n_taken = 0;
 		const struct hbus_topic_name *name;
 		struct hbus_record record;
 
+		/* Full: the next header word may stand in a line that only its publisher has touched yet. */
+		if (sink->n == sink->n_max && sink->events)
+			break;
 		if (!hbus_ring_sub_next(ring, &record)) {
 			has_more = false;
 			break;
@@ -391,9 +495,6 @@ static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscrib
 			break;
 		}
 		skip = 0;
-		/* Full: the next header word may stand in a line that only its publisher has touched yet. */
-		if (sink->n == sink->n_max && sink->events)
-			break;
 	}
 	at->skip = skip;
 	at->batch_delivered = delivered;
