@@ -245,6 +245,9 @@ const char *hbus_cloudevent_decode(const char *line, size_t size, struct hbus_cl
 	struct hbus_cloudevent event = { .root = json_loadb(line, size, JSON_ALLOW_NUL, NULL) };
 	const char *fault;
 
+	/* Integers beyond 64 bits are valid JSON, but only fit as real numbers. */
+	if (!event.root)
+		event.root = json_loadb(line, size, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
 	if (!json_is_object(event.root)) {
 		json_decref(event.root);
 		return "a line is not a JSON object";

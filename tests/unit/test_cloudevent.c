@@ -129,6 +129,9 @@ Test(cloudevent, decodes_each_form_of_data)
 	assert_payload("{\"data_base64\":\"/wAB\"}", "\xff\x00\x01", 3);
 	assert_payload("{\"data_base64\":\"\"}", "", 0);
 	assert_payload("{}", "", 0);
+	assert_payload("{\"data\":-7}", "-7", 2);
+	/* Beyond 64 bits only its magnitude is kept. */
+	assert_payload("{\"data\":100000000000000000000}", "1e20", 4);
 }
 
 Test(cloudevent, decodes_attributes)
