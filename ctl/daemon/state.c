@@ -209,8 +209,7 @@ void hbus_state_configure(struct hbus_state *state, const struct hbus_config *co
 			~(HBUS_TOPIC_CONFIGURED | HBUS_TOPIC_HOT);
 	apply_config(state);
 	hbus_route_configure(state, old);
-	if (!state->is_restarting)
-		unconfigure_topics(state);
+	unconfigure_topics(state);
 	revoke_readers(state);
 	attach_everybody(state);
 }

@@ -168,7 +168,8 @@ void hbus_topic_check_unused(struct hbus_state *state, struct hbus_topic *topic)
 {
 	struct hbus_journal_record record;
 
-	if (!LIST_EMPTY(&topic->rings) ||
+	/* While members come back, a ring that is not here yet may need the number. */
+	if (state->is_restarting || !LIST_EMPTY(&topic->rings) ||
 	    (topic->flags & (HBUS_TOPIC_DECLARED | HBUS_TOPIC_CONFIGURED)))
 		return;
 	hbus_topic_save(topic, &record);

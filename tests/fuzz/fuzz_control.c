@@ -23,6 +23,7 @@ struct program {
 	struct hbus_msg_ring_grant grants[8];
 	struct hbus_msg_ring_opened opened[8];
 	size_t n_grants, n_opened;
+	uint32_t boot_number;
 };
 
 static void require(bool is_true)
@@ -269,7 +270,7 @@ static void restart(struct program *p)
 	for (size_t i = 0; i < N_CLIENTS; i++)
 		p->clients[i]->member = NULL;
 	hbus_state_free(sim->state);
-	sim_start(sim, 2);
+	sim_start(sim, ++p->boot_number);
 	for (size_t kind = HBUS_RECORD_TOPIC; kind <= HBUS_RECORD_ROUTE; kind++)
 		for (size_t i = 0; i < sim->n_records && i < SIM_RECORDS_MAX; i++)
 			if (sim->records[i].kind == kind)
@@ -307,6 +308,11 @@ static void leave(struct program *p)
 	sim_tick(p->sim, 10000);
 	sim_tick(p->sim, 10000);
 	hbus_state_count(p->sim->state, &counts);
+	if (counts.n_members + counts.n_rings + counts.n_subscribers + counts.n_attachments +
+	    counts.n_pending)
+		fprintf(stderr, "left: members %zu rings %zu subscribers %zu attachments %zu pending %zu\n",
+			counts.n_members, counts.n_rings, counts.n_subscribers,
+			counts.n_attachments, counts.n_pending);
 	require(counts.n_members == 0 && counts.n_rings == 0 && counts.n_subscribers == 0);
 	require(counts.n_attachments == 0 && counts.n_pending == 0);
 }
@@ -314,7 +320,7 @@ static void leave(struct program *p)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct sim *sim = calloc(1, sizeof(*sim));
-	struct program p = { .data = data, .size = size, .sim = sim };
+	struct program p = { .data = data, .size = size, .sim = sim, .boot_number = 1 };
 
 	require(sim != NULL);
 	sim_init(sim);
