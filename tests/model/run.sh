@@ -117,7 +117,7 @@ run_case f gate ok "anybody killed" -DREADER_KILLS -DSTALLS -DKILLS -DSTOP=18
 run_case f gate ok "joins twice" -DJOINS=2 -DSTALLS -DREADER_KILLS -DSTOP=17
 run_case f gate ok "isolated ring" -DISOLATED -DBATCHES -DSTALLS -DSTOP=20
 run_case f gate ok "leaves, no daemon" -DDAEMON_DIES -DSTOP=20
-run_case f gate ok "blocks of 4" -DB=4 -DBATCHES -DSTALLS -DSTOP=20
+run_case f gate ok "blocks of 4" -DB=4 -DBATCHES -DSTALLS -DSTOP=18
 run_case q gate assert no_membarrier -DMUT_no_membarrier
 run_case f gate assert no_control_fence -DMUT_no_control_fence
 run_case f gate assert no_scan_fence -DMUT_no_scan_fence -DISOLATED

@@ -7,7 +7,7 @@
  * sides use full fences instead of membarrier.
  */
 #ifndef N
-#define N	3	/* events */
+#define N	3	/* events, at most 5 */
 #endif
 #define STATE	(N + 1)	/* the word after the last event stays zero */
 #define NA	(N + 2)
@@ -33,6 +33,12 @@ end:
 #endif
 #if N > 2
 	:: drain_one(4)
+#endif
+#if N > 3
+	:: drain_one(5)
+#endif
+#if N > 4
+	:: drain_one(6)
 #endif
 	:: d_step { wpend -> waiting = wval; wpend = false; wval = false }
 	od
