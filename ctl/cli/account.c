@@ -13,9 +13,12 @@ static void *must_have(void *memory)
 	return memory;
 }
 
-/* The slot of the topic, or the free one where it belongs. A number can stand for another name later. */
-static struct hbus_account_topic **find(struct hbus_account_topic **slots, size_t n_slots, hbus_topic_t id,
-					const char *name)
+/*
+ * The slot of the topic, or the free one where it belongs. A number can stand for another name
+ * later.
+ */
+static struct hbus_account_topic **find(struct hbus_account_topic **slots, size_t n_slots,
+					hbus_topic_t id, const char *name)
 {
 	size_t i = (id * 2654435761u) & (n_slots - 1);
 
@@ -27,18 +30,21 @@ static struct hbus_account_topic **find(struct hbus_account_topic **slots, size_
 static void grow(struct hbus_account *account)
 {
 	size_t n_slots = account->n_slots ? 2 * account->n_slots : 64;
-	struct hbus_account_topic **slots = must_have(calloc(n_slots, sizeof(struct hbus_account_topic *)));
+	struct hbus_account_topic **slots =
+		must_have(calloc(n_slots, sizeof(struct hbus_account_topic *)));
 
 	for (size_t i = 0; i < account->n_slots; i++) {
 		if (account->slots[i])
-			*find(slots, n_slots, account->slots[i]->id, account->slots[i]->name) = account->slots[i];
+			*find(slots, n_slots, account->slots[i]->id, account->slots[i]->name) =
+				account->slots[i];
 	}
 	free(account->slots);
 	account->slots = slots;
 	account->n_slots = n_slots;
 }
 
-struct hbus_account_topic *hbus_account_topic(struct hbus_account *account, hbus_topic_t id, const char *name)
+struct hbus_account_topic *hbus_account_topic(struct hbus_account *account, hbus_topic_t id,
+					      const char *name)
 {
 	struct hbus_account_topic **slot;
 
@@ -101,8 +107,9 @@ static json_t *losses_json(const struct hbus_account *account)
 	for (size_t i = 0; i < account->n_losses && i < HBUS_ACCOUNT_LOSSES_MAX; i++) {
 		const struct hbus_loss *loss = &account->losses[i];
 
-		json_array_append_new(losses, json_pack("{s:I, s:I, s:I, s:s}", "ring", (json_int_t)loss->ring_id,
-							"first", (json_int_t)loss->first_sequence, "count",
+		json_array_append_new(losses, json_pack("{s:I, s:I, s:I, s:s}", "ring",
+							(json_int_t)loss->ring_id, "first",
+							(json_int_t)loss->first_sequence, "count",
 							(json_int_t)loss->n_events, "reason",
 							hbus_account_reason(loss->reason)));
 	}
@@ -112,12 +119,14 @@ static json_t *losses_json(const struct hbus_account *account)
 /* By name, so that the same account is the same text. */
 static int compare_topics(const void *a, const void *b)
 {
-	return strcmp((*(struct hbus_account_topic *const *)a)->name, (*(struct hbus_account_topic *const *)b)->name);
+	return strcmp((*(struct hbus_account_topic *const *)a)->name,
+		      (*(struct hbus_account_topic *const *)b)->name);
 }
 
 static json_t *topics_json(const struct hbus_account *account, uint64_t *ret_bytes)
 {
-	struct hbus_account_topic **topics = must_have(calloc(account->n_topics + 1, sizeof(struct hbus_account_topic *)));
+	struct hbus_account_topic **topics =
+		must_have(calloc(account->n_topics + 1, sizeof(struct hbus_account_topic *)));
 	json_t *array = json_array();
 	size_t n = 0;
 
@@ -128,24 +137,26 @@ static json_t *topics_json(const struct hbus_account *account, uint64_t *ret_byt
 	qsort(topics, n, sizeof(struct hbus_account_topic *), compare_topics);
 	for (size_t i = 0; i < n; i++) {
 		*ret_bytes += topics[i]->n_bytes;
-		json_array_append_new(array, json_pack("{s:s, s:I, s:I}", "topic", topics[i]->name, "delivered",
-						       (json_int_t)topics[i]->n_events, "bytes",
-						       (json_int_t)topics[i]->n_bytes));
+		json_array_append_new(array, json_pack("{s:s, s:I, s:I}", "topic", topics[i]->name,
+						       "delivered", (json_int_t)topics[i]->n_events,
+						       "bytes", (json_int_t)topics[i]->n_bytes));
 	}
 	free(topics);
 	return array;
 }
 
-json_t *hbus_account_json(const struct hbus_account *account, const struct hbus_subscriber_info *info)
+json_t *hbus_account_json(const struct hbus_account *account,
+			  const struct hbus_subscriber_info *info)
 {
 	uint64_t n_bytes = 0;
 	json_t *topics = topics_json(account, &n_bytes);
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o}", "role", "subscriber", "delivered",
-			 (json_int_t)account->n_delivered, "bytes", (json_int_t)n_bytes, "filtered",
-			 (json_int_t)info->n_filtered, "lost", (json_int_t)info->n_lost, "rings",
-			 (json_int_t)info->n_rings, "topics", topics, "loss_reports", (json_int_t)account->n_losses,
-			 "losses", losses_json(account));
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:o}", "role", "subscriber",
+			 "delivered", (json_int_t)account->n_delivered, "bytes",
+			 (json_int_t)n_bytes, "filtered", (json_int_t)info->n_filtered, "lost",
+			 (json_int_t)info->n_lost, "rings", (json_int_t)info->n_rings, "topics",
+			 topics, "loss_reports", (json_int_t)account->n_losses, "losses",
+			 losses_json(account));
 }
 
 void hbus_account_deinit(struct hbus_account *account)

@@ -31,14 +31,19 @@ struct hbus_account {
 	size_t n_slots;
 	size_t n_topics;
 	struct hbus_account_topic *last;
-	const char *last_name; /* as the library gave it: it keeps names, so one pointer is one name */
+	const char
+		*last_name; /* as the library gave it: it keeps names, so one pointer is one name */
 	uint64_t n_delivered;
 	uint64_t n_losses;
 	struct hbus_loss losses[HBUS_ACCOUNT_LOSSES_MAX];
 };
 
-/** hbus_account_topic() - the topic with this number and name, made when it is new. Exits without memory. */
-struct hbus_account_topic *hbus_account_topic(struct hbus_account *account, hbus_topic_t id, const char *name);
+/**
+ * hbus_account_topic() - the topic with this number and name, made when it is new. Exits without
+ * memory.
+ */
+struct hbus_account_topic *hbus_account_topic(struct hbus_account *account, hbus_topic_t id,
+					      const char *name);
 
 /** hbus_account_event() - one event was delivered; its topic's name stays where it is for ever */
 void hbus_account_event(struct hbus_account *account, const struct hbus_event *event);
@@ -50,6 +55,7 @@ void hbus_account_loss(struct hbus_account *account, const struct hbus_loss *los
 const char *hbus_account_reason(uint32_t reason);
 
 /** hbus_account_json() - the summary; @info has what only the library knows */
-json_t *hbus_account_json(const struct hbus_account *account, const struct hbus_subscriber_info *info);
+json_t *hbus_account_json(const struct hbus_account *account,
+			  const struct hbus_subscriber_info *info);
 
 void hbus_account_deinit(struct hbus_account *account);

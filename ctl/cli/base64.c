@@ -7,7 +7,8 @@ static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 /* Writes four characters for n = 1..3 bytes. */
 static void encode_group(const unsigned char *s, size_t n, char *to)
 {
-	uint32_t bits = (uint32_t)s[0] << 16 | (n > 1 ? (uint32_t)s[1] << 8 : 0) | (n > 2 ? s[2] : 0u);
+	uint32_t bits =
+		(uint32_t)s[0] << 16 | (n > 1 ? (uint32_t)s[1] << 8 : 0) | (n > 2 ? s[2] : 0u);
 
 	to[0] = alphabet[bits >> 18];
 	to[1] = alphabet[bits >> 12 & 63];

@@ -48,7 +48,8 @@ int hbus_cli_usage(const char *command, const char *format, ...)
 	va_start(args, format);
 	say(command, format, args);
 	va_end(args);
-	fprintf(stderr, command ? "\nTry 'hugebus %s --help'.\n" : "\nTry 'hugebus --help'.\n", command);
+	fprintf(stderr, command ? "\nTry 'hugebus %s --help'.\n" : "\nTry 'hugebus --help'.\n",
+		command);
 	return HBUS_EXIT_USAGE;
 }
 
@@ -98,8 +99,10 @@ const char *hbus_cli_socket(void)
 	if (path && *path)
 		return path;
 	snprintf(user_path, sizeof(user_path), "%s/hugebus/hugebus.sock", runtime ? runtime : "");
-	return runtime && *runtime && access(user_path, F_OK) == 0 && access(SYSTEM_SOCKET, F_OK) < 0 ? user_path :
-													SYSTEM_SOCKET;
+	return runtime && *runtime && access(user_path, F_OK) == 0 &&
+			       access(SYSTEM_SOCKET, F_OK) < 0
+		       ? user_path
+		       : SYSTEM_SOCKET;
 }
 
 void hbus_cli_export_socket(void)
@@ -124,8 +127,9 @@ int hbus_cli_open(const char *command, const char *name, struct hbus **ret_bus)
 	if (r == HBUS_E_DENIED || r == HBUS_E_QUOTA || r == HBUS_E_VERSION || r == HBUS_E_PROTOCOL)
 		return hbus_cli_fault(command, r, "%s", hbus_cli_socket());
 	hbus_cli_fault(command, r, "cannot reach the bus at %s", hbus_cli_socket());
-	fprintf(stderr, "Is it running? Start one with 'hugebusd' (the system's) or 'hugebusd --socket PATH' (your own, "
-			"then name it with --socket PATH or HUGEBUS_SOCKET).\n");
+	fprintf(stderr,
+		"Is it running? Start one with 'hugebusd' (the system's) or 'hugebusd --socket PATH' (your own, "
+		"then name it with --socket PATH or HUGEBUS_SOCKET).\n");
 	return HBUS_EXIT_UNREACHABLE;
 }
 
@@ -134,8 +138,12 @@ int hbus_cli_check_topic(const char *command, const char *name)
 	int condition = hbus_topic_check_name(name, strlen(name));
 
 	if (condition == HBUS_TOPIC_WILDCARD)
-		return hbus_cli_usage(command, "'%s': one publishes to one topic: '+' and '#' are for subscribers", name);
-	return condition ? hbus_cli_usage(command, "'%s' is not a topic: %s", name, hbus_topic_strerror(condition)) : 0;
+		return hbus_cli_usage(
+			command,
+			"'%s': one publishes to one topic: '+' and '#' are for subscribers", name);
+	return condition ? hbus_cli_usage(command, "'%s' is not a topic: %s", name,
+					  hbus_topic_strerror(condition))
+			 : 0;
 }
 
 int hbus_cli_check_filter(const char *command, const char *filter)
@@ -143,8 +151,8 @@ int hbus_cli_check_filter(const char *command, const char *filter)
 	int condition = hbus_topic_check_filter(filter, strlen(filter));
 
 	return condition ? hbus_cli_usage(command, "'%s' is not a topic filter: %s", filter,
-					  hbus_topic_strerror(condition)) :
-			   0;
+					  hbus_topic_strerror(condition))
+			 : 0;
 }
 
 /* -- options -- */
@@ -190,11 +198,13 @@ static int wrong_option(const struct hbus_cli_options *options, int c, char **ar
 	if (c == ':' && optopt < 128)
 		return hbus_cli_usage(options->command, "option -%c needs a value", optopt);
 	if (c == ':')
-		return hbus_cli_usage(options->command, "option --%s needs a value", option ? option->name : "?");
+		return hbus_cli_usage(options->command, "option --%s needs a value",
+				      option ? option->name : "?");
 	if (option && optopt >= 128)
 		return hbus_cli_usage(options->command, "option --%s takes no value", option->name);
 	if (optopt > 0 && optopt < 128)
-		return hbus_cli_usage(options->command, "unknown option -%c%s", optopt, hint_for(optopt));
+		return hbus_cli_usage(options->command, "unknown option -%c%s", optopt,
+				      hint_for(optopt));
 	return hbus_cli_usage(options->command, "unknown option %.*s", (int)name_len, given);
 }
 
@@ -214,7 +224,8 @@ static bool swallowed_option(const struct hbus_cli_options *options, char **argv
 	return false;
 }
 
-int hbus_cli_next_option(const struct hbus_cli_options *options, int argc, char **argv, int *ret_exit)
+int hbus_cli_next_option(const struct hbus_cli_options *options, int argc, char **argv,
+			 int *ret_exit)
 {
 	int c = getopt_long(argc, argv, options->short_options, options->long_options, NULL);
 
@@ -238,8 +249,10 @@ int hbus_cli_next_option(const struct hbus_cli_options *options, int argc, char 
 	case 't':
 		if (!swallowed_option(options, argv))
 			return c;
-		*ret_exit = hbus_cli_usage(options->command, "the topic is missing between -t and %s (a topic that "
-					   "begins with '-' is written -t%s)", optarg, optarg);
+		*ret_exit = hbus_cli_usage(options->command,
+					   "the topic is missing between -t and %s (a topic that "
+					   "begins with '-' is written -t%s)",
+					   optarg, optarg);
 		return HBUS_CLI_EXIT;
 	default:
 		return c;
@@ -356,7 +369,9 @@ static int replace_file(const char *path, struct hbus_text *text)
 	return r;
 }
 
-/* Opening /dev/fd/3 would begin at the file's start again: such names are descriptors. -1 = none. */
+/*
+ * Opening /dev/fd/3 would begin at the file's start again: such names are descriptors. -1 = none.
+ */
 static int descriptor_of(const char *path)
 {
 	uint64_t fd;

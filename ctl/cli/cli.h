@@ -20,30 +20,28 @@
 #define HBUS_EXIT_FAULT 1
 #define HBUS_EXIT_USAGE 2
 #define HBUS_EXIT_UNREACHABLE 3 /* no daemon answers */
-#define HBUS_EXIT_DENIED 4      /* policy or quota */
-#define HBUS_EXIT_TIMEOUT 27    /* as mosquitto_sub's */
+#define HBUS_EXIT_DENIED 4	/* policy or quota */
+#define HBUS_EXIT_TIMEOUT 27	/* as mosquitto_sub's */
 
 /* The last lines of every --help. */
-#define HBUS_CLI_HELP_COMMON                                                                       \
+#define HBUS_CLI_HELP_COMMON                                                                           \
 	"      --socket PATH     the bus (else $HUGEBUS_SOCKET, else the system's, else the user's)\n" \
 	"      --help, --version\n"
 
-#define HBUS_CLI_HELP_EXIT                                                                         \
+#define HBUS_CLI_HELP_EXIT                                                                                \
 	"Exit codes: 0 done, 1 fault, 2 wrong usage, 3 no daemon answers, 4 denied by policy or quota,\n" \
 	"27 time-out.\n"
 
 /* Options without a short form, from here on; a command's own begin at HBUS_OPTION_OWN. */
-enum {
-	HBUS_OPTION_SOCKET = 1000,
-	HBUS_OPTION_HELP,
-	HBUS_OPTION_VERSION,
-	HBUS_OPTION_OWN
-};
+enum { HBUS_OPTION_SOCKET = 1000, HBUS_OPTION_HELP, HBUS_OPTION_VERSION, HBUS_OPTION_OWN };
 
-#define HBUS_CLI_LONG_OPTIONS                                                                      \
-	{ "socket", required_argument, NULL, HBUS_OPTION_SOCKET },                                 \
-	{ "help", no_argument, NULL, HBUS_OPTION_HELP },                                           \
-	{ "version", no_argument, NULL, HBUS_OPTION_VERSION }, { NULL, 0, NULL, 0 }
+#define HBUS_CLI_LONG_OPTIONS                                          \
+	{ "socket", required_argument, NULL, HBUS_OPTION_SOCKET },     \
+		{ "help", no_argument, NULL, HBUS_OPTION_HELP },       \
+		{ "version", no_argument, NULL, HBUS_OPTION_VERSION }, \
+	{                                                              \
+		NULL, 0, NULL, 0                                       \
+	}
 
 struct hbus_cli_options {
 	const char *command; /* "pub" */
@@ -60,23 +58,27 @@ struct hbus_cli_options {
  *
  * Return: the option, HBUS_CLI_END when operands begin, or HBUS_CLI_EXIT: leave with *ret_exit.
  */
-int hbus_cli_next_option(const struct hbus_cli_options *options, int argc, char **argv, int *ret_exit);
+int hbus_cli_next_option(const struct hbus_cli_options *options, int argc, char **argv,
+			 int *ret_exit);
 
 /** hbus_cli_options_begin() - forget the option parsing of another command */
 void hbus_cli_options_begin(void);
 
 /** hbus_cli_usage() - say what is wrong in how the command was called. Return: HBUS_EXIT_USAGE. */
-int hbus_cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int hbus_cli_usage(const char *command, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /**
  * hbus_cli_fault() - say what failed and why, from the library's error
  *
  * Return: the exit code that goes with @error.
  */
-int hbus_cli_fault(const char *command, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int hbus_cli_fault(const char *command, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /** hbus_cli_warn() - one line on stderr that begins with the command's name */
-void hbus_cli_warn(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void hbus_cli_warn(const char *command, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /** hbus_cli_set_socket() - what --socket said; borrowed */
 void hbus_cli_set_socket(const char *path);
@@ -95,12 +97,18 @@ const char *hbus_cli_socket(void);
  */
 int hbus_cli_open(const char *command, const char *name, struct hbus **ret_bus);
 
-/** hbus_cli_check_topic() - is it a name one can publish to? Return: 0, or HBUS_EXIT_USAGE after saying why not. */
+/**
+ * hbus_cli_check_topic() - is it a name one can publish to? Return: 0, or HBUS_EXIT_USAGE after
+ * saying why not.
+ */
 int hbus_cli_check_topic(const char *command, const char *name);
 /** hbus_cli_check_filter() - likewise for a filter */
 int hbus_cli_check_filter(const char *command, const char *filter);
 
-/** hbus_cli_catch_signals() - SIGINT and SIGTERM only set a flag from now on; SIGPIPE is an error of write() */
+/**
+ * hbus_cli_catch_signals() - SIGINT and SIGTERM only set a flag from now on; SIGPIPE is an error
+ * of write()
+ */
 void hbus_cli_catch_signals(void);
 bool hbus_cli_is_stopped(void);
 
@@ -119,7 +127,8 @@ int hbus_cli_print(const char *command, struct hbus_text *text);
 int hbus_cli_print_json(const char *command, json_t *root);
 
 /**
- * hbus_cli_write_summary() - what --summary FILE and --stats ask for, as one line of JSON; consumes @root
+ * hbus_cli_write_summary() - what --summary FILE and --stats ask for, as one line of JSON; consumes
+ * @root
  * @path: is replaced whole, "-" = stderr, NULL = no file
  *
  * Return: 0 or HBUS_EXIT_FAULT.

@@ -18,16 +18,19 @@ static bool is_json_type(const char *content_type)
 {
 	size_t n = strcspn(content_type, "; \t");
 
-	if (n == strlen("application/json") && strncasecmp(content_type, "application/json", n) == 0)
+	if (n == strlen("application/json") &&
+	    strncasecmp(content_type, "application/json", n) == 0)
 		return true;
 	if (n == strlen("text/json") && strncasecmp(content_type, "text/json", n) == 0)
 		return true;
-	return n >= strlen("+json") && strncasecmp(content_type + n - strlen("+json"), "+json", 5) == 0;
+	return n >= strlen("+json") &&
+	       strncasecmp(content_type + n - strlen("+json"), "+json", 5) == 0;
 }
 
 static bool is_json_value(const void *data, size_t size)
 {
-	json_t *value = json_loadb(data, size, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
+	json_t *value = json_loadb(
+		data, size, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
 	bool is_value = value != NULL;
 
 	json_decref(value);
@@ -54,7 +57,8 @@ static void add_member(struct hbus_text *text, const char *key, const char *valu
 	hbus_json_add_string(text, value, strlen(value));
 }
 
-static void add_payload(struct hbus_text *text, const void *data, size_t size, const char *content_type)
+static void add_payload(struct hbus_text *text, const void *data, size_t size,
+			const char *content_type)
 {
 	bool is_json = content_type && is_json_type(content_type) && is_json_value(data, size);
 	bool is_string = !is_json && !(content_type && is_json_type(content_type)) &&
@@ -89,8 +93,8 @@ static void add_uri_path(struct hbus_text *text, const char *path)
 	}
 }
 
-void hbus_cloudevent_encode(struct hbus_text *text, const struct hbus_event *event, const char *source,
-			    const char *type, const char *content_type)
+void hbus_cloudevent_encode(struct hbus_text *text, const struct hbus_event *event,
+			    const char *source, const char *type, const char *content_type)
 {
 	hbus_text_add(text, "{\"specversion\":\"1.0\",\"id\":\"");
 	hbus_text_add_number(text, event->ring_id);
@@ -110,7 +114,8 @@ void hbus_cloudevent_encode(struct hbus_text *text, const struct hbus_event *eve
 	if (event->has_key)
 		hbus_text_printf(text, ",\"partitionkey\":\"%u\"", event->key);
 	if (event->size > 0)
-		add_payload(text, event->data, event->size, content_type && *content_type ? content_type : NULL);
+		add_payload(text, event->data, event->size,
+			    content_type && *content_type ? content_type : NULL);
 	hbus_text_add_char(text, '}');
 }
 
@@ -153,8 +158,9 @@ static bool parse_offset(const char *text, int64_t *ret_seconds)
 		*ret_seconds = 0;
 		return true;
 	}
-	if ((*text != '+' && *text != '-') || sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &n) != 2 || n != 5 ||
-	    text[6] != '\0' || hours < 0 || hours > 23 || minutes < 0 || minutes > 59)
+	if ((*text != '+' && *text != '-') ||
+	    sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &n) != 2 || n != 5 || text[6] != '\0' ||
+	    hours < 0 || hours > 23 || minutes < 0 || minutes > 59)
 		return false;
 	*ret_seconds = (*text == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
 	return true;
@@ -195,7 +201,8 @@ static const char *get_string(const json_t *root, const char *key, const char **
 
 static const char *decode_attributes(struct hbus_cloudevent *event)
 {
-	static const char *const keys[] = { "specversion", "subject", "type", "datacontenttype", "time" };
+	static const char *const keys[] = { "specversion", "subject", "type", "datacontenttype",
+					    "time" };
 	const char *values[5];
 	const char *fault = NULL;
 
@@ -222,14 +229,16 @@ static const char *decode_payload(struct hbus_cloudevent *event)
 	if (data && base64)
 		return "an event has data or data_base64, not both";
 	if (base64)
-		return json_is_string(base64) && hbus_base64_decode(&event->payload, json_string_value(base64),
-								    json_string_length(base64)) ?
-			       NULL :
-			       "data_base64 is not valid base64";
+		return json_is_string(base64) && hbus_base64_decode(&event->payload,
+								    json_string_value(base64),
+								    json_string_length(base64))
+			       ? NULL
+			       : "data_base64 is not valid base64";
 	if (!data)
 		return NULL;
 	if (json_is_string(data) && event->content_type && !is_json_type(event->content_type)) {
-		hbus_text_add_bytes(&event->payload, json_string_value(data), json_string_length(data));
+		hbus_text_add_bytes(&event->payload, json_string_value(data),
+				    json_string_length(data));
 		return NULL;
 	}
 	value = json_dumps(data, JSON_COMPACT | JSON_ENCODE_ANY);

@@ -26,8 +26,8 @@
  * @source: URI to which the topic is appended, such as "hugebus://host/"
  * @type, @content_type: what the topic declares; NULL or empty = nothing
  */
-void hbus_cloudevent_encode(struct hbus_text *text, const struct hbus_event *event, const char *source,
-			    const char *type, const char *content_type);
+void hbus_cloudevent_encode(struct hbus_text *text, const struct hbus_event *event,
+			    const char *source, const char *type, const char *content_type);
 
 /* One decoded event. Strings are valid until hbus_cloudevent_deinit(). */
 struct hbus_cloudevent {
@@ -45,7 +45,8 @@ struct hbus_cloudevent {
  * Attributes that are required are not asked for, so that {"subject": "a", "data": 1} will do.
  * Return: NULL and the caller owns @ret_event, or a sentence that says what is wrong.
  */
-const char *hbus_cloudevent_decode(const char *line, size_t size, struct hbus_cloudevent *ret_event);
+const char *hbus_cloudevent_decode(const char *line, size_t size,
+				   struct hbus_cloudevent *ret_event);
 void hbus_cloudevent_deinit(struct hbus_cloudevent *event);
 
 /** hbus_cloudevent_add_time() - append nanoseconds since 1970 as RFC 3339 in UTC */

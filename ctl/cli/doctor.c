@@ -8,8 +8,8 @@ static const char help[] =
 	"Usage: hugebus doctor [--json]\n"
 	"Look for each thing that this host can lack, say what the lack costs and how to mend it. Changes\n"
 	"nothing. Capabilities and limits are those of the user who calls.\n\n"
-	"      --json            an array of objects: check, level, found, cost, mend\n"
-	HBUS_CLI_HELP_COMMON "\n"
+	"      --json            an array of objects: check, level, found, cost, mend\n" HBUS_CLI_HELP_COMMON
+	"\n"
 	"Exit codes: 0 all is there, 1 something is missing and the bus works with less, 2 it cannot work\n"
 	"(or wrong usage).\n";
 
@@ -34,16 +34,17 @@ static void add_lines(struct hbus_text *text, const struct hbus_doctor_check *ch
 		hbus_text_printf(text, "        mend:  %s\n", result->mend);
 }
 
-static json_t *json_of(const struct hbus_doctor_check *check, const struct hbus_doctor_result *result)
+static json_t *json_of(const struct hbus_doctor_check *check,
+		       const struct hbus_doctor_result *result)
 {
 	bool is_ok = result->level == HBUS_DOCTOR_OK;
 	struct hbus_text found = { 0 };
 	json_t *object;
 
 	hbus_text_add_safe(&found, result->found);
-	object = json_pack("{s:s, s:s, s:s, s:s?, s:s?}", "check", check->id, "level", level_names[result->level], "found",
-			   hbus_text_string(&found), "cost", is_ok ? NULL : result->cost, "mend",
-			   is_ok ? NULL : result->mend);
+	object = json_pack("{s:s, s:s, s:s, s:s?, s:s?}", "check", check->id, "level",
+			   level_names[result->level], "found", hbus_text_string(&found), "cost",
+			   is_ok ? NULL : result->cost, "mend", is_ok ? NULL : result->mend);
 	hbus_text_free(&found);
 	return object;
 }
@@ -78,7 +79,8 @@ static int run(bool is_json)
 
 int hbus_cli_doctor(int argc, char **argv)
 {
-	static const struct option long_options[] = { { "json", no_argument, NULL, 'j' }, HBUS_CLI_LONG_OPTIONS };
+	static const struct option long_options[] = { { "json", no_argument, NULL, 'j' },
+						      HBUS_CLI_LONG_OPTIONS };
 	static const struct hbus_cli_options options = { "doctor", help, ":j", long_options };
 	bool is_json = false;
 	int exit_code;

@@ -47,10 +47,11 @@
 
 #define HUGEPAGES_DIR "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 
-static void set(struct hbus_doctor_result *result, enum hbus_doctor_level level, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+static void set(struct hbus_doctor_result *result, enum hbus_doctor_level level, const char *format,
+		...) __attribute__((format(printf, 3, 4)));
 
-static void set(struct hbus_doctor_result *result, enum hbus_doctor_level level, const char *format, ...)
+static void set(struct hbus_doctor_result *result, enum hbus_doctor_level level, const char *format,
+		...)
 {
 	va_list args;
 
@@ -93,18 +94,21 @@ static void probe_kernel(struct hbus_doctor_result *result)
 	sscanf(name.release, "%u.%u", &major, &minor);
 	result->cost = "untested: the bus is written for Linux 6.1 and later";
 	result->mend = "boot a newer kernel";
-	set(result, major > 6 || (major == 6 && minor >= 1) ? HBUS_DOCTOR_OK : HBUS_DOCTOR_LESS, "Linux %.64s",
-	    name.release);
+	set(result, major > 6 || (major == 6 && minor >= 1) ? HBUS_DOCTOR_OK : HBUS_DOCTOR_LESS,
+	    "Linux %.64s", name.release);
 }
 
 static void probe_seals(struct hbus_doctor_result *result)
 {
 	int fd = memfd_create("hugebus-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	bool is_sealed = fd >= 0 && ftruncate(fd, 4096) == 0 &&
-			 fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) == 0;
+	bool is_sealed =
+		fd >= 0 && ftruncate(fd, 4096) == 0 &&
+		fcntl(fd, F_ADD_SEALS,
+		      F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) == 0;
 
 	result->cost = "no ring can be made: readers could write";
-	result->mend = "boot a kernel with CONFIG_MEMFD_CREATE, 5.1 or later; in a sandbox allow memfd_create";
+	result->mend =
+		"boot a kernel with CONFIG_MEMFD_CREATE, 5.1 or later; in a sandbox allow memfd_create";
 	if (is_sealed)
 		set(result, HBUS_DOCTOR_OK, "sealed memfds");
 	else
@@ -117,7 +121,8 @@ static void probe_noexec(struct hbus_doctor_result *result)
 {
 	int fd = memfd_create("hugebus-doctor", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 
-	result->cost = "ring files are made not executable by chmod only, which their owner could undo";
+	result->cost =
+		"ring files are made not executable by chmod only, which their owner could undo";
 	result->mend = "boot Linux 6.3 or later";
 	if (fd >= 0) {
 		set(result, HBUS_DOCTOR_OK, "MFD_NOEXEC_SEAL");
@@ -133,7 +138,8 @@ static void probe_peer_pidfd(struct hbus_doctor_result *result)
 	int pidfd = -1;
 	socklen_t size = sizeof(pidfd);
 
-	result->cost = "the daemon finds its clients' processes by number, with a check against reuse";
+	result->cost =
+		"the daemon finds its clients' processes by number, with a check against reuse";
 	result->mend = "boot Linux 6.5 or later";
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		set(result, HBUS_DOCTOR_FATAL, "no SOCK_SEQPACKET: %s", strerror(errno));
@@ -154,7 +160,8 @@ static void probe_membarrier(struct hbus_doctor_result *result)
 	long commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
 	long needed = MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_PRIVATE_EXPEDITED;
 
-	result->cost = "rings are 'isolated': a fence at each commit, some 10 to 20 ns an event unless batched";
+	result->cost =
+		"all rings are 'isolated': publishers execute a fence at each commit";
 	result->mend = "boot a kernel with CONFIG_MEMBARRIER; in a sandbox allow membarrier";
 	if (commands >= 0 && (commands & needed) == needed)
 		set(result, HBUS_DOCTOR_OK, "expedited membarrier");
@@ -167,16 +174,19 @@ static void probe_membarrier(struct hbus_doctor_result *result)
 static void probe_hugepages(struct hbus_doctor_result *result)
 {
 	uint64_t total = read_number(HUGEPAGES_DIR "nr_hugepages");
-	uint64_t available = read_number(HUGEPAGES_DIR "free_hugepages") - read_number(HUGEPAGES_DIR "resv_hugepages");
+	uint64_t available = read_number(HUGEPAGES_DIR "free_hugepages") -
+			     read_number(HUGEPAGES_DIR "resv_hugepages");
 
-	result->cost = "rings beyond them are made of 4 KiB pages: slower first touch, more TLB misses; DPDK needs --no-huge";
-	result->mend = "sudo sysctl -w vm.nr_hugepages=64   # before hugebusd starts; in /etc/sysctl.d/ for good";
+	result->cost =
+		"rings beyond them are made of 4 KiB pages: slower first touch, more TLB misses; DPDK needs --no-huge";
+	result->mend =
+		"sudo sysctl -w vm.nr_hugepages=64   # before hugebusd starts; in /etc/sysctl.d/ for good";
 	if (total == 0)
 		set(result, HBUS_DOCTOR_LESS, "no hugepages of 2 MiB");
 	else
 		set(result, total < HUGEPAGES_WANTED ? HBUS_DOCTOR_LESS : HBUS_DOCTOR_OK,
-		    "%llu hugepages of 2 MiB, %llu free (the daemon's reserve is not)", (unsigned long long)total,
-		    (unsigned long long)available);
+		    "%llu hugepages of 2 MiB, %llu free (the daemon's reserve is not)",
+		    (unsigned long long)total, (unsigned long long)available);
 }
 
 static bool has_capability(unsigned int capability)
@@ -200,12 +210,15 @@ static void probe_memlock(struct hbus_doctor_result *result)
 
 	getrlimit(RLIMIT_MEMLOCK, &limit);
 	result->cost = "AF_XDP cannot register its packet memory beyond the limit";
-	result->mend = "ulimit -l unlimited   # or LimitMEMLOCK=infinity in the unit, or run with CAP_IPC_LOCK";
+	result->mend =
+		"ulimit -l unlimited   # or LimitMEMLOCK=infinity in the unit, or run with CAP_IPC_LOCK";
 	if (limit.rlim_cur == RLIM_INFINITY)
 		set(result, HBUS_DOCTOR_OK, "lockable memory: unlimited");
 	else
 		set(result,
-		    limit.rlim_cur >= MEMLOCK_WANTED || has_capability(CAP_IPC_LOCK) ? HBUS_DOCTOR_OK : HBUS_DOCTOR_LESS,
+		    limit.rlim_cur >= MEMLOCK_WANTED || has_capability(CAP_IPC_LOCK)
+			    ? HBUS_DOCTOR_OK
+			    : HBUS_DOCTOR_LESS,
 		    "lockable memory: %llu KiB%s", (unsigned long long)limit.rlim_cur / 1024,
 		    has_capability(CAP_IPC_LOCK) ? ", lifted by CAP_IPC_LOCK" : "");
 }
@@ -216,9 +229,11 @@ static void probe_files(struct hbus_doctor_result *result)
 
 	getrlimit(RLIMIT_NOFILE, &limit);
 	result->cost = "a program holds two descriptors a ring: it reads fewer rings";
-	result->mend = "ulimit -n 65536   # or LimitNOFILE= in the unit, or /etc/security/limits.d/";
-	set(result, limit.rlim_max >= FILES_WANTED ? HBUS_DOCTOR_OK : HBUS_DOCTOR_LESS, "open files: %llu, at most %llu",
-	    (unsigned long long)limit.rlim_cur, (unsigned long long)limit.rlim_max);
+	result->mend =
+		"ulimit -n 65536   # or LimitNOFILE= in the unit, or /etc/security/limits.d/";
+	set(result, limit.rlim_max >= FILES_WANTED ? HBUS_DOCTOR_OK : HBUS_DOCTOR_LESS,
+	    "open files: %llu, at most %llu", (unsigned long long)limit.rlim_cur,
+	    (unsigned long long)limit.rlim_max);
 }
 
 /* -- packets -- */
@@ -236,10 +251,13 @@ static void probe_capabilities(struct hbus_doctor_result *result)
 
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		if (!has_capability(wanted[i].number))
-			snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing), " %s", wanted[i].name);
+			snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing),
+				 " %s", wanted[i].name);
 	}
-	result->cost = "no packets from a NIC: NET_ADMIN and BPF to attach XDP, NET_RAW for AF_XDP, IPC_LOCK for its memory";
-	result->mend = "run the ingress as root, or sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep hugebus-ingress";
+	result->cost =
+		"no packets from a NIC: NET_ADMIN and BPF to attach XDP, NET_RAW for AF_XDP, IPC_LOCK for its memory";
+	result->mend =
+		"run the ingress as root, or sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep hugebus-ingress";
 	if (missing[0])
 		set(result, HBUS_DOCTOR_LESS, "without%s", missing);
 	else
@@ -250,7 +268,8 @@ static void probe_bpffs(struct hbus_doctor_result *result)
 {
 	struct statfs fs;
 
-	result->cost = "nothing for the bus, which pins nothing; other BPF programs of this host cannot pin theirs";
+	result->cost =
+		"nothing for the bus, which pins nothing; other BPF programs of this host cannot pin theirs";
 	result->mend = "sudo mount -t bpf bpf /sys/fs/bpf";
 	if (statfs("/sys/fs/bpf", &fs) == 0 && (uint64_t)fs.f_type == BPF_FS_MAGIC)
 		set(result, HBUS_DOCTOR_OK, "bpffs on /sys/fs/bpf");
@@ -262,8 +281,10 @@ static void probe_bpf_object(struct hbus_doctor_result *result)
 {
 	char path[PATH_MAX];
 
-	result->cost = "no XDP filter: unwanted packets are dropped in the poll loop, after they cost a copy";
-	result->mend = "build with clang and libbpf: sudo apt install clang libbpf-dev && meson setup --reconfigure build && ninja -C build install";
+	result->cost =
+		"no XDP filter: unwanted packets are dropped in the poll loop, after they cost a copy";
+	result->mend =
+		"build with clang and libbpf: sudo apt install clang libbpf-dev && meson setup --reconfigure build && ninja -C build install";
 	if (hbus_external_find("hbus_xdp.bpf.o", path, sizeof(path)) ||
 	    hbus_external_find("hugebus/hbus_xdp.bpf.o", path, sizeof(path)))
 		set(result, HBUS_DOCTOR_OK, "%.180s", path);
@@ -275,7 +296,8 @@ static void probe_af_xdp(struct hbus_doctor_result *result)
 {
 	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
 
-	result->cost = "no packets from a NIC by AF_XDP; DPDK's own drivers, or net_pcap, still work";
+	result->cost =
+		"no packets from a NIC by AF_XDP; DPDK's own drivers, or net_pcap, still work";
 	if (fd >= 0) {
 		set(result, HBUS_DOCTOR_OK, "AF_XDP sockets");
 		close(fd);
@@ -308,8 +330,10 @@ static void probe_cores(struct hbus_doctor_result *result)
 	long n = sysconf(_SC_NPROCESSORS_ONLN);
 
 	read_line("/sys/devices/system/cpu/isolated", isolated, sizeof(isolated));
-	result->cost = "the scheduler interrupts polling loops: rare latencies of milliseconds, and a poll loop takes its core from others";
-	result->mend = "boot with isolcpus=2-3 nohz_full=2-3 rcu_nocbs=2-3 (your cores) and pin the ingress there";
+	result->cost =
+		"the scheduler interrupts polling loops: rare latencies of milliseconds, and a poll loop takes its core from others";
+	result->mend =
+		"boot with isolcpus=2-3 nohz_full=2-3 rcu_nocbs=2-3 (your cores) and pin the ingress there";
 	if (isolated[0])
 		set(result, HBUS_DOCTOR_OK, "isolated cores: %s of %ld", isolated, n);
 	else
@@ -320,7 +344,9 @@ static void probe_cores(struct hbus_doctor_result *result)
 
 static void probe_daemon(struct hbus_doctor_result *result)
 {
-	struct hbus_options options = { .struct_size = sizeof(options), .name = "hugebus-doctor", .connect_timeout_ms = -1 };
+	struct hbus_options options = { .struct_size = sizeof(options),
+					.name = "hugebus-doctor",
+					.connect_timeout_ms = -1 };
 	struct hbus *bus;
 	int r = hbus_open(hbus_cli_socket_given(), &options, &bus);
 
@@ -330,7 +356,8 @@ static void probe_daemon(struct hbus_doctor_result *result)
 		set(result, HBUS_DOCTOR_OK, "a daemon answers at %.128s", hbus_cli_socket());
 		hbus_close(bus);
 	} else {
-		set(result, HBUS_DOCTOR_LESS, "no daemon at %.80s: %.80s", hbus_cli_socket(), hbus_error_text());
+		set(result, HBUS_DOCTOR_LESS, "no daemon at %.80s: %.80s", hbus_cli_socket(),
+		    hbus_error_text());
 	}
 }
 

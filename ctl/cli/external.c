@@ -11,7 +11,8 @@
 
 #include "ctl/cli/cli.h"
 
-static bool try_path(const char *directory, const char *between, const char *name, char *path, size_t size)
+static bool try_path(const char *directory, const char *between, const char *name, char *path,
+		     size_t size)
 {
 	int n = snprintf(path, size, "%s%s/%s", directory, between, name);
 
@@ -43,7 +44,8 @@ static bool ends_with(const char *s, const char *end)
 
 bool hbus_external_find(const char *name, char *path, size_t size)
 {
-	static const char *const in_build[] = { "/../../dataplane", "/../../ebpf", "/../../bench", "/../daemon" };
+	static const char *const in_build[] = { "/../../dataplane", "/../../ebpf", "/../../bench",
+						"/../daemon" };
 	const char *libexec = getenv("HUGEBUS_LIBEXECDIR");
 	char directory[PATH_MAX];
 

@@ -2,7 +2,8 @@
 /**
  * Output formats of `hugebus sub -F`: the letters are mosquitto_sub's where it has them
  *
- *   %t topic  %p payload  %x %X payload in hex  %l payload bytes  %i RING:SEQUENCE  %r ring  %s sequence
+ *   %t topic  %p payload  %x %X payload in hex  %l payload bytes  %i RING:SEQUENCE
+ *   %r ring  %s sequence
  *   %I time (RFC 3339)  %U time (seconds since 1970), both "-" without one  %% percent
  *   \n \t \r \0 \\ as in C
  *

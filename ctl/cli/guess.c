@@ -9,7 +9,10 @@ static size_t min(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
-/* Edit distance with swaps of neighbours (optimal string alignment). Both are at most WORD_MAX long. */
+/*
+ * Edit distance with swaps of neighbours (optimal string alignment). Both are at most WORD_MAX
+ * long.
+ */
 static size_t distance(const char *a, const char *b)
 {
 	size_t rows[HBUS_GUESS_WORD_MAX + 1][HBUS_GUESS_WORD_MAX + 1];

@@ -13,12 +13,13 @@ static const char help[] =
 	"Show what the bus knows.\n\n"
 	"Lists: topics rings clients subscribers attachments routes quotas counters daemon\n"
 	"       (without any: topics, rings and subscribers)\n\n"
-	"      --json            an array of objects; of several lists an object of arrays\n"
-	HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT;
+	"      --json            an array of objects; of several lists an object of arrays\n" HBUS_CLI_HELP_COMMON
+	"\n" HBUS_CLI_HELP_EXIT;
 
 #define LISTS_MAX 16
 
-static int print_tables(const char *command, struct hbus *bus, const uint32_t *list_kinds, size_t n_kinds)
+static int print_tables(const char *command, struct hbus *bus, const uint32_t *list_kinds,
+			size_t n_kinds)
 {
 	struct hbus_text text = { 0 };
 	int exit_code = HBUS_EXIT_OK;
@@ -28,10 +29,11 @@ static int print_tables(const char *command, struct hbus *bus, const uint32_t *l
 		int r = hbus_rows_fetch(&rows, bus, list_kinds[i]);
 
 		if (n_kinds > 1)
-			hbus_text_printf(&text, "%s%s (%zu)\n", i > 0 ? "\n" : "", hbus_rows_kind_name(list_kinds[i]),
-					 rows.n_rows);
+			hbus_text_printf(&text, "%s%s (%zu)\n", i > 0 ? "\n" : "",
+					 hbus_rows_kind_name(list_kinds[i]), rows.n_rows);
 		if (r < 0)
-			exit_code = hbus_cli_fault(command, r, "cannot list %s", hbus_rows_kind_name(list_kinds[i]));
+			exit_code = hbus_cli_fault(command, r, "cannot list %s",
+						   hbus_rows_kind_name(list_kinds[i]));
 		else
 			hbus_rows_print(&rows, list_kinds[i], &text);
 		hbus_rows_deinit(&rows);
@@ -42,7 +44,8 @@ static int print_tables(const char *command, struct hbus *bus, const uint32_t *l
 	return exit_code;
 }
 
-static int print_json(const char *command, struct hbus *bus, const uint32_t *list_kinds, size_t n_kinds)
+static int print_json(const char *command, struct hbus *bus, const uint32_t *list_kinds,
+		      size_t n_kinds)
 {
 	json_t *root = n_kinds > 1 ? json_object() : NULL;
 
@@ -54,7 +57,8 @@ static int print_json(const char *command, struct hbus *bus, const uint32_t *lis
 		hbus_rows_deinit(&rows);
 		if (!array) {
 			json_decref(root);
-			return hbus_cli_fault(command, r, "cannot list %s", hbus_rows_kind_name(list_kinds[i]));
+			return hbus_cli_fault(command, r, "cannot list %s",
+					      hbus_rows_kind_name(list_kinds[i]));
 		}
 		if (n_kinds == 1)
 			root = array;
@@ -71,8 +75,8 @@ int hbus_list_show(const char *command, const uint32_t *list_kinds, size_t n_kin
 
 	if (exit_code != HBUS_EXIT_OK)
 		return exit_code;
-	exit_code = is_json ? print_json(command, bus, list_kinds, n_kinds) :
-			      print_tables(command, bus, list_kinds, n_kinds);
+	exit_code = is_json ? print_json(command, bus, list_kinds, n_kinds)
+			    : print_tables(command, bus, list_kinds, n_kinds);
 	hbus_close(bus);
 	return exit_code;
 }
@@ -86,13 +90,15 @@ static int unknown_list(const char *name)
 		names[kind - 1] = hbus_rows_kind_name(kind);
 	guess = hbus_guess_closest(name, names, HBUS_ROW_DAEMON);
 	if (guess)
-		return hbus_cli_usage("ls", "there is no list '%s': did you mean '%s'?", name, guess);
+		return hbus_cli_usage("ls", "there is no list '%s': did you mean '%s'?", name,
+				      guess);
 	return hbus_cli_usage("ls", "there is no list '%s'", name);
 }
 
 int hbus_cli_ls(int argc, char **argv)
 {
-	static const struct option long_options[] = { { "json", no_argument, NULL, 'j' }, HBUS_CLI_LONG_OPTIONS };
+	static const struct option long_options[] = { { "json", no_argument, NULL, 'j' },
+						      HBUS_CLI_LONG_OPTIONS };
 	static const struct hbus_cli_options options = { "ls", help, ":j", long_options };
 	uint32_t list_kinds[LISTS_MAX] = { HBUS_ROW_TOPIC, HBUS_ROW_RING, HBUS_ROW_SUBSCRIBER };
 	size_t n_kinds = 0;

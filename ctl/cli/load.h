@@ -2,8 +2,8 @@
 /**
  * Load: payloads that count, and the clock that says how many are due
  *
- * A payload is its decimal number, then a space and dots up to the wished size: printable, one line.
- * A number that is longer than the size is written whole. Pure but for memory.
+ * A payload is its decimal number, then a space and dots up to the wished size: printable, one
+ * line. A number that is longer than the size is written whole. Pure but for memory.
  */
 #pragma once
 

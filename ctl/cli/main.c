@@ -23,7 +23,8 @@ static const struct command commands[] = {
 	{ "sub", hbus_cli_sub, "subscribe: one payload a line, or one CloudEvents object" },
 	{ "topic", hbus_cli_topic, "add, remove, list topics" },
 	{ "route", hbus_cli_route, "add, remove, list routes from packets to topics" },
-	{ "ls", hbus_cli_ls, "list topics, rings, clients, subscribers, attachments, routes, quotas" },
+	{ "ls", hbus_cli_ls,
+	  "list topics, rings, clients, subscribers, attachments, routes, quotas" },
 	{ "top", hbus_cli_top, "live: rates, lag and drops" },
 	{ "stats", hbus_cli_stats, "all counters; for programs with --json or --prometheus" },
 	{ "reload", hbus_cli_reload, "let the daemon read its configuration again" },
@@ -66,9 +67,12 @@ static int unknown_command(const char *name)
 	names[n++] = "bench";
 	guess = hbus_guess_closest(name, names, n);
 	if (guess && strcmp(guess, name) != 0)
-		return hbus_cli_usage(NULL, "unknown command '%s': did you mean '%s'?", name, guess);
+		return hbus_cli_usage(NULL, "unknown command '%s': did you mean '%s'?", name,
+				      guess);
 	if (guess)
-		return hbus_cli_usage(NULL, "'%s' is a program of its own, hugebus-%s, and is not installed", name, name);
+		return hbus_cli_usage(
+			NULL, "'%s' is a program of its own, hugebus-%s, and is not installed",
+			name, name);
 	return hbus_cli_usage(NULL, "unknown command '%s'", name);
 }
 

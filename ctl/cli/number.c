@@ -76,7 +76,8 @@ static bool parse_with_units(const char *text, const struct unit *units, uint64_
 	if (!take_fraction(&text, 1, &part))
 		return false;
 	unit = find_unit(text, units);
-	if (!unit || (*fraction == '.' && unit->factor == 1) || !take_fraction(&fraction, unit->factor, &part))
+	if (!unit || (*fraction == '.' && unit->factor == 1) ||
+	    !take_fraction(&fraction, unit->factor, &part))
 		return false;
 	return !__builtin_mul_overflow(whole, unit->factor, &whole) &&
 	       !__builtin_add_overflow(whole, part, ret_value);
@@ -105,8 +106,9 @@ bool hbus_number_parse_count(const char *text, uint64_t *ret_value)
 bool hbus_number_parse_rate(const char *text, uint64_t *ret_per_1000_s)
 {
 	static const struct unit units[] = {
-		{ "", 1000 },	     { "k", 1000000 },	     { "K", 1000000 },	       { "M", 1000000000 },
-		{ "m", 1000000000 }, { "G", 1000000000000 }, { "g", 1000000000000 }, { NULL, 0 },
+		{ "", 1000 },		{ "k", 1000000 },    { "K", 1000000 },
+		{ "M", 1000000000 },	{ "m", 1000000000 }, { "G", 1000000000000 },
+		{ "g", 1000000000000 }, { NULL, 0 },
 	};
 	bool is_zero = strspn(text, "0.") == strlen(text);
 
@@ -116,9 +118,18 @@ bool hbus_number_parse_rate(const char *text, uint64_t *ret_per_1000_s)
 bool hbus_number_parse_size(const char *text, uint64_t *ret_value)
 {
 	static const struct unit units[] = {
-		{ "", 1 },	     { "B", 1 },	{ "k", 1ull << 10 }, { "K", 1ull << 10 },
-		{ "KiB", 1ull << 10 }, { "M", 1ull << 20 }, { "m", 1ull << 20 }, { "MiB", 1ull << 20 },
-		{ "G", 1ull << 30 }, { "g", 1ull << 30 }, { "GiB", 1ull << 30 }, { NULL, 0 },
+		{ "", 1 },
+		{ "B", 1 },
+		{ "k", 1ull << 10 },
+		{ "K", 1ull << 10 },
+		{ "KiB", 1ull << 10 },
+		{ "M", 1ull << 20 },
+		{ "m", 1ull << 20 },
+		{ "MiB", 1ull << 20 },
+		{ "G", 1ull << 30 },
+		{ "g", 1ull << 30 },
+		{ "GiB", 1ull << 30 },
+		{ NULL, 0 },
 	};
 
 	return parse_with_units(text, units, ret_value);
@@ -127,7 +138,8 @@ bool hbus_number_parse_size(const char *text, uint64_t *ret_value)
 bool hbus_number_parse_duration(const char *text, uint64_t *ret_ms)
 {
 	static const struct unit units[] = {
-		{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { NULL, 0 },
+		{ "", 1000 },	{ "ms", 1 },	  { "s", 1000 },
+		{ "m", 60000 }, { "h", 3600000 }, { NULL, 0 },
 	};
 
 	return parse_with_units(text, units, ret_ms);
@@ -138,7 +150,8 @@ bool hbus_number_parse_place(const char *text, uint64_t *ret_ring_id, uint64_t *
 	uint64_t ring_id;
 	uint64_t sequence;
 
-	if (!take_digits(&text, &ring_id) || *text++ != ':' || !take_digits(&text, &sequence) || *text)
+	if (!take_digits(&text, &ring_id) || *text++ != ':' || !take_digits(&text, &sequence) ||
+	    *text)
 		return false;
 	*ret_ring_id = ring_id;
 	*ret_sequence = sequence;
@@ -157,7 +170,10 @@ static const char *format_scaled(double value, double base, const char *const *u
 	if (i == 0)
 		snprintf(text, HBUS_NUMBER_TEXT_SIZE, "%.0f%s", value, units[i]);
 	else
-		snprintf(text, HBUS_NUMBER_TEXT_SIZE, "%.*f%s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0,
+		snprintf(text, HBUS_NUMBER_TEXT_SIZE, "%.*f%s",
+			 value < 9.995	 ? 2
+			 : value < 99.95 ? 1
+					 : 0,
 			 value, units[i]);
 	return text;
 }
@@ -171,7 +187,8 @@ const char *hbus_number_format_count(double value, char text[HBUS_NUMBER_TEXT_SI
 
 const char *hbus_number_format_size(double bytes, char text[HBUS_NUMBER_TEXT_SIZE])
 {
-	static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB", NULL };
+	static const char *const units[] = { " B",   " KiB", " MiB", " GiB",
+					     " TiB", " PiB", " EiB", NULL };
 
 	return format_scaled(bytes, 1024, units, text);
 }

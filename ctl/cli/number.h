@@ -14,16 +14,23 @@
 /** hbus_number_parse() - a decimal number in min..max */
 bool hbus_number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *ret_value);
 
-/** hbus_number_parse_count() - also with k, M or G behind it (thousands), and then a fraction: 1.5M */
+/**
+ * hbus_number_parse_count() - also with k, M or G behind it (thousands), and then a fraction: 1.5M
+ */
 bool hbus_number_parse_count(const char *text, uint64_t *ret_value);
 
-/** hbus_number_parse_rate() - likewise, in thousandths: 0.5 is 500. What is not 0 is not read as 0. */
+/**
+ * hbus_number_parse_rate() - likewise, in thousandths: 0.5 is 500. What is not 0 is not read as 0.
+ */
 bool hbus_number_parse_rate(const char *text, uint64_t *ret_per_1000_s);
 
 /** hbus_number_parse_size() - bytes; k, M and G (also KiB, MiB, GiB) are powers of 1024 */
 bool hbus_number_parse_size(const char *text, uint64_t *ret_value);
 
-/** hbus_number_parse_duration() - seconds with a fraction, or with ms, s, m or h behind; to milliseconds */
+/**
+ * hbus_number_parse_duration() - seconds with a fraction, or with ms, s, m or h behind; to
+ * milliseconds
+ */
 bool hbus_number_parse_duration(const char *text, uint64_t *ret_ms);
 
 /** hbus_number_parse_place() - RING-ID:SEQUENCE */

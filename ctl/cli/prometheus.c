@@ -2,7 +2,8 @@
 /* The Prometheus text exposition format. */
 #include "ctl/cli/prometheus.h"
 
-void hbus_prometheus_family(struct hbus_text *text, const char *name, const char *type, const char *help)
+void hbus_prometheus_family(struct hbus_text *text, const char *name, const char *type,
+			    const char *help)
 {
 	hbus_text_printf(text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
@@ -30,8 +31,9 @@ static void add_label_value(struct hbus_text *text, const char *value)
 	}
 }
 
-void hbus_prometheus_sample(struct hbus_text *text, const char *name, const struct hbus_prometheus_label *labels,
-			    size_t n_labels, uint64_t value)
+void hbus_prometheus_sample(struct hbus_text *text, const char *name,
+			    const struct hbus_prometheus_label *labels, size_t n_labels,
+			    uint64_t value)
 {
 	hbus_text_add(text, name);
 	for (size_t i = 0; i < n_labels; i++) {

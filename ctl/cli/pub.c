@@ -42,8 +42,7 @@ static const char help[] =
 	"      --small-pages     4 KiB pages even when there are hugepages\n"
 	"      --timeout T       wait so long for a reliable subscriber that is behind (5s), then exit 27\n"
 	"      --summary FILE    at the end: JSON, events by topic (- = stderr)\n"
-	"      --stats           the same on stderr\n"
-	HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT
+	"      --stats           the same on stderr\n" HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT
 	"SIGINT and SIGTERM end it cleanly with 0.\n";
 
 enum {
@@ -96,7 +95,16 @@ static const struct hbus_cli_options pub_options = { "pub", help, ":t:m:f:snlrq:
 #define TOPICS_GIVEN_MAX 256
 #define TOPICS_MAX 1000000
 
-enum mode { MODE_NONE, MODE_MESSAGE, MODE_FILE, MODE_STDIN, MODE_NULL, MODE_LINES, MODE_JSON, MODE_LOAD };
+enum mode {
+	MODE_NONE,
+	MODE_MESSAGE,
+	MODE_FILE,
+	MODE_STDIN,
+	MODE_NULL,
+	MODE_LINES,
+	MODE_JSON,
+	MODE_LOAD
+};
 
 struct pub {
 	struct hbus_sender sender;
@@ -132,7 +140,8 @@ static int set_mode(struct pub *pub, enum mode mode, const char *argument)
 static int take_topic(struct pub *pub, const char *topic)
 {
 	if (pub->n_topics == TOPICS_GIVEN_MAX)
-		return hbus_cli_usage("pub", "at most %d times -t; --topics makes more", TOPICS_GIVEN_MAX);
+		return hbus_cli_usage("pub", "at most %d times -t; --topics makes more",
+				      TOPICS_GIVEN_MAX);
 	pub->topics[pub->n_topics++] = topic;
 	return hbus_cli_check_topic("pub", topic);
 }
@@ -151,27 +160,36 @@ static int take_number(struct pub *pub, int c)
 	switch (c) {
 	case OPTION_COUNT:
 		pub->has_load_option = true;
-		return hbus_number_parse_count(optarg, &pub->count) ? 0 : bad_value(c, "a number such as 1000 or 1.5M");
+		return hbus_number_parse_count(optarg, &pub->count)
+			       ? 0
+			       : bad_value(c, "a number such as 1000 or 1.5M");
 	case OPTION_RATE:
 		pub->has_load_option = true;
-		return hbus_number_parse_rate(optarg, &pub->rate) ? 0 : bad_value(c, "a rate such as 0.5, 1000 or 1.5M");
+		return hbus_number_parse_rate(optarg, &pub->rate)
+			       ? 0
+			       : bad_value(c, "a rate such as 0.5, 1000 or 1.5M");
 	case OPTION_SIZE:
 		pub->has_load_option = pub->has_size_option = true;
-		return hbus_number_parse_size(optarg, &pub->size) && pub->size <= 1u << 30 ?
-			       0 :
-			       bad_value(c, "a size such as 64 or 4K, at most 1G");
+		return hbus_number_parse_size(optarg, &pub->size) && pub->size <= 1u << 30
+			       ? 0
+			       : bad_value(c, "a size such as 64 or 4K, at most 1G");
 	case OPTION_FIRST:
 		pub->has_load_option = pub->has_size_option = true;
-		return hbus_number_parse(optarg, 0, UINT64_MAX, &pub->first) ? 0 : bad_value(c, "a number");
+		return hbus_number_parse(optarg, 0, UINT64_MAX, &pub->first)
+			       ? 0
+			       : bad_value(c, "a number");
 	case OPTION_TOPICS:
-		return hbus_number_parse(optarg, 1, TOPICS_MAX, &pub->n_topics_each) ? 0 :
-										       bad_value(c, "a number in 1..1000000");
+		return hbus_number_parse(optarg, 1, TOPICS_MAX, &pub->n_topics_each)
+			       ? 0
+			       : bad_value(c, "a number in 1..1000000");
 	case OPTION_RING:
-		return hbus_number_parse_size(optarg, &pub->sender_options.capacity) ? 0 : bad_value(c, "a size such as 2M");
+		return hbus_number_parse_size(optarg, &pub->sender_options.capacity)
+			       ? 0
+			       : bad_value(c, "a size such as 2M");
 	default:
-		return hbus_number_parse_duration(optarg, &pub->sender_options.timeout_ms) ?
-			       0 :
-			       bad_value(c, "a time such as 2, 0.5 or 500ms");
+		return hbus_number_parse_duration(optarg, &pub->sender_options.timeout_ms)
+			       ? 0
+			       : bad_value(c, "a time such as 2, 0.5 or 500ms");
 	}
 }
 
@@ -195,10 +213,14 @@ static int take_option(struct pub *pub, int c)
 	case OPTION_JSON:
 		return set_mode(pub, MODE_JSON, NULL);
 	case 'r':
-		return hbus_cli_usage("pub", "-r: the bus retains no message for later subscribers; 'hugebus sub --from "
-				      "earliest' begins with the oldest events that the rings still hold");
+		return hbus_cli_usage(
+			"pub",
+			"-r: the bus retains no message for later subscribers; 'hugebus sub --from "
+			"earliest' begins with the oldest events that the rings still hold");
 	case 'q':
-		return hbus_number_parse(optarg, 0, 2, &qos) ? 0 : hbus_cli_usage("pub", "-q '%s' is not 0, 1 or 2", optarg);
+		return hbus_number_parse(optarg, 0, 2, &qos)
+			       ? 0
+			       : hbus_cli_usage("pub", "-q '%s' is not 0, 1 or 2", optarg);
 	case 'i':
 		pub->sender_options.client_name = optarg;
 		return 0;
@@ -228,14 +250,20 @@ static int take_option(struct pub *pub, int c)
 static int check_options(struct pub *pub, int argc, char **argv)
 {
 	if (optind < argc && pub->n_topics == 0)
-		return hbus_cli_usage("pub", "unexpected argument '%s': the topic stands behind -t", argv[optind]);
+		return hbus_cli_usage("pub", "unexpected argument '%s': the topic stands behind -t",
+				      argv[optind]);
 	if (optind < argc)
-		return hbus_cli_usage("pub", "unexpected argument '%s': the message stands behind -m (in quotes when "
-				      "it has blanks)", argv[optind]);
+		return hbus_cli_usage(
+			"pub",
+			"unexpected argument '%s': the message stands behind -m (in quotes when "
+			"it has blanks)",
+			argv[optind]);
 	if (pub->n_topics == 0 && pub->mode != MODE_JSON)
 		return hbus_cli_usage("pub", "-t TOPIC is missing");
 	if (pub->mode == MODE_NONE && !pub->has_load_option)
-		return hbus_cli_usage("pub", "nothing to publish: one of -m, -f, -s, -n, -l, --json, or --count for load");
+		return hbus_cli_usage(
+			"pub",
+			"nothing to publish: one of -m, -f, -s, -n, -l, --json, or --count for load");
 	if (pub->mode == MODE_NONE)
 		pub->mode = MODE_LOAD;
 	if (pub->has_size_option && pub->mode != MODE_LOAD)
@@ -301,7 +329,8 @@ static int put_to_all(struct pub *pub, const void *data, size_t size)
 static void sleep_until_due(const struct pub *pub, uint64_t start_ns, uint64_t n)
 {
 	uint64_t at = start_ns + hbus_load_due_at(pub->rate, n);
-	struct timespec time = { .tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u) };
+	struct timespec time = { .tv_sec = (time_t)(at / 1000000000u),
+				 .tv_nsec = (long)(at % 1000000000u) };
 
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
 }
@@ -322,7 +351,9 @@ static int pace(struct pub *pub, int (*put)(struct pub *pub, uint64_t n))
 		if (pub->rate > 0)
 			n_due = hbus_load_due(pub->rate, hbus_cli_now_ns() - start_ns);
 		/* A clock is read and the signal looked at once per so many. */
-		for (int i = 0; i < 256 && r == HBUS_EXIT_OK && n < n_due && (pub->count == 0 || n < pub->count); i++)
+		for (int i = 0; i < 256 && r == HBUS_EXIT_OK && n < n_due &&
+				(pub->count == 0 || n < pub->count);
+		     i++)
 			r = put(pub, n++);
 	}
 	return r;
@@ -347,7 +378,10 @@ static int put_message(struct pub *pub, uint64_t n)
 
 /* -- input -- */
 
-/* Appends what there is. Return: bytes, 0 = end, or -errno; -EINTR only after a signal that ends pub. */
+/*
+ * Appends what there is. Return: bytes, 0 = end, or -errno; -EINTR only after a signal that ends
+ * pub.
+ */
 static ssize_t read_more(int fd, struct hbus_text *text)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
@@ -410,7 +444,8 @@ static int put_event(struct pub *pub, const struct hbus_cloudevent *event)
 
 	if (pub->n_topics > 0) {
 		for (size_t i = 0; i < pub->sender.n_topics && r == HBUS_EXIT_OK; i++)
-			r = hbus_sender_put(&pub->sender, i, event->payload.data ? event->payload.data : "",
+			r = hbus_sender_put(&pub->sender, i,
+					    event->payload.data ? event->payload.data : "",
 					    event->payload.len, event->time_ns);
 		return r;
 	}
@@ -422,14 +457,15 @@ static int put_event(struct pub *pub, const struct hbus_cloudevent *event)
 	if (idx == pub->sender.n_topics) {
 		r = hbus_cli_check_topic("pub", event->subject);
 		pub->sender.type = pub->type ? pub->type : event->type;
-		pub->sender.content_type = pub->content_type ? pub->content_type : event->content_type;
+		pub->sender.content_type =
+			pub->content_type ? pub->content_type : event->content_type;
 		if (r == HBUS_EXIT_OK)
 			r = hbus_sender_add_topic(&pub->sender, event->subject, &idx);
 	}
 	if (r != HBUS_EXIT_OK)
 		return r;
-	return hbus_sender_put(&pub->sender, idx, event->payload.data ? event->payload.data : "", event->payload.len,
-			       event->time_ns);
+	return hbus_sender_put(&pub->sender, idx, event->payload.data ? event->payload.data : "",
+			       event->payload.len, event->time_ns);
 }
 
 static int put_line(struct pub *pub, const char *line, size_t size)
@@ -444,7 +480,8 @@ static int put_line(struct pub *pub, const char *line, size_t size)
 		return HBUS_EXIT_OK;
 	fault = hbus_cloudevent_decode(line, size, &event);
 	if (fault) {
-		hbus_cli_warn("pub", "event %llu of stdin: %s", (unsigned long long)pub->sender.n_events + 1, fault);
+		hbus_cli_warn("pub", "event %llu of stdin: %s",
+			      (unsigned long long)pub->sender.n_events + 1, fault);
 		return HBUS_EXIT_FAULT;
 	}
 	r = put_event(pub, &event);
@@ -536,7 +573,8 @@ static int run(struct pub *pub)
 	r = publish_all(pub);
 	if (pub->summary || pub->is_stats) {
 		summary = hbus_sender_summary(&pub->sender);
-		json_object_set_new(summary, "seconds", json_real((double)(hbus_cli_now_ns() - start_ns) / 1e9));
+		json_object_set_new(summary, "seconds",
+				    json_real((double)(hbus_cli_now_ns() - start_ns) / 1e9));
 		r_summary = hbus_cli_write_summary("pub", summary, pub->summary, pub->is_stats);
 	}
 	hbus_sender_close(&pub->sender);

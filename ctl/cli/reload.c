@@ -5,8 +5,8 @@
 static const char help[] =
 	"Usage: hugebus reload\n"
 	"The daemon reads its configuration again, all or nothing: when there is a fault in it the old one\n"
-	"stays and the fault is shown. Needs the admin right.\n\n"
-	HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT;
+	"stays and the fault is shown. Needs the admin right.\n\n" HBUS_CLI_HELP_COMMON
+	"\n" HBUS_CLI_HELP_EXIT;
 
 int hbus_cli_reload(int argc, char **argv)
 {

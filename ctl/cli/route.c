@@ -21,8 +21,7 @@ static const char help[] =
 	"      --vlan N          VLAN 1..4094, none = untagged frames, any (the default)\n"
 	"      --batch           datagrams hold several events for several topics (the batch format)\n"
 	"      --number N        of a batch route: its senders' topic number N is TOPIC\n"
-	"      --json            list as JSON\n"
-	HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT;
+	"      --json            list as JSON\n" HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT;
 
 enum { OPTION_VLAN = HBUS_OPTION_OWN, OPTION_BATCH, OPTION_NUMBER };
 
@@ -43,13 +42,15 @@ static int parse_operands(struct request *request, bool is_add, int argc, char *
 	fault = hbus_route_text_parse(argv[0], route);
 	if (fault)
 		return hbus_cli_usage("route", "'%s': %s", argv[0], fault);
-	route->kind = request->is_batch	  ? HBUS_ROUTE_KIND_BATCH :
-		      request->has_number ? HBUS_ROUTE_KIND_BATCH_TOPIC :
-					    HBUS_ROUTE_KIND_TOPIC;
+	route->kind = request->is_batch	    ? HBUS_ROUTE_KIND_BATCH
+		      : request->has_number ? HBUS_ROUTE_KIND_BATCH_TOPIC
+					    : HBUS_ROUTE_KIND_TOPIC;
 	if (argc > 2 || (argc > 1 && request->is_batch))
 		return hbus_cli_usage("route", "unexpected argument '%s'", argv[argc > 2 ? 2 : 1]);
 	if (argc < 2)
-		return is_add && !request->is_batch ? hbus_cli_usage("route", "a topic is missing after '%s'", argv[0]) : 0;
+		return is_add && !request->is_batch
+			       ? hbus_cli_usage("route", "a topic is missing after '%s'", argv[0])
+			       : 0;
 	if (hbus_cli_check_topic("route", argv[1]) != 0)
 		return HBUS_EXIT_USAGE;
 	snprintf(route->topic, sizeof(route->topic), "%s", argv[1]);
@@ -82,13 +83,15 @@ static int run(struct request *request, int argc, char **argv)
 	bool is_add = strcmp(verb, "add") == 0;
 
 	if (strcmp(verb, "list") == 0 || strcmp(verb, "ls") == 0)
-		return optind < argc ? hbus_cli_usage("route", "list takes no argument") :
-				       hbus_list_show("route", &kind, 1, request->is_json);
+		return optind < argc ? hbus_cli_usage("route", "list takes no argument")
+				     : hbus_list_show("route", &kind, 1, request->is_json);
 	if (!is_add && strcmp(verb, "remove") != 0 && strcmp(verb, "rm") != 0)
 		return hbus_cli_usage("route", "'%s' is none of add, remove, list", verb);
 	if (request->is_batch && request->has_number)
-		return hbus_cli_usage("route", "--batch and --number exclude each other: the first makes the batch "
-				      "route, the second names one of its topics");
+		return hbus_cli_usage(
+			"route",
+			"--batch and --number exclude each other: the first makes the batch "
+			"route, the second names one of its topics");
 	return change_route(request, is_add, argc - optind, argv + optind);
 }
 
@@ -98,9 +101,11 @@ static int take_option(struct request *request, int c)
 
 	switch (c) {
 	case OPTION_VLAN:
-		return hbus_route_text_parse_vlan(optarg, &request->route.vlan) ?
-			       0 :
-			       hbus_cli_usage("route", "--vlan '%s' is none of 1..4094, any, none", optarg);
+		return hbus_route_text_parse_vlan(optarg, &request->route.vlan)
+			       ? 0
+			       : hbus_cli_usage("route",
+						"--vlan '%s' is none of 1..4094, any, none",
+						optarg);
 	case OPTION_NUMBER:
 		if (!hbus_number_parse(optarg, 0, UINT32_MAX, &number))
 			return hbus_cli_usage("route", "--number '%s' is not a number", optarg);

@@ -51,9 +51,9 @@ static const char *split(const char *text, struct pieces *pieces)
 		end = slash ? slash : colon;
 		slash = end;
 	}
-	if (*slash == '/' && (slash + 1 == colon ||
-			      !copy_piece(pieces->prefix, sizeof(pieces->prefix), slash + 1,
-					  (size_t)(colon - slash - 1))))
+	if (*slash == '/' &&
+	    (slash + 1 == colon || !copy_piece(pieces->prefix, sizeof(pieces->prefix), slash + 1,
+					       (size_t)(colon - slash - 1))))
 		return "the prefix is not a number of bits";
 	if (!copy_piece(pieces->address, sizeof(pieces->address), text, (size_t)(end - text)))
 		return "the address is not valid";
@@ -79,8 +79,8 @@ static const char *parse_prefix(const struct pieces *pieces, struct hbus_route *
 	if (!has_bits_beyond(route->address, 0))
 		prefix_len = 0;
 	if (pieces->prefix[0] && !hbus_number_parse(pieces->prefix, 0, bits_max, &prefix_len))
-		return route->family == 4 ? "the prefix is not a number in 0..32" :
-					    "the prefix is not a number in 0..128";
+		return route->family == 4 ? "the prefix is not a number in 0..32"
+					  : "the prefix is not a number in 0..128";
 	route->prefix_len = (uint8_t)prefix_len;
 	if (has_bits_beyond(route->address, route->prefix_len))
 		return "the address has bits beyond its prefix";
@@ -100,8 +100,8 @@ const char *hbus_route_text_parse(const char *text, struct hbus_route *ret_route
 	if (route.family == 4 && strcmp(pieces.address, "*") == 0)
 		strcpy(pieces.address, "0.0.0.0");
 	if (inet_pton(route.family == 4 ? AF_INET : AF_INET6, pieces.address, route.address) != 1)
-		return route.family == 4 ? "the address is not an IPv4 address" :
-					   "the address is not an IPv6 address";
+		return route.family == 4 ? "the address is not an IPv4 address"
+					 : "the address is not an IPv6 address";
 	fault = parse_prefix(&pieces, &route);
 	if (fault)
 		return fault;
@@ -135,13 +135,15 @@ const char *hbus_route_text_format(const struct hbus_route *route, char text[HBU
 	char prefix[8] = "";
 	char port[8] = "*";
 
-	inet_ntop(route->family == 4 ? AF_INET : AF_INET6, route->address, address, sizeof(address));
+	inet_ntop(route->family == 4 ? AF_INET : AF_INET6, route->address, address,
+		  sizeof(address));
 	/* Without a prefix the unspecified address would be read as all of them. */
 	if (route->prefix_len != bits_max || !has_bits_beyond(route->address, 0))
 		snprintf(prefix, sizeof(prefix), "/%u", route->prefix_len);
 	if (route->port)
 		snprintf(port, sizeof(port), "%u", route->port);
-	snprintf(text, HBUS_ROUTE_TEXT_SIZE, route->family == 4 ? "%s%s:%s" : "[%s]%s:%s", address, prefix, port);
+	snprintf(text, HBUS_ROUTE_TEXT_SIZE, route->family == 4 ? "%s%s:%s" : "[%s]%s:%s", address,
+		 prefix, port);
 	return text;
 }
 

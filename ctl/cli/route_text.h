@@ -28,7 +28,9 @@ const char *hbus_route_text_parse(const char *text, struct hbus_route *ret_route
 /** hbus_route_text_parse_vlan() - 1..4094, "any", or "none" (untagged) */
 bool hbus_route_text_parse_vlan(const char *text, uint16_t *ret_vlan);
 
-/** hbus_route_text_format() - the destination, as it can be given to add and remove. Return: @text. */
+/**
+ * hbus_route_text_format() - the destination, as it can be given to add and remove. Return: @text.
+ */
 const char *hbus_route_text_format(const struct hbus_route *route, char text[HBUS_ROUTE_TEXT_SIZE]);
 
 /** hbus_route_text_format_vlan() - "any", "none" or the number. Return: @text. */

@@ -60,10 +60,11 @@ static const struct field route_fields[] = {
 };
 
 static const struct field client_fields[] = {
-	{ "id", "ID", NUMBER, 0 },	     { "program", "PROGRAM", NAME, 0 }, { "pid", "PID", NUMBER, 1 },
-	{ "uid", "UID", NUMBER, 2 },	     { "rings", "RINGS", NUMBER, 3 },	{ "subscribers", "SUBSCRIBERS", NUMBER, 4 },
-	{ "bytes", "MEMORY", BYTES, 5 },     { "admin", "ADMIN", FLAG, 1 },	{ "away", "AWAY", FLAG, 2 },
-	{ NULL, NULL, NAME, 0 },
+	{ "id", "ID", NUMBER, 0 },	 { "program", "PROGRAM", NAME, 0 },
+	{ "pid", "PID", NUMBER, 1 },	 { "uid", "UID", NUMBER, 2 },
+	{ "rings", "RINGS", NUMBER, 3 }, { "subscribers", "SUBSCRIBERS", NUMBER, 4 },
+	{ "bytes", "MEMORY", BYTES, 5 }, { "admin", "ADMIN", FLAG, 1 },
+	{ "away", "AWAY", FLAG, 2 },	 { NULL, NULL, NAME, 0 },
 };
 
 static const struct field ring_fields[] = {
@@ -120,8 +121,9 @@ static const struct field attachment_fields[] = {
 };
 
 static const struct field counter_fields[] = {
-	{ "set", "SET", TEXT, 0 },	{ "counter", "COUNTER", NAME, 0 }, { "value", "VALUE", NUMBER, 0 },
-	{ "client", "CLIENT", NUMBER, 1 }, { "pid", "PID", NUMBER, 2 },	   { "owner_gone", "OWNER GONE", FLAG, 1 },
+	{ "set", "SET", TEXT, 0 },	 { "counter", "COUNTER", NAME, 0 },
+	{ "value", "VALUE", NUMBER, 0 }, { "client", "CLIENT", NUMBER, 1 },
+	{ "pid", "PID", NUMBER, 2 },	 { "owner_gone", "OWNER GONE", FLAG, 1 },
 	{ NULL, NULL, NAME, 0 },
 };
 
@@ -229,7 +231,8 @@ int hbus_rows_fetch(struct hbus_rows *rows, struct hbus *bus, uint32_t kind)
 	rows->kind = kind;
 	r = hbus_list(bus, kind, add_row, rows);
 	/* Routes and counters come in an order that says something. */
-	if (r >= 0 && kind != HBUS_ROW_ROUTE && kind != HBUS_ROW_COUNTER && kind <= HBUS_ROW_DAEMON && rows->n_rows > 0)
+	if (r >= 0 && kind != HBUS_ROW_ROUTE && kind != HBUS_ROW_COUNTER &&
+	    kind <= HBUS_ROW_DAEMON && rows->n_rows > 0)
 		qsort(rows->rows, rows->n_rows, sizeof(*rows->rows), compare_rows);
 	return r;
 }
@@ -285,7 +288,10 @@ static bool is_text(enum source source)
 	       source != ROUTE_NUMBER;
 }
 
-/* The field as a string. @buffer has room for 256 bytes; the answer may point into it or into @row. */
+/*
+ * The field as a string. @buffer has room for 256 bytes; the answer may point into it or into
+ * @row.
+ */
 static const char *string_of(const struct hbus_row *row, enum source source, char *buffer)
 {
 	char other[256];
@@ -378,7 +384,8 @@ void hbus_rows_print(const struct hbus_rows *rows, uint32_t kind, struct hbus_te
 
 	for (const struct field *field = kinds[kind].fields; field->key; field++) {
 		if (field->heading)
-			hbus_table_column(&table, field->heading, !is_text(field->source) && field->source != FLAG);
+			hbus_table_column(&table, field->heading,
+					  !is_text(field->source) && field->source != FLAG);
 	}
 	for (size_t i = 0; i < rows->n_rows; i++) {
 		for (const struct field *field = kinds[kind].fields; field->key; field++) {

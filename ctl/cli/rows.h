@@ -20,7 +20,10 @@ struct hbus_rows {
 	uint32_t kind;
 };
 
-/** hbus_rows_fetch() - get all rows of a kind, sorted, into empty @rows. Return: 0 or a library error. */
+/**
+ * hbus_rows_fetch() - get all rows of a kind, sorted, into empty @rows. Return: 0 or a library
+ * error.
+ */
 int hbus_rows_fetch(struct hbus_rows *rows, struct hbus *bus, uint32_t kind);
 void hbus_rows_deinit(struct hbus_rows *rows);
 

@@ -29,7 +29,8 @@ int hbus_sender_open(struct hbus_sender *sender, const struct hbus_sender_option
 	struct hbus_publisher_options publisher_options = {
 		.struct_size = sizeof(publisher_options),
 		.flags = options->publisher_flags,
-		.capacity = options->capacity ? options->capacity : capacity_for(options->event_size_max),
+		.capacity = options->capacity ? options->capacity
+					      : capacity_for(options->event_size_max),
 		.timeout_ms = WAIT_SLICE_MS,
 	};
 	int r = hbus_cli_open("pub", options->client_name, &sender->bus);
@@ -62,13 +63,15 @@ int hbus_sender_add_topic(struct hbus_sender *sender, const char *name, size_t *
 
 	if (r != HBUS_EXIT_OK)
 		return r;
-	r = hbus_publisher_topic(sender->publisher, name, sender->type, sender->content_type, &topic.id);
+	r = hbus_publisher_topic(sender->publisher, name, sender->type, sender->content_type,
+				 &topic.id);
 	if (r < 0)
 		return hbus_cli_fault("pub", r, "cannot publish to '%s'", name);
 	topic.name = strdup(name);
 	if (sender->n_topics == sender->n_allocated) {
 		sender->n_allocated = sender->n_allocated ? 2 * sender->n_allocated : 8;
-		sender->topics = reallocarray(sender->topics, sender->n_allocated, sizeof(*sender->topics));
+		sender->topics =
+			reallocarray(sender->topics, sender->n_allocated, sizeof(*sender->topics));
 	}
 	if (!topic.name || !sender->topics)
 		errx(1, "out of memory");
@@ -109,13 +112,14 @@ static void take_back(struct hbus_sender *sender)
 	}
 }
 
-static int publish(struct hbus_sender *sender, size_t topic_idx, const void *data, size_t size, uint64_t time_ns)
+static int publish(struct hbus_sender *sender, size_t topic_idx, const void *data, size_t size,
+		   uint64_t time_ns)
 {
 	struct hbus_attributes attributes = { .time_ns = time_ns };
 	hbus_topic_t id = sender->topics[topic_idx].id;
 
-	return time_ns ? hbus_publish_with(sender->publisher, id, data, size, &attributes) :
-			 hbus_publish(sender->publisher, id, data, size);
+	return time_ns ? hbus_publish_with(sender->publisher, id, data, size, &attributes)
+		       : hbus_publish(sender->publisher, id, data, size);
 }
 
 int hbus_sender_flush(struct hbus_sender *sender)
@@ -133,8 +137,12 @@ int hbus_sender_flush(struct hbus_sender *sender)
 	return r < 0 ? hbus_cli_fault("pub", r, "cannot publish a batch") : HBUS_EXIT_OK;
 }
 
-/* Waits in slices for the subscriber that holds the ring, until the time is over or a signal comes. */
-static int put_alone(struct hbus_sender *sender, size_t topic_idx, const void *data, size_t size, uint64_t time_ns)
+/*
+ * Waits in slices for the subscriber that holds the ring, until the time is over or a signal
+ * comes.
+ */
+static int put_alone(struct hbus_sender *sender, size_t topic_idx, const void *data, size_t size,
+		     uint64_t time_ns)
 {
 	uint64_t deadline = 0;
 	int r;
@@ -147,20 +155,27 @@ static int put_alone(struct hbus_sender *sender, size_t topic_idx, const void *d
 		if (deadline == 0)
 			deadline = now + sender->timeout_ms * 1000000u;
 		if (now >= deadline) {
-			hbus_cli_warn("pub", "a reliable subscriber is a full ring behind and has not moved in time; "
-				      "%llu events were published", (unsigned long long)sender->n_events);
+			hbus_cli_warn(
+				"pub",
+				"a reliable subscriber is a full ring behind and has not moved in time; "
+				"%llu events were published",
+				(unsigned long long)sender->n_events);
 			return HBUS_EXIT_TIMEOUT;
 		}
 	}
 	if (r < 0)
-		return hbus_cli_fault("pub", r, "cannot publish an event of %zu bytes to '%s'%s", size,
-				      sender->topics[topic_idx].name,
-				      r == HBUS_E_TOO_LARGE ? " (an event is at most an eighth of the ring, see --ring)" : "");
+		return hbus_cli_fault(
+			"pub", r, "cannot publish an event of %zu bytes to '%s'%s", size,
+			sender->topics[topic_idx].name,
+			r == HBUS_E_TOO_LARGE
+				? " (an event is at most an eighth of the ring, see --ring)"
+				: "");
 	account(sender, topic_idx, size);
 	return HBUS_EXIT_OK;
 }
 
-int hbus_sender_put(struct hbus_sender *sender, size_t topic_idx, const void *data, size_t size, uint64_t time_ns)
+int hbus_sender_put(struct hbus_sender *sender, size_t topic_idx, const void *data, size_t size,
+		    uint64_t time_ns)
 {
 	int r;
 
@@ -193,12 +208,13 @@ json_t *hbus_sender_summary(const struct hbus_sender *sender)
 		const struct hbus_sender_topic *topic = &sender->topics[i];
 
 		n_bytes += topic->n_bytes;
-		json_array_append_new(topics, json_pack("{s:s, s:I, s:I}", "topic", topic->name, "published",
-							(json_int_t)topic->n_events, "bytes",
-							(json_int_t)topic->n_bytes));
+		json_array_append_new(topics, json_pack("{s:s, s:I, s:I}", "topic", topic->name,
+							"published", (json_int_t)topic->n_events,
+							"bytes", (json_int_t)topic->n_bytes));
 	}
-	return json_pack("{s:s, s:I, s:I, s:o}", "role", "publisher", "published", (json_int_t)sender->n_events,
-			 "bytes", (json_int_t)n_bytes, "topics", topics);
+	return json_pack("{s:s, s:I, s:I, s:o}", "role", "publisher", "published",
+			 (json_int_t)sender->n_events, "bytes", (json_int_t)n_bytes, "topics",
+			 topics);
 }
 
 void hbus_sender_close(struct hbus_sender *sender)

@@ -32,7 +32,7 @@ struct hbus_sender {
 	struct hbus_sender_topic *topics;
 	size_t n_topics;
 	size_t n_allocated;
-	const char *type;	  /* CloudEvents attributes of topics added from now on, or NULL */
+	const char *type; /* CloudEvents attributes of topics added from now on, or NULL */
 	const char *content_type;
 	uint64_t timeout_ms;
 	uint64_t n_events;
@@ -40,7 +40,9 @@ struct hbus_sender {
 	uint64_t batch_bytes;
 	size_t batch_events;
 	bool is_batch_open;
-	/* What is in the open batch, to be taken back from the account if it cannot be published. */
+	/*
+	 * What is in the open batch, to be taken back from the account if it cannot be published.
+	 */
 	struct {
 		size_t topic_idx;
 		size_t size;
@@ -49,7 +51,7 @@ struct hbus_sender {
 
 struct hbus_sender_options {
 	const char *client_name; /* NULL = the command's */
-	uint64_t capacity;	 /* of the ring; 0 = enough for event_size_max, at least the bus's default */
+	uint64_t capacity;	 /* of the ring; 0 = the bus's default, or enough for event_size_max */
 	uint64_t event_size_max; /* 0 = unknown */
 	uint64_t timeout_ms;	 /* how long a slow reliable subscriber is waited for */
 	uint32_t publisher_flags;
@@ -70,7 +72,8 @@ size_t hbus_sender_find_topic(const struct hbus_sender *sender, const char *name
  *
  * Return: 0, an exit code after saying why, or HBUS_SENDER_STOPPED.
  */
-int hbus_sender_put(struct hbus_sender *sender, size_t topic_idx, const void *data, size_t size, uint64_t time_ns);
+int hbus_sender_put(struct hbus_sender *sender, size_t topic_idx, const void *data, size_t size,
+		    uint64_t time_ns);
 
 /** hbus_sender_flush() - what was put appears now. Return: an exit code. */
 int hbus_sender_flush(struct hbus_sender *sender);

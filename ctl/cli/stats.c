@@ -13,13 +13,14 @@ static const char help[] =
 	"Show all counters: of the daemon, rings, subscribers, attachments, of programs such as the\n"
 	"ingress, and the quotas.\n\n"
 	"      --json            an object with an array for each list (docs/LISTS.md)\n"
-	"      --prometheus      the Prometheus text format\n"
-	HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT;
+	"      --prometheus      the Prometheus text format\n" HBUS_CLI_HELP_COMMON
+	"\n" HBUS_CLI_HELP_EXIT;
 
 enum { OPTION_PROMETHEUS = HBUS_OPTION_OWN };
 
-static const uint32_t list_kinds[] = { HBUS_ROW_DAEMON,	 HBUS_ROW_TOPIC,   HBUS_ROW_RING, HBUS_ROW_SUBSCRIBER,
-				       HBUS_ROW_ATTACHMENT, HBUS_ROW_COUNTER, HBUS_ROW_QUOTA };
+static const uint32_t list_kinds[] = { HBUS_ROW_DAEMON,	    HBUS_ROW_TOPIC,	 HBUS_ROW_RING,
+				       HBUS_ROW_SUBSCRIBER, HBUS_ROW_ATTACHMENT, HBUS_ROW_COUNTER,
+				       HBUS_ROW_QUOTA };
 #define N_LIST_KINDS (sizeof(list_kinds) / sizeof(list_kinds[0]))
 
 /* A label of all metrics of a kind of row. index: of value[], or one of these. */
@@ -58,38 +59,61 @@ static const struct label version_labels[LABELS_MAX] = { { "version", LABEL_NAME
 
 static const struct metric metrics[] = {
 	{ HBUS_ROW_DAEMON, -1, "hugebus_info", "gauge", "1, with the version of the daemon." },
-	{ HBUS_ROW_DAEMON, 1, "hugebus_daemon_uptime_seconds", "gauge", "Since the daemon started.", 1000 },
-	{ HBUS_ROW_DAEMON, 3, "hugebus_hugepages_reserved", "gauge", "Hugepages of 2 MiB that the daemon holds." },
+	{ HBUS_ROW_DAEMON, 1, "hugebus_daemon_uptime_seconds", "gauge", "Since the daemon started.",
+	  1000 },
+	{ HBUS_ROW_DAEMON, 3, "hugebus_hugepages_reserved", "gauge",
+	  "Hugepages of 2 MiB that the daemon holds." },
 	{ HBUS_ROW_DAEMON, 4, "hugebus_hugepages_free", "gauge", "Of these, not in a ring." },
 	{ HBUS_ROW_DAEMON, 5, "hugebus_clients", "gauge", "Programs that are connected." },
-	{ HBUS_ROW_DAEMON, 6, "hugebus_protocol_errors_total", "counter", "Connections closed for breaking the protocol." },
-	{ HBUS_ROW_DAEMON, 7, "hugebus_refused_total", "counter", "Requests refused by policy, quota or limit." },
-	{ HBUS_ROW_RING, 4, "hugebus_ring_events_total", "counter", "Events published into the ring." },
-	{ HBUS_ROW_RING, 5, "hugebus_ring_bytes_total", "counter", "Bytes of the ring used so far, headers included." },
+	{ HBUS_ROW_DAEMON, 6, "hugebus_protocol_errors_total", "counter",
+	  "Connections closed for breaking the protocol." },
+	{ HBUS_ROW_DAEMON, 7, "hugebus_refused_total", "counter",
+	  "Requests refused by policy, quota or limit." },
+	{ HBUS_ROW_RING, 4, "hugebus_ring_events_total", "counter",
+	  "Events published into the ring." },
+	{ HBUS_ROW_RING, 5, "hugebus_ring_bytes_total", "counter",
+	  "Bytes of the ring used so far, headers included." },
 	{ HBUS_ROW_RING, 3, "hugebus_ring_capacity_bytes", "gauge", "Size of the ring." },
 	{ HBUS_ROW_RING, 6, "hugebus_ring_topics", "gauge", "Topics of the ring." },
-	{ HBUS_ROW_RING, 7, "hugebus_ring_attachments", "gauge", "Subscribers that read the ring." },
+	{ HBUS_ROW_RING, 7, "hugebus_ring_attachments", "gauge",
+	  "Subscribers that read the ring." },
 	{ HBUS_ROW_RING, 8, "hugebus_ring_gates", "gauge", "Of these, reliable ones." },
-	{ HBUS_ROW_SUBSCRIBER, 5, "hugebus_subscriber_delivered_total", "counter", "Events delivered." },
-	{ HBUS_ROW_SUBSCRIBER, 6, "hugebus_subscriber_filtered_total", "counter", "Events of other topics skipped." },
-	{ HBUS_ROW_SUBSCRIBER, 7, "hugebus_subscriber_lost_total", "counter", "Events lost, of all topics of the rings." },
-	{ HBUS_ROW_SUBSCRIBER, 8, "hugebus_subscriber_lag_events", "gauge", "Events published and not yet read." },
-	{ HBUS_ROW_SUBSCRIBER, 4, "hugebus_subscriber_rings", "gauge", "Rings that the subscriber reads." },
-	{ HBUS_ROW_ATTACHMENT, 3, "hugebus_attachment_delivered_total", "counter", "Events of the ring delivered." },
-	{ HBUS_ROW_ATTACHMENT, 4, "hugebus_attachment_filtered_total", "counter", "Events of the ring skipped." },
-	{ HBUS_ROW_ATTACHMENT, 5, "hugebus_attachment_lost_total", "counter", "Events of the ring lost." },
-	{ HBUS_ROW_ATTACHMENT, 8, "hugebus_attachment_lag_bytes", "gauge", "Bytes of the ring not yet read." },
-	{ HBUS_ROW_COUNTER, 0, "hugebus_program_counter", "untyped", "A counter that a program offers, such as the ingress." },
+	{ HBUS_ROW_SUBSCRIBER, 5, "hugebus_subscriber_delivered_total", "counter",
+	  "Events delivered." },
+	{ HBUS_ROW_SUBSCRIBER, 6, "hugebus_subscriber_filtered_total", "counter",
+	  "Events of other topics skipped." },
+	{ HBUS_ROW_SUBSCRIBER, 7, "hugebus_subscriber_lost_total", "counter",
+	  "Events lost, of all topics of the rings." },
+	{ HBUS_ROW_SUBSCRIBER, 8, "hugebus_subscriber_lag_events", "gauge",
+	  "Events published and not yet read." },
+	{ HBUS_ROW_SUBSCRIBER, 4, "hugebus_subscriber_rings", "gauge",
+	  "Rings that the subscriber reads." },
+	{ HBUS_ROW_ATTACHMENT, 3, "hugebus_attachment_delivered_total", "counter",
+	  "Events of the ring delivered." },
+	{ HBUS_ROW_ATTACHMENT, 4, "hugebus_attachment_filtered_total", "counter",
+	  "Events of the ring skipped." },
+	{ HBUS_ROW_ATTACHMENT, 5, "hugebus_attachment_lost_total", "counter",
+	  "Events of the ring lost." },
+	{ HBUS_ROW_ATTACHMENT, 8, "hugebus_attachment_lag_bytes", "gauge",
+	  "Bytes of the ring not yet read." },
+	{ HBUS_ROW_COUNTER, 0, "hugebus_program_counter", "untyped",
+	  "A counter that a program offers, such as the ingress." },
 	{ HBUS_ROW_QUOTA, 1, "hugebus_quota_bytes", "gauge", "Ring memory of the user." },
-	{ HBUS_ROW_QUOTA, 2, "hugebus_quota_bytes_limit", "gauge", "Ring memory that the user may have." },
+	{ HBUS_ROW_QUOTA, 2, "hugebus_quota_bytes_limit", "gauge",
+	  "Ring memory that the user may have." },
 	{ HBUS_ROW_QUOTA, 3, "hugebus_quota_rings", "gauge", "Rings of the user." },
-	{ HBUS_ROW_QUOTA, 4, "hugebus_quota_rings_limit", "gauge", "Rings that the user may have." },
+	{ HBUS_ROW_QUOTA, 4, "hugebus_quota_rings_limit", "gauge",
+	  "Rings that the user may have." },
 	{ HBUS_ROW_QUOTA, 5, "hugebus_quota_topics", "gauge", "Topics of the user." },
-	{ HBUS_ROW_QUOTA, 6, "hugebus_quota_topics_limit", "gauge", "Topics that the user may have." },
+	{ HBUS_ROW_QUOTA, 6, "hugebus_quota_topics_limit", "gauge",
+	  "Topics that the user may have." },
 	{ HBUS_ROW_QUOTA, 7, "hugebus_quota_subscriptions", "gauge", "Subscriptions of the user." },
-	{ HBUS_ROW_QUOTA, 8, "hugebus_quota_subscriptions_limit", "gauge", "Subscriptions that the user may have." },
-	{ HBUS_ROW_QUOTA, 9, "hugebus_quota_fds", "gauge", "Descriptors that the daemon holds for the user." },
-	{ HBUS_ROW_QUOTA, 10, "hugebus_quota_fds_limit", "gauge", "Descriptors that it may hold for the user." },
+	{ HBUS_ROW_QUOTA, 8, "hugebus_quota_subscriptions_limit", "gauge",
+	  "Subscriptions that the user may have." },
+	{ HBUS_ROW_QUOTA, 9, "hugebus_quota_fds", "gauge",
+	  "Descriptors that the daemon holds for the user." },
+	{ HBUS_ROW_QUOTA, 10, "hugebus_quota_fds_limit", "gauge",
+	  "Descriptors that it may hold for the user." },
 };
 
 static const struct label *labels_of(const struct metric *metric)
@@ -110,7 +134,8 @@ static const struct label *labels_of(const struct metric *metric)
 	}
 }
 
-static void add_sample(struct hbus_text *text, const struct metric *metric, const struct hbus_row *row)
+static void add_sample(struct hbus_text *text, const struct metric *metric,
+		       const struct hbus_row *row)
 {
 	const struct label *labels = labels_of(metric);
 	struct hbus_prometheus_label filled[LABELS_MAX];
@@ -125,10 +150,13 @@ static void add_sample(struct hbus_text *text, const struct metric *metric, cons
 		else if (labels[n].index == LABEL_TEXT)
 			filled[n].value = row->text;
 		else
-			snprintf(numbers[n], sizeof(numbers[n]), "%" PRIu64, row->value[labels[n].index]);
+			snprintf(numbers[n], sizeof(numbers[n]), "%" PRIu64,
+				 row->value[labels[n].index]);
 	}
 	hbus_prometheus_sample(text, metric->name, filled, n,
-			       metric->index < 0 ? 1 : row->value[metric->index] / (metric->divisor ? metric->divisor : 1));
+			       metric->index < 0 ? 1
+						 : row->value[metric->index] /
+							   (metric->divisor ? metric->divisor : 1));
 }
 
 static int print_prometheus(struct hbus *bus)
@@ -145,8 +173,10 @@ static int print_prometheus(struct hbus *bus)
 			add_sample(&text, &metrics[i], &rows[metrics[i].kind].rows[k]);
 	}
 	if (r >= 0) {
-		hbus_prometheus_family(&text, "hugebus_topics", "gauge", "Topics that the bus knows.");
-		hbus_prometheus_sample(&text, "hugebus_topics", NULL, 0, rows[HBUS_ROW_TOPIC].n_rows);
+		hbus_prometheus_family(&text, "hugebus_topics", "gauge",
+				       "Topics that the bus knows.");
+		hbus_prometheus_sample(&text, "hugebus_topics", NULL, 0,
+				       rows[HBUS_ROW_TOPIC].n_rows);
 		r = hbus_cli_print("stats", &text);
 	} else {
 		r = hbus_cli_fault("stats", r, "cannot read the counters");

@@ -37,10 +37,8 @@ static const char help[] =
 	"  -i, --id NAME         what lists show for this program\n"
 	"      --ready FILE      is made when the subscription stands\n"
 	"      --summary FILE    at the end: JSON, delivered by topic, filtered, lost (- = stderr)\n"
-	"      --stats           the same on stderr\n"
-	HBUS_CLI_HELP_COMMON "\n"
-	"Losses are told on stderr: lost ring=ID first=SEQUENCE count=N reason=lapped|evicted|corrupt|refused\n"
-	HBUS_CLI_HELP_EXIT
+	"      --stats           the same on stderr\n" HBUS_CLI_HELP_COMMON "\n"
+	"Losses are told on stderr: lost ring=ID first=SEQUENCE count=N reason=lapped|evicted|corrupt|refused\n" HBUS_CLI_HELP_EXIT
 	"SIGINT and SIGTERM: what has been published is printed, for at most 1 s, then 0.\n";
 
 enum {
@@ -131,9 +129,11 @@ static int take_from(struct sub *sub, const char *where)
 	else if (strcmp(where, "earliest") == 0)
 		start = HBUS_START_EARLIEST;
 	else if (!hbus_number_parse_place(where, &place.ring_id, &place.sequence))
-		return hbus_cli_usage("sub", "--from '%s' is none of latest, earliest, RING-ID:SEQUENCE", where);
+		return hbus_cli_usage(
+			"sub", "--from '%s' is none of latest, earliest, RING-ID:SEQUENCE", where);
 	if (sub->has_start && sub->options.start != start)
-		return hbus_cli_usage("sub", "--from is latest, earliest, or places; not more than one of these");
+		return hbus_cli_usage(
+			"sub", "--from is latest, earliest, or places; not more than one of these");
 	sub->has_start = true;
 	sub->options.start = start;
 	if (start != HBUS_START_POSITIONS)
@@ -156,7 +156,8 @@ static int take_duration(const char *option, uint64_t *ret_ms)
 {
 	if (hbus_number_parse_duration(optarg, ret_ms) && *ret_ms > 0 && *ret_ms < UINT32_MAX)
 		return 0;
-	return hbus_cli_usage("sub", "%s '%s' is not a time such as 2, 0.5 or 500ms", option, optarg);
+	return hbus_cli_usage("sub", "%s '%s' is not a time such as 2, 0.5 or 500ms", option,
+			      optarg);
 }
 
 static int take_number(struct sub *sub, int c)
@@ -236,7 +237,8 @@ static int take_option(struct sub *sub, int c)
 static int check_options(const struct sub *sub, int argc, char **argv)
 {
 	if (optind < argc)
-		return hbus_cli_usage("sub", "unexpected argument '%s': topics stand behind -t", argv[optind]);
+		return hbus_cli_usage("sub", "unexpected argument '%s': topics stand behind -t",
+				      argv[optind]);
 	if (sub->n_filters == 0)
 		return hbus_cli_usage("sub", "-t FILTER is missing ('#' is all topics)");
 	if ((sub->is_json != 0) + (sub->format != NULL) + (sub->is_verbose != 0) > 1)
@@ -248,7 +250,9 @@ static int check_options(const struct sub *sub, int argc, char **argv)
 
 /* -- printing -- */
 
-/* Declared types are the daemon's to know. It is asked when a topic is first seen, for all it has. */
+/*
+ * Declared types are the daemon's to know. It is asked when a topic is first seen, for all it has.
+ */
 static void look_up_types(struct sub *sub, struct hbus_account_topic *wanted)
 {
 	struct hbus_rows rows = { 0 };
@@ -260,7 +264,8 @@ static void look_up_types(struct sub *sub, struct hbus_account_topic *wanted)
 		wanted->has_types = false;
 	for (size_t i = 0; i < rows.n_rows; i++) {
 		const struct hbus_row *row = &rows.rows[i];
-		struct hbus_account_topic *topic = hbus_account_topic(&sub->account, (hbus_topic_t)row->value[0], row->name);
+		struct hbus_account_topic *topic =
+			hbus_account_topic(&sub->account, (hbus_topic_t)row->value[0], row->name);
 
 		hbus_rows_split_types(row, type, content_type);
 		free(topic->type);
@@ -272,10 +277,13 @@ static void look_up_types(struct sub *sub, struct hbus_account_topic *wanted)
 	hbus_rows_deinit(&rows);
 }
 
-/* A payload is looked at several times here, and its publisher may change it meanwhile: on a copy. */
+/*
+ * A payload is looked at several times here, and its publisher may change it meanwhile: on a copy.
+ */
 static void print_json(struct sub *sub, const struct hbus_event *event)
 {
-	struct hbus_account_topic *topic = hbus_account_topic(&sub->account, event->topic_id, event->topic);
+	struct hbus_account_topic *topic =
+		hbus_account_topic(&sub->account, event->topic_id, event->topic);
 	struct hbus_event copy = *event;
 
 	if (!topic->has_types)
@@ -329,8 +337,10 @@ static void report_losses(struct sub *sub)
 
 		if (loss.n_events > 0)
 			snprintf(count, sizeof(count), "%llu", (unsigned long long)loss.n_events);
-		hbus_cli_warn("sub", "lost ring=%llu first=%llu count=%s reason=%s", (unsigned long long)loss.ring_id,
-			      (unsigned long long)loss.first_sequence, count, hbus_account_reason(loss.reason));
+		hbus_cli_warn("sub", "lost ring=%llu first=%llu count=%s reason=%s",
+			      (unsigned long long)loss.ring_id,
+			      (unsigned long long)loss.first_sequence, count,
+			      hbus_account_reason(loss.reason));
 		hbus_account_loss(&sub->account, &loss);
 	}
 }
@@ -346,7 +356,8 @@ static int take_events(struct sub *sub)
 	static struct hbus_event events[EVENTS_PER_POLL];
 	uint64_t left = sub->count ? sub->count - sub->account.n_delivered : EVENTS_PER_POLL;
 	size_t len = sub->output.len;
-	int n = hbus_poll(sub->subscriber, events, left < EVENTS_PER_POLL ? (unsigned int)left : EVENTS_PER_POLL);
+	int n = hbus_poll(sub->subscriber, events,
+			  left < EVENTS_PER_POLL ? (unsigned int)left : EVENTS_PER_POLL);
 	int r;
 
 	if (n <= 0)
@@ -398,8 +409,9 @@ static int ignore_row(const struct hbus_row *row, void *context)
 }
 
 /*
- * After a signal: has everything been printed that was published before? The daemon answers in order, so
- * when it has answered any question, the rings of which it had told are known here; then all is looked at.
+ * After a signal: has everything been printed that was published before? The daemon answers in
+ * order, so when it has answered any question, the rings of which it had told are known here; then
+ * all is looked at.
  */
 static bool is_all_read(struct sub *sub)
 {
@@ -446,7 +458,8 @@ static int print_events(struct sub *sub)
 		report_losses(sub);
 		if (r < 0)
 			exit_code = on_error(r);
-		if (exit_code == HBUS_EXIT_OK && (is_empty || sub->output.len >= OUTPUT_FLUSH_BYTES))
+		if (exit_code == HBUS_EXIT_OK &&
+		    (is_empty || sub->output.len >= OUTPUT_FLUSH_BYTES))
 			exit_code = flush(sub);
 		now_ns = hbus_cli_now_ns();
 		if (is_over(sub, now_ns, is_empty, &exit_code))
@@ -473,7 +486,8 @@ static int subscribe(struct sub *sub)
 	if (r < 0)
 		return hbus_cli_fault("sub", r, "cannot subscribe");
 	for (size_t i = 0; i < sub->n_places; i++) {
-		r = hbus_subscriber_resume_from(sub->subscriber, sub->places[i].ring_id, sub->places[i].sequence);
+		r = hbus_subscriber_resume_from(sub->subscriber, sub->places[i].ring_id,
+						sub->places[i].sequence);
 		if (r < 0)
 			return hbus_cli_fault("sub", r, "cannot begin at %llu:%llu",
 					      (unsigned long long)sub->places[i].ring_id,
@@ -482,7 +496,8 @@ static int subscribe(struct sub *sub)
 	for (size_t i = 0; i < sub->n_filters; i++) {
 		r = hbus_subscribe(sub->subscriber, sub->filters[i]);
 		if (r < 0)
-			return hbus_cli_fault("sub", r, "cannot subscribe to '%s'", sub->filters[i]);
+			return hbus_cli_fault("sub", r, "cannot subscribe to '%s'",
+					      sub->filters[i]);
 	}
 	return HBUS_EXIT_OK;
 }
@@ -511,9 +526,11 @@ static int write_summary(struct sub *sub)
 		return HBUS_EXIT_OK;
 	hbus_subscriber_info(sub->subscriber, &info);
 	summary = hbus_account_json(&sub->account, &info);
-	json_object_set_new(summary, "reliable", json_boolean(sub->options.flags & HBUS_SUB_FLAG_RELIABLE));
+	json_object_set_new(summary, "reliable",
+			    json_boolean(sub->options.flags & HBUS_SUB_FLAG_RELIABLE));
 	json_object_set_new(summary, "drained", json_boolean(sub->is_drained));
-	json_object_set_new(summary, "seconds", json_real((double)(hbus_cli_now_ns() - sub->start_ns) / 1e9));
+	json_object_set_new(summary, "seconds",
+			    json_real((double)(hbus_cli_now_ns() - sub->start_ns) / 1e9));
 	return hbus_cli_write_summary("sub", summary, sub->summary, sub->is_stats);
 }
 

@@ -22,10 +22,15 @@ struct hbus_table {
 	struct hbus_text cells;		       /* each followed by a NUL; the headings first */
 };
 
-/** hbus_table_column() - add a column; all of them before the first cell, at most HBUS_TABLE_COLUMNS_MAX */
+/**
+ * hbus_table_column() - add a column; all of them before the first cell, at most
+ * HBUS_TABLE_COLUMNS_MAX
+ */
 void hbus_table_column(struct hbus_table *table, const char *heading, bool is_right);
 
-/** hbus_table_cell() - the next cell, row by row. @content is copied; an empty one is shown as "-". */
+/**
+ * hbus_table_cell() - the next cell, row by row. @content is copied; an empty one is shown as "-".
+ */
 void hbus_table_cell(struct hbus_table *table, const char *content);
 
 /** hbus_table_print() - append the table to @text */

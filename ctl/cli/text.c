@@ -107,7 +107,8 @@ bool hbus_text_is_utf8(const void *data, size_t size)
 /* C1 controls are U+0080 to U+009F: two bytes, C2 80 to C2 9F. */
 static bool is_control(const unsigned char *s, size_t len)
 {
-	return (len == 1 && (s[0] < 0x20 || s[0] == 0x7f)) || (len == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+	return (len == 1 && (s[0] < 0x20 || s[0] == 0x7f)) ||
+	       (len == 2 && s[0] == 0xc2 && s[1] < 0xa0);
 }
 
 void hbus_text_add_safe(struct hbus_text *text, const char *string)

@@ -27,7 +27,8 @@ void hbus_text_grow(struct hbus_text *text, size_t n);
 /** hbus_text_string() - the text as a terminated string; valid until the next change */
 const char *hbus_text_string(struct hbus_text *text);
 
-void hbus_text_printf(struct hbus_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void hbus_text_printf(struct hbus_text *text, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /** hbus_text_add_number() - append @value in decimal */
 void hbus_text_add_number(struct hbus_text *text, uint64_t value);

@@ -16,8 +16,8 @@ static const char help[] =
 	"Show rates, lag and drops by reason, the busiest first. On a terminal q quits and a space\n"
 	"refreshes; otherwise frames are printed one after the other.\n\n"
 	"  -d, --delay SECONDS   between two frames (1)\n"
-	"  -n, --iterations N    so many frames, each over one delay, then exit\n"
-	HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT;
+	"  -n, --iterations N    so many frames, each over one delay, then exit\n" HBUS_CLI_HELP_COMMON
+	"\n" HBUS_CLI_HELP_EXIT;
 
 /* Alternate screen, no cursor; and back. */
 #define SCREEN_ENTER "\033[?1049h\033[?25l"
@@ -38,7 +38,8 @@ static void enter_terminal(struct top *top)
 {
 	struct termios raw;
 
-	top->is_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && tcgetattr(STDIN_FILENO, &top->saved) == 0;
+	top->is_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) &&
+			   tcgetattr(STDIN_FILENO, &top->saved) == 0;
 	if (!top->is_terminal)
 		return;
 	raw = top->saved;
@@ -67,10 +68,14 @@ static void add_frame(struct top *top, const struct hbus_top_sample *now)
 	}
 	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
 	hbus_text_add(&top->text, SCREEN_HOME);
-	hbus_top_frame(&top->text, &top->before, now, size.ws_col, size.ws_row > 1 ? size.ws_row - 1u : 0);
+	hbus_top_frame(&top->text, &top->before, now, size.ws_col,
+		       size.ws_row > 1 ? size.ws_row - 1u : 0);
 }
 
-/* Takes a sample and, unless it is the first of plain output, shows it. Return: an exit code or -EPIPE... */
+/*
+ * Takes a sample and, unless it is the first of plain output, shows it. Return: an exit code or
+ * -EPIPE...
+ */
 static int show(struct top *top, bool is_shown)
 {
 	struct hbus_top_sample now = { 0 };
@@ -79,9 +84,10 @@ static int show(struct top *top, bool is_shown)
 	if (r == HBUS_E_DISCONNECTED || r == HBUS_E_TIMEOUT) {
 		/* It may come back; the library tries. */
 		hbus_top_sample_deinit(&now);
-		hbus_text_printf(&top->text, "%sno daemon answers at %s\n", top->is_terminal ? SCREEN_HOME : "",
-				 hbus_cli_socket());
-		return hbus_cli_write(STDOUT_FILENO, &top->text) < 0 ? HBUS_EXIT_FAULT : HBUS_EXIT_OK;
+		hbus_text_printf(&top->text, "%sno daemon answers at %s\n",
+				 top->is_terminal ? SCREEN_HOME : "", hbus_cli_socket());
+		return hbus_cli_write(STDOUT_FILENO, &top->text) < 0 ? HBUS_EXIT_FAULT
+								     : HBUS_EXIT_OK;
 	}
 	if (r < 0) {
 		hbus_top_sample_deinit(&now);
@@ -125,7 +131,8 @@ static int run(struct top *top)
 		return exit_code;
 	enter_terminal(top);
 	exit_code = show(top, top->is_terminal);
-	for (uint64_t n = 0; exit_code == HBUS_EXIT_OK && (top->n_frames == 0 || n < top->n_frames); n++) {
+	for (uint64_t n = 0; exit_code == HBUS_EXIT_OK && (top->n_frames == 0 || n < top->n_frames);
+	     n++) {
 		if (!wait_for_next(top))
 			break;
 		exit_code = show(top, true);
@@ -152,9 +159,10 @@ int hbus_cli_top(int argc, char **argv)
 	while ((c = hbus_cli_next_option(&options, argc, argv, &exit_code)) != HBUS_CLI_END) {
 		if (c == HBUS_CLI_EXIT)
 			return exit_code;
-		if (c == 'd' && (!hbus_number_parse_duration(optarg, &top.delay_ms) || top.delay_ms < 10 ||
-				 top.delay_ms > 86400000))
-			return hbus_cli_usage("top", "-d '%s' is not a time from 0.01 to a day", optarg);
+		if (c == 'd' && (!hbus_number_parse_duration(optarg, &top.delay_ms) ||
+				 top.delay_ms < 10 || top.delay_ms > 86400000))
+			return hbus_cli_usage("top", "-d '%s' is not a time from 0.01 to a day",
+					      optarg);
 		if (c == 'n' && !hbus_number_parse(optarg, 1, UINT32_MAX, &top.n_frames))
 			return hbus_cli_usage("top", "-n '%s' is not a number from 1", optarg);
 	}

@@ -67,12 +67,14 @@ static bool is_same(const struct hbus_row *a, const struct hbus_row *b)
 	case HBUS_ROW_SUBSCRIBER:
 		return a->value[0] == b->value[0] && a->value[1] == b->value[1];
 	default:
-		return a->value[1] == b->value[1] && strcmp(a->name, b->name) == 0 && strcmp(a->text, b->text) == 0;
+		return a->value[1] == b->value[1] && strcmp(a->name, b->name) == 0 &&
+		       strcmp(a->text, b->text) == 0;
 	}
 }
 
 /* Lists keep their order, so the same index is tried first. */
-static const struct hbus_row *find_row(const struct hbus_rows *rows, const struct hbus_row *row, size_t idx)
+static const struct hbus_row *find_row(const struct hbus_rows *rows, const struct hbus_row *row,
+				       size_t idx)
 {
 	if (idx < rows->n_rows && is_same(&rows->rows[idx], row))
 		return &rows->rows[idx];
@@ -95,7 +97,8 @@ static double rate_of(const struct change *change, unsigned int value_idx, struc
 	return interval.seconds > 0 && now > before ? (double)(now - before) / interval.seconds : 0;
 }
 
-static double sum_rates(const struct change *changes, size_t n, unsigned int value_idx, struct interval interval)
+static double sum_rates(const struct change *changes, size_t n, unsigned int value_idx,
+			struct interval interval)
 {
 	double sum = 0;
 
@@ -112,8 +115,8 @@ static int compare_changes(const void *a, const void *b)
 	return (x->rate < y->rate) - (x->rate > y->rate);
 }
 
-static struct change *compare_rows(const struct hbus_rows *before, const struct hbus_rows *now, unsigned int value_idx,
-				   struct interval interval)
+static struct change *compare_rows(const struct hbus_rows *before, const struct hbus_rows *now,
+				   unsigned int value_idx, struct interval interval)
 {
 	struct change *changes = calloc(now->n_rows + 1, sizeof(*changes));
 
@@ -138,8 +141,8 @@ static void rate_cell(struct hbus_table *table, const struct change *change, uns
 	if (interval.seconds <= 0)
 		hbus_table_cell(table, "");
 	else
-		hbus_table_cell(table, is_bytes ? hbus_number_format_size(rate, buffer) :
-						  hbus_number_format_count(rate, buffer));
+		hbus_table_cell(table, is_bytes ? hbus_number_format_size(rate, buffer)
+						: hbus_number_format_count(rate, buffer));
 }
 
 static void number_cell(struct hbus_table *table, uint64_t value)
@@ -159,9 +162,11 @@ static void count_cell(struct hbus_table *table, uint64_t value)
 
 /* -- parts of a frame -- */
 
-static void add_rings(struct hbus_table *table, const struct change *changes, size_t n, struct interval interval)
+static void add_rings(struct hbus_table *table, const struct change *changes, size_t n,
+		      struct interval interval)
 {
-	static const char *const headings[] = { "RING", "EVENTS/S", "BYTES/S", "EVENTS", "TOPICS", "READERS", "GATES" };
+	static const char *const headings[] = { "RING",	  "EVENTS/S", "BYTES/S", "EVENTS",
+						"TOPICS", "READERS",  "GATES" };
 
 	for (size_t i = 0; i < 7; i++)
 		hbus_table_column(table, headings[i], true);
@@ -182,9 +187,11 @@ static void add_rings(struct hbus_table *table, const struct change *changes, si
 	}
 }
 
-static void add_subscribers(struct hbus_table *table, const struct change *changes, size_t n, struct interval interval)
+static void add_subscribers(struct hbus_table *table, const struct change *changes, size_t n,
+			    struct interval interval)
 {
-	static const char *const headings[] = { "SUB", "DELIVERED/S", "DELIVERED", "FILTERED/S", "LAG", "LOST/S", "LOST" };
+	static const char *const headings[] = { "SUB", "DELIVERED/S", "DELIVERED", "FILTERED/S",
+						"LAG", "LOST/S",      "LOST" };
 	char id[48];
 
 	for (size_t i = 0; i < 7; i++)
@@ -209,7 +216,8 @@ static void add_subscribers(struct hbus_table *table, const struct change *chang
 	}
 }
 
-static void add_drops(struct hbus_table *table, const struct change *changes, size_t n, struct interval interval)
+static void add_drops(struct hbus_table *table, const struct change *changes, size_t n,
+		      struct interval interval)
 {
 	hbus_table_column(table, "DROPS/S", true);
 	hbus_table_column(table, "DROPS", true);
@@ -230,9 +238,11 @@ static void add_drops(struct hbus_table *table, const struct change *changes, si
 	}
 }
 
-typedef void (*add_fn)(struct hbus_table *table, const struct change *changes, size_t n, struct interval interval);
+typedef void (*add_fn)(struct hbus_table *table, const struct change *changes, size_t n,
+		       struct interval interval);
 
-static void add_part(struct hbus_text *text, add_fn add, const struct change *changes, size_t n, struct interval interval)
+static void add_part(struct hbus_text *text, add_fn add, const struct change *changes, size_t n,
+		     struct interval interval)
 {
 	struct hbus_table table = { 0 };
 
@@ -258,13 +268,16 @@ static void add_title(struct hbus_text *text, const struct hbus_top_sample *now)
 	if (now->daemon.n_rows == 0)
 		return;
 	hbus_text_add_safe(text, now->daemon.rows[0].text);
-	hbus_text_printf(text, "  up %s  clients %" PRIu64 "  hugepages free %" PRIu64 " of %" PRIu64,
+	hbus_text_printf(text,
+			 "  up %s  clients %" PRIu64 "  hugepages free %" PRIu64 " of %" PRIu64,
 			 hbus_number_format_duration(now->daemon.rows[0].value[1], uptime),
-			 now->daemon.rows[0].value[5], now->daemon.rows[0].value[4], now->daemon.rows[0].value[3]);
+			 now->daemon.rows[0].value[5], now->daemon.rows[0].value[4],
+			 now->daemon.rows[0].value[3]);
 }
 
 static void add_totals(struct hbus_text *text, const struct change *rings, size_t n_rings,
-		       const struct change *subscribers, size_t n_subscribers, struct interval interval)
+		       const struct change *subscribers, size_t n_subscribers,
+		       struct interval interval)
 {
 	char in[HBUS_NUMBER_TEXT_SIZE];
 	char bytes[HBUS_NUMBER_TEXT_SIZE];
@@ -273,14 +286,18 @@ static void add_totals(struct hbus_text *text, const struct change *rings, size_
 
 	if (interval.seconds <= 0 || !rings || !subscribers)
 		return;
-	hbus_text_printf(text, "\npublished %s/s (%s/s)  delivered %s/s  lost %s/s",
-			 hbus_number_format_count(sum_rates(rings, n_rings, 4, interval), in),
-			 hbus_number_format_size(sum_rates(rings, n_rings, 5, interval), bytes),
-			 hbus_number_format_count(sum_rates(subscribers, n_subscribers, 5, interval), out),
-			 hbus_number_format_count(sum_rates(subscribers, n_subscribers, 7, interval), lost));
+	hbus_text_printf(
+		text, "\npublished %s/s (%s/s)  delivered %s/s  lost %s/s",
+		hbus_number_format_count(sum_rates(rings, n_rings, 4, interval), in),
+		hbus_number_format_size(sum_rates(rings, n_rings, 5, interval), bytes),
+		hbus_number_format_count(sum_rates(subscribers, n_subscribers, 5, interval), out),
+		hbus_number_format_count(sum_rates(subscribers, n_subscribers, 7, interval), lost));
 }
 
-/* Keeps of what was appended at @start the first @lines lines, and of each the first @columns characters. */
+/*
+ * Keeps of what was appended at @start the first @lines lines, and of each the first @columns
+ * characters.
+ */
 static void cut(struct hbus_text *text, size_t start, size_t columns, size_t lines)
 {
 	size_t to = start;
@@ -302,12 +319,15 @@ static void cut(struct hbus_text *text, size_t start, size_t columns, size_t lin
 	text->len = to;
 }
 
-void hbus_top_frame(struct hbus_text *text, const struct hbus_top_sample *before, const struct hbus_top_sample *now,
-		    size_t columns, size_t lines)
+void hbus_top_frame(struct hbus_text *text, const struct hbus_top_sample *before,
+		    const struct hbus_top_sample *now, size_t columns, size_t lines)
 {
-	struct interval interval = { .seconds = before->time_ns ? (double)(now->time_ns - before->time_ns) / 1e9 : 0 };
+	struct interval interval = {
+		.seconds = before->time_ns ? (double)(now->time_ns - before->time_ns) / 1e9 : 0
+	};
 	struct change *rings = compare_rows(&before->rings, &now->rings, 4, interval);
-	struct change *subscribers = compare_rows(&before->subscribers, &now->subscribers, 5, interval);
+	struct change *subscribers =
+		compare_rows(&before->subscribers, &now->subscribers, 5, interval);
 	struct change *counters = compare_rows(&before->counters, &now->counters, 0, interval);
 	size_t start = text->len;
 

@@ -27,12 +27,13 @@ void hbus_top_sample_deinit(struct hbus_top_sample *sample);
  * @before: an earlier sample, or one without a time: then rates are "-"
  * @columns, @lines: of the terminal; 0 = no limit
  */
-void hbus_top_frame(struct hbus_text *text, const struct hbus_top_sample *before, const struct hbus_top_sample *now,
-		    size_t columns, size_t lines);
+void hbus_top_frame(struct hbus_text *text, const struct hbus_top_sample *before,
+		    const struct hbus_top_sample *now, size_t columns, size_t lines);
 
 /**
  * hbus_top_reason() - the reason for which a counter counts drops
  *
- * Return: the part of @counter_name behind its last dot when that is a reason other than "accepted", else NULL.
+ * Return: the part of @counter_name behind its last dot when that is a reason other than
+ * "accepted", else NULL.
  */
 const char *hbus_top_reason(const char *counter_name);

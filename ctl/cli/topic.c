@@ -13,8 +13,7 @@ static const char help[] =
 	"daemon is started again. Publishing to a topic does not need a declaration.\n\n"
 	"      --type TYPE       CloudEvents type of its events\n"
 	"      --content-type TYPE  what its payloads are, such as application/json\n"
-	"      --json            list as JSON\n"
-	HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT;
+	"      --json            list as JSON\n" HBUS_CLI_HELP_COMMON "\n" HBUS_CLI_HELP_EXIT;
 
 enum { OPTION_TYPE = HBUS_OPTION_OWN, OPTION_CONTENT_TYPE };
 
@@ -28,7 +27,8 @@ struct request {
 static int change_topics(const struct request *request, char **names, int n_names)
 {
 	struct hbus *bus;
-	int exit_code = n_names > 0 ? HBUS_EXIT_OK : hbus_cli_usage("topic", "a topic name is missing");
+	int exit_code =
+		n_names > 0 ? HBUS_EXIT_OK : hbus_cli_usage("topic", "a topic name is missing");
 	int r;
 
 	for (int i = 0; i < n_names && exit_code == HBUS_EXIT_OK; i++)
@@ -38,11 +38,12 @@ static int change_topics(const struct request *request, char **names, int n_name
 	if (exit_code != HBUS_EXIT_OK)
 		return exit_code;
 	for (int i = 0; i < n_names && exit_code == HBUS_EXIT_OK; i++) {
-		r = request->is_add ? hbus_topic_declare(bus, names[i], request->type, request->content_type) :
-				      hbus_topic_remove(bus, names[i]);
+		r = request->is_add ? hbus_topic_declare(bus, names[i], request->type,
+							 request->content_type)
+				    : hbus_topic_remove(bus, names[i]);
 		if (r < 0)
-			exit_code = hbus_cli_fault("topic", r, "cannot %s '%s'", request->is_add ? "add" : "remove",
-						   names[i]);
+			exit_code = hbus_cli_fault("topic", r, "cannot %s '%s'",
+						   request->is_add ? "add" : "remove", names[i]);
 	}
 	hbus_close(bus);
 	return exit_code;
@@ -54,8 +55,8 @@ static int run(struct request *request, int argc, char **argv)
 	const char *verb = optind < argc ? argv[optind++] : "list";
 
 	if (strcmp(verb, "list") == 0 || strcmp(verb, "ls") == 0)
-		return optind < argc ? hbus_cli_usage("topic", "list takes no argument") :
-				       hbus_list_show("topic", &kind, 1, request->is_json);
+		return optind < argc ? hbus_cli_usage("topic", "list takes no argument")
+				     : hbus_list_show("topic", &kind, 1, request->is_json);
 	request->is_add = strcmp(verb, "add") == 0;
 	if (!request->is_add && strcmp(verb, "remove") != 0 && strcmp(verb, "rm") != 0)
 		return hbus_cli_usage("topic", "'%s' is none of add, remove, list", verb);

@@ -23,7 +23,9 @@ static void require(bool is_true)
 
 static void round_trip(const uint8_t *data, size_t size, const char *content_type)
 {
-	struct hbus_event event = { .data = data, .size = size, .topic = "a", .ring_id = 1, .time_ns = 1 };
+	struct hbus_event event = {
+		.data = data, .size = size, .topic = "a", .ring_id = 1, .time_ns = 1
+	};
 	struct hbus_cloudevent decoded;
 	bool is_value;
 
@@ -34,8 +36,8 @@ static void round_trip(const uint8_t *data, size_t size, const char *content_typ
 	require(strcmp(decoded.subject, "a") == 0 && decoded.time_ns == 1);
 	/* A JSON value may come back with other blanks and numbers; everything else as it was. */
 	is_value = content_type && json_object_get(decoded.root, "data");
-	require(is_value ||
-		(decoded.payload.len == size && (size == 0 || memcmp(decoded.payload.data, data, size) == 0)));
+	require(is_value || (decoded.payload.len == size &&
+			     (size == 0 || memcmp(decoded.payload.data, data, size) == 0)));
 	hbus_cloudevent_deinit(&decoded);
 }
 

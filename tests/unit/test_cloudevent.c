@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Events as CloudEvents: what a payload becomes, what is escaped, and that it comes back the same. */
+/*
+ * Events as CloudEvents: what a payload becomes, what is escaped, and that it comes back the same.
+ */
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -14,7 +16,9 @@ static char encoded[65536];
 
 static const char *encode(const void *data, size_t size, const char *content_type)
 {
-	struct hbus_event event = { .data = data, .size = size, .topic = "a/b", .ring_id = 7, .sequence = 42 };
+	struct hbus_event event = {
+		.data = data, .size = size, .topic = "a/b", .ring_id = 7, .sequence = 42
+	};
 	struct hbus_text text = { 0 };
 
 	hbus_cloudevent_encode(&text, &event, "hugebus://h/", NULL, content_type);
@@ -23,14 +27,16 @@ static const char *encode(const void *data, size_t size, const char *content_typ
 	return encoded;
 }
 
-#define HEAD                                                                                              \
+#define HEAD                                                                                                  \
 	"{\"specversion\":\"1.0\",\"id\":\"7:42\",\"source\":\"hugebus://h/a/b\",\"type\":\"hugebus.event\"," \
 	"\"subject\":\"a/b\""
 
 Test(cloudevent, text_becomes_a_string)
 {
-	cr_assert_str_eq(encode("hello", 5, NULL), HEAD ",\"datacontenttype\":\"text/plain\",\"data\":\"hello\"}");
-	cr_assert_str_eq(encode("<a/>", 4, "text/xml"), HEAD ",\"datacontenttype\":\"text/xml\",\"data\":\"<a/>\"}");
+	cr_assert_str_eq(encode("hello", 5, NULL),
+			 HEAD ",\"datacontenttype\":\"text/plain\",\"data\":\"hello\"}");
+	cr_assert_str_eq(encode("<a/>", 4, "text/xml"),
+			 HEAD ",\"datacontenttype\":\"text/xml\",\"data\":\"<a/>\"}");
 }
 
 Test(cloudevent, an_empty_payload_has_no_data)
@@ -43,7 +49,8 @@ Test(cloudevent, json_becomes_a_value_as_it_stands)
 	const char *json = "{\"x\": 1.50, \"y\": [1e3, null, 18446744073709551616]}";
 	char expected[512];
 
-	snprintf(expected, sizeof(expected), HEAD ",\"datacontenttype\":\"application/json\",\"data\":%s}", json);
+	snprintf(expected, sizeof(expected),
+		 HEAD ",\"datacontenttype\":\"application/json\",\"data\":%s}", json);
 	cr_assert_str_eq(encode(json, strlen(json), "application/json"), expected);
 	cr_assert(strstr(encode("5", 1, "application/vnd.x+json; charset=utf-8"), "\"data\":5}"));
 	cr_assert(strstr(encode("\"s\"", 3, "Application/JSON"), "\"data\":\"s\"}"));
@@ -51,13 +58,14 @@ Test(cloudevent, json_becomes_a_value_as_it_stands)
 
 Test(cloudevent, json_of_several_lines_stays_one_line)
 {
-	cr_assert(strstr(encode("{\r\n \"x\":\n1}", 11, "application/json"), "\"data\":{   \"x\": 1}}"));
+	cr_assert(strstr(encode("{\r\n \"x\":\n1}", 11, "application/json"),
+			 "\"data\":{   \"x\": 1}}"));
 }
 
 Test(cloudevent, what_claims_to_be_json_and_is_not_becomes_base64)
 {
-	cr_assert_str_eq(encode("{oops", 5, "application/json"),
-			 HEAD ",\"datacontenttype\":\"application/json\",\"data_base64\":\"e29vcHM=\"}");
+	cr_assert_str_eq(encode("{oops", 5, "application/json"), HEAD
+			 ",\"datacontenttype\":\"application/json\",\"data_base64\":\"e29vcHM=\"}");
 	/* Two values are not one. */
 	cr_assert(strstr(encode("1 2", 3, "application/json"), "\"data_base64\":\"MSAy\"}"));
 	/* Nor may a payload close the object that it stands in. */
@@ -66,8 +74,9 @@ Test(cloudevent, what_claims_to_be_json_and_is_not_becomes_base64)
 
 Test(cloudevent, bytes_that_are_not_text_become_base64)
 {
-	cr_assert_str_eq(encode("\xff\x00\x01", 3, NULL),
-			 HEAD ",\"datacontenttype\":\"application/octet-stream\",\"data_base64\":\"/wAB\"}");
+	cr_assert_str_eq(
+		encode("\xff\x00\x01", 3, NULL),
+		HEAD ",\"datacontenttype\":\"application/octet-stream\",\"data_base64\":\"/wAB\"}");
 	cr_assert(strstr(encode("a\0b", 3, NULL), "\"data_base64\":\"YQBi\"}"));
 	cr_assert(strstr(encode("\xed\xa0\x80", 3, "text/plain"), "\"data_base64\":"));
 	cr_assert(strstr(encode("\xc3", 1, NULL), "\"data_base64\":"));
@@ -77,16 +86,20 @@ Test(cloudevent, strings_are_escaped)
 {
 	cr_assert(strstr(encode("\"\\\n\t\r\x01\x1f\x7f/", 9, NULL),
 			 "\"data\":\"\\\"\\\\\\n\\t\\r\\u0001\\u001f\\u007f/\"}"));
-	cr_assert(strstr(encode("gr\xc3\xbc\xc3\x9f \xf0\x9f\x9a\x8c", 11, NULL), "\"data\":\"gr\xc3\xbc\xc3\x9f \xf0\x9f\x9a\x8c\"}"));
+	cr_assert(strstr(encode("gr\xc3\xbc\xc3\x9f \xf0\x9f\x9a\x8c", 11, NULL),
+			 "\"data\":\"gr\xc3\xbc\xc3\x9f \xf0\x9f\x9a\x8c\"}"));
 }
 
 Test(cloudevent, a_topic_is_percent_encoded_in_the_source_only)
 {
-	struct hbus_event event = { .data = "x", .size = 1, .topic = "a b/\xc3\xbc?#\"", .ring_id = 1 };
+	struct hbus_event event = {
+		.data = "x", .size = 1, .topic = "a b/\xc3\xbc?#\"", .ring_id = 1
+	};
 	struct hbus_text text = { 0 };
 
 	hbus_cloudevent_encode(&text, &event, "hugebus://h/", "t", "text/plain");
-	cr_assert(strstr(hbus_text_string(&text), "\"source\":\"hugebus://h/a%20b/%C3%BC%3F%23%22\""));
+	cr_assert(strstr(hbus_text_string(&text),
+			 "\"source\":\"hugebus://h/a%20b/%C3%BC%3F%23%22\""));
 	cr_assert(strstr(hbus_text_string(&text), "\"subject\":\"a b/\xc3\xbc?#\\\"\""));
 	cr_assert(strstr(hbus_text_string(&text), "\"type\":\"t\""));
 	hbus_text_free(&text);
@@ -94,8 +107,12 @@ Test(cloudevent, a_topic_is_percent_encoded_in_the_source_only)
 
 Test(cloudevent, time_and_key_are_there_when_the_event_has_them)
 {
-	struct hbus_event event = { .data = "x", .size = 1, .topic = "a", .time_ns = 1700000000123456789u,
-				    .key = 4000000000u, .has_key = 1 };
+	struct hbus_event event = { .data = "x",
+				    .size = 1,
+				    .topic = "a",
+				    .time_ns = 1700000000123456789u,
+				    .key = 4000000000u,
+				    .has_key = 1 };
 	struct hbus_text text = { 0 };
 
 	hbus_cloudevent_encode(&text, &event, "s/", NULL, NULL);
@@ -138,8 +155,10 @@ Test(cloudevent, decodes_attributes)
 {
 	struct hbus_cloudevent event;
 
-	cr_assert_null(decode("{\"specversion\":\"1.0\",\"subject\":\"a/b\",\"type\":\"t\",\"datacontenttype\":\"text/plain\","
-			      "\"time\":\"2023-11-14T22:13:20.5Z\",\"data\":\"x\"}", &event));
+	cr_assert_null(decode(
+		"{\"specversion\":\"1.0\",\"subject\":\"a/b\",\"type\":\"t\",\"datacontenttype\":\"text/plain\","
+		"\"time\":\"2023-11-14T22:13:20.5Z\",\"data\":\"x\"}",
+		&event));
 	cr_assert_str_eq(event.subject, "a/b");
 	cr_assert_str_eq(event.type, "t");
 	cr_assert_str_eq(event.content_type, "text/plain");
@@ -150,8 +169,17 @@ Test(cloudevent, decodes_attributes)
 Test(cloudevent, refuses_what_is_not_an_event)
 {
 	static const char *const bad[] = {
-		"", "[]", "1", "{", "{} {}", "{\"data\":1,\"data_base64\":\"\"}", "{\"data_base64\":1}",
-		"{\"data_base64\":\"a\"}", "{\"subject\":1}", "{\"subject\":\"a\\u0000\"}", "{\"specversion\":\"0.3\"}",
+		"",
+		"[]",
+		"1",
+		"{",
+		"{} {}",
+		"{\"data\":1,\"data_base64\":\"\"}",
+		"{\"data_base64\":1}",
+		"{\"data_base64\":\"a\"}",
+		"{\"subject\":1}",
+		"{\"subject\":\"a\\u0000\"}",
+		"{\"specversion\":\"0.3\"}",
 		"{\"time\":\"yesterday\"}",
 	};
 	struct hbus_cloudevent event;
@@ -165,9 +193,12 @@ Test(cloudevent, time_is_rfc_3339)
 	uint64_t ns;
 
 	cr_assert(hbus_cloudevent_parse_time("1970-01-01T00:00:00Z", &ns) && ns == 0);
-	cr_assert(hbus_cloudevent_parse_time("2023-11-14T23:43:20.000000001+01:30", &ns) && ns == 1700000000000000001u);
-	cr_assert(hbus_cloudevent_parse_time("2023-11-14T17:13:20-05:00", &ns) && ns == 1700000000000000000u);
-	cr_assert(hbus_cloudevent_parse_time("2023-11-14t22:13:20.1234567899z", &ns) && ns == 1700000000123456789u);
+	cr_assert(hbus_cloudevent_parse_time("2023-11-14T23:43:20.000000001+01:30", &ns) &&
+		  ns == 1700000000000000001u);
+	cr_assert(hbus_cloudevent_parse_time("2023-11-14T17:13:20-05:00", &ns) &&
+		  ns == 1700000000000000000u);
+	cr_assert(hbus_cloudevent_parse_time("2023-11-14t22:13:20.1234567899z", &ns) &&
+		  ns == 1700000000123456789u);
 	cr_assert_not(hbus_cloudevent_parse_time("1969-12-31T23:59:59Z", &ns));
 	cr_assert_not(hbus_cloudevent_parse_time("2023-11-14T22:13:20", &ns));
 	cr_assert_not(hbus_cloudevent_parse_time("2023-11-14T22:13:20.Z", &ns));
@@ -184,20 +215,24 @@ Test(cloudevent, any_bytes_come_back_from_one_valid_line)
 	test_random_init(&random, "cloudevent");
 	for (int round = 0; round < 2000; round++) {
 		size_t size = test_random_below(&random, sizeof(data)) + 1;
-		const char *content_type = test_random_below(&random, 2) ? "application/json" : NULL;
+		const char *content_type =
+			test_random_below(&random, 2) ? "application/json" : NULL;
 		struct hbus_cloudevent event;
 		const char *fault;
 
 		/* Mostly ASCII, so that text and JSON are met too. */
 		for (size_t i = 0; i < size; i++)
-			data[i] = (unsigned char)(test_random_below(&random, 20) ? test_random_below(&random, 128) :
-										     test_random_below(&random, 256));
+			data[i] = (unsigned char)(test_random_below(&random, 20)
+							  ? test_random_below(&random, 128)
+							  : test_random_below(&random, 256));
 		encode(data, size, content_type);
 		cr_assert_null(strpbrk(encoded, "\n\r"));
 		fault = decode(encoded, &event);
 		cr_assert_null(fault, "%s: %s", fault, encoded);
 		if (!content_type || strstr(encoded, "data_base64"))
-			cr_assert(event.payload.len == size && memcmp(event.payload.data, data, size) == 0, "%s", encoded);
+			cr_assert(event.payload.len == size &&
+					  memcmp(event.payload.data, data, size) == 0,
+				  "%s", encoded);
 		hbus_cloudevent_deinit(&event);
 	}
 }
@@ -206,8 +241,12 @@ Test(cloudevent, any_bytes_come_back_from_one_valid_line)
 
 Test(cloudevent, base64_vectors)
 {
-	static const char *const vectors[][2] = { { "", "" },	      { "f", "Zg==" },	      { "fo", "Zm8=" },
-						  { "foo", "Zm9v" },  { "foob", "Zm9vYg==" }, { "fooba", "Zm9vYmE=" },
+	static const char *const vectors[][2] = { { "", "" },
+						  { "f", "Zg==" },
+						  { "fo", "Zm8=" },
+						  { "foo", "Zm9v" },
+						  { "foob", "Zm9vYg==" },
+						  { "fooba", "Zm9vYmE=" },
 						  { "foobar", "Zm9vYmFy" } };
 	struct hbus_text text = { 0 };
 
@@ -224,11 +263,13 @@ Test(cloudevent, base64_vectors)
 
 Test(cloudevent, base64_refuses_what_is_not_strict)
 {
-	static const char *const bad[] = { "Zg", "Zg=", "Zh==", "Zm9=", "Z===", "====", "Zg==Zg==", "Zm 9", "Zm9-", "=Zm9" };
+	static const char *const bad[] = { "Zg",   "Zg=",      "Zh==", "Zm9=", "Z===",
+					   "====", "Zg==Zg==", "Zm 9", "Zm9-", "=Zm9" };
 	struct hbus_text text = { 0 };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		cr_assert_not(hbus_base64_decode(&text, bad[i], strlen(bad[i])), "%s was taken", bad[i]);
+		cr_assert_not(hbus_base64_decode(&text, bad[i], strlen(bad[i])), "%s was taken",
+			      bad[i]);
 		cr_assert_eq(text.len, 0);
 	}
 	hbus_text_free(&text);

@@ -16,13 +16,15 @@ Test(number, takes_whole_numbers_within_borders)
 	cr_assert(hbus_number_parse("9", 0, 9, &value) && value == 9);
 	cr_assert_not(hbus_number_parse("10", 0, 9, &value));
 	cr_assert_not(hbus_number_parse("0", 1, 9, &value));
-	cr_assert(hbus_number_parse("18446744073709551615", 0, UINT64_MAX, &value) && value == UINT64_MAX);
+	cr_assert(hbus_number_parse("18446744073709551615", 0, UINT64_MAX, &value) &&
+		  value == UINT64_MAX);
 	cr_assert_not(hbus_number_parse("18446744073709551616", 0, UINT64_MAX, &value));
 }
 
 Test(number, refuses_everything_around_a_number)
 {
-	static const char *const bad[] = { "", " 1", "1 ", "+1", "-1", "0x1", "1e3", "1,0", "a", ".5", "1." };
+	static const char *const bad[] = { "",	  " 1",	 "1 ", "+1", "-1", "0x1",
+					   "1e3", "1,0", "a",  ".5", "1." };
 	uint64_t value = 77;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -75,7 +77,8 @@ Test(number, a_place_is_a_ring_and_a_sequence)
 	uint64_t ring;
 	uint64_t sequence;
 
-	cr_assert(hbus_number_parse_place("4294967297:0", &ring, &sequence) && ring == 4294967297u && sequence == 0);
+	cr_assert(hbus_number_parse_place("4294967297:0", &ring, &sequence) &&
+		  ring == 4294967297u && sequence == 0);
 	cr_assert_not(hbus_number_parse_place("1:", &ring, &sequence));
 	cr_assert_not(hbus_number_parse_place(":1", &ring, &sequence));
 	cr_assert_not(hbus_number_parse_place("1:2:3", &ring, &sequence));
@@ -110,7 +113,8 @@ Test(number, people_read_three_digits)
 static void assert_payload(const struct hbus_load *load, const char *expected)
 {
 	cr_assert_eq(load->size, strlen(expected), "%zu bytes, not %s", load->size, expected);
-	cr_assert(memcmp(load->data, expected, load->size) == 0, "%.*s, not %s", (int)load->size, load->data, expected);
+	cr_assert(memcmp(load->data, expected, load->size) == 0, "%.*s, not %s", (int)load->size,
+		  load->data, expected);
 }
 
 Test(number, load_counts_and_keeps_its_size)
@@ -182,11 +186,14 @@ Test(number, load_is_due_at_its_rate)
 /* What is due at the time when n becomes due is n + 1 events: nothing is slept past. */
 Test(number, load_wakes_when_the_next_event_is_due)
 {
-	static const uint64_t rates[] = { 1, 3, 500, 7000, 999999, 1234567, 3000000000, 100000000000 };
+	static const uint64_t rates[] = {
+		1, 3, 500, 7000, 999999, 1234567, 3000000000, 100000000000
+	};
 
 	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
 		for (uint64_t n = 0; n < 5000; n++)
-			cr_assert_geq(hbus_load_due(rates[i], hbus_load_due_at(rates[i], n)), n + 1);
+			cr_assert_geq(hbus_load_due(rates[i], hbus_load_due_at(rates[i], n)),
+				      n + 1);
 	}
 }
 

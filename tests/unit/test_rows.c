@@ -53,9 +53,10 @@ Test(rows, a_topic_has_its_types_and_flags)
 
 	row->value[0] = 5;
 	row->flags = 2;
-	cr_assert_str_eq(json(HBUS_ROW_TOPIC),
-			 "[{\"topic\":\"a/b\",\"id\":5,\"rings\":0,\"subscribers\":0,\"type\":\"t\",\"datacontenttype\":"
-			 "\"application/json\",\"declared\":false,\"configured\":true}]");
+	cr_assert_str_eq(
+		json(HBUS_ROW_TOPIC),
+		"[{\"topic\":\"a/b\",\"id\":5,\"rings\":0,\"subscribers\":0,\"type\":\"t\",\"datacontenttype\":"
+		"\"application/json\",\"declared\":false,\"configured\":true}]");
 }
 
 Test(rows, types_may_be_missing)
@@ -153,7 +154,8 @@ Test(rows, top_has_no_rates_at_first_and_none_below_zero)
 	ring->value[4] = 50;
 	before = sample(1000000000);
 	hbus_top_frame(&text, &none, &before, 0, 0);
-	cr_assert(has_line(hbus_text_string(&text), "0         -        -      50"), "%s", hbus_text_string(&text));
+	cr_assert(has_line(hbus_text_string(&text), "0         -        -      50"), "%s",
+		  hbus_text_string(&text));
 	ring->value[4] = 10;
 	now = sample(2000000000);
 	text.len = 0;
@@ -169,7 +171,8 @@ Test(rows, top_keeps_within_the_terminal)
 
 	can(HBUS_ROW_DAEMON, "1.0", "/\xc3\xbc\xc3\xbc\xc3\xbc/a/long/path/of/a/socket");
 	for (int i = 0; i < 7; i++)
-		can(HBUS_ROW_RING, "a program with a long name", "and/a/long/topic")->value[0] = (uint64_t)i;
+		can(HBUS_ROW_RING, "a program with a long name", "and/a/long/topic")->value[0] =
+			(uint64_t)i;
 	now = sample(1);
 	hbus_top_frame(&text, &none, &now, 30, 5);
 	for (const char *line = hbus_text_string(&text); *line; line = strchr(line, '\n') + 1) {
@@ -200,7 +203,9 @@ static void deliver(struct hbus_account *account, hbus_topic_t id, const char *t
 Test(rows, the_account_is_by_topic_and_sorted)
 {
 	static struct hbus_account account;
-	struct hbus_loss loss = { .ring_id = 7, .first_sequence = 3, .n_events = 9, .reason = HBUS_LOSS_EVICTED };
+	struct hbus_loss loss = {
+		.ring_id = 7, .first_sequence = 3, .n_events = 9, .reason = HBUS_LOSS_EVICTED
+	};
 	struct hbus_subscriber_info info = { .n_filtered = 4, .n_lost = 9, .n_rings = 2 };
 
 	deliver(&account, 2, "b", 10);
@@ -209,10 +214,11 @@ Test(rows, the_account_is_by_topic_and_sorted)
 	/* Looked up for its types, but nothing came. */
 	hbus_account_topic(&account, 3, "c");
 	hbus_account_loss(&account, &loss);
-	cr_assert_str_eq(json_dumps(hbus_account_json(&account, &info), JSON_COMPACT),
-			 "{\"role\":\"subscriber\",\"delivered\":3,\"bytes\":25,\"filtered\":4,\"lost\":9,\"rings\":2,\"topics\":["
-			 "{\"topic\":\"a\",\"delivered\":1,\"bytes\":5},{\"topic\":\"b\",\"delivered\":2,\"bytes\":20}],"
-			 "\"loss_reports\":1,\"losses\":[{\"ring\":7,\"first\":3,\"count\":9,\"reason\":\"evicted\"}]}");
+	cr_assert_str_eq(
+		json_dumps(hbus_account_json(&account, &info), JSON_COMPACT),
+		"{\"role\":\"subscriber\",\"delivered\":3,\"bytes\":25,\"filtered\":4,\"lost\":9,\"rings\":2,\"topics\":["
+		"{\"topic\":\"a\",\"delivered\":1,\"bytes\":5},{\"topic\":\"b\",\"delivered\":2,\"bytes\":20}],"
+		"\"loss_reports\":1,\"losses\":[{\"ring\":7,\"first\":3,\"count\":9,\"reason\":\"evicted\"}]}");
 	hbus_account_deinit(&account);
 }
 
@@ -246,7 +252,8 @@ Test(rows, loss_reports_beyond_the_limit_are_only_counted)
 		hbus_account_loss(&account, &loss);
 	summary = hbus_account_json(&account, &info);
 	cr_assert_eq(json_array_size(json_object_get(summary, "losses")), HBUS_ACCOUNT_LOSSES_MAX);
-	cr_assert_eq(json_integer_value(json_object_get(summary, "loss_reports")), HBUS_ACCOUNT_LOSSES_MAX + 1);
+	cr_assert_eq(json_integer_value(json_object_get(summary, "loss_reports")),
+		     HBUS_ACCOUNT_LOSSES_MAX + 1);
 }
 
 Test(rows, rows_come_in_an_order_that_people_expect)

@@ -32,8 +32,8 @@ Test(table, columns_are_aligned_and_numbers_stand_right)
 	hbus_table_cell(&table, "");
 	cr_assert_eq(hbus_table_n_rows(&table), 2);
 	cr_assert_str_eq(print(&table), "NAME        N  END\n"
-					   "a       12345  x\n"
-					   "longer      -  -\n");
+					"a       12345  x\n"
+					"longer      -  -\n");
 }
 
 Test(table, a_cell_cannot_move_the_cursor)
@@ -41,7 +41,8 @@ Test(table, a_cell_cannot_move_the_cursor)
 	struct hbus_table table = { 0 };
 
 	hbus_table_column(&table, "A", false);
-	hbus_table_cell(&table, "x\033[2J\n\x7f\xff\xc2\x9b" "y");
+	hbus_table_cell(&table, "x\033[2J\n\x7f\xff\xc2\x9b"
+				"y");
 	cr_assert_str_eq(print(&table), "A\nx\\x1b[2J\\x0a\\x7f\\xff\\xc2\\x9by\n");
 }
 
@@ -79,12 +80,17 @@ static const char *format(const char *pattern, const struct hbus_event *event)
 
 Test(table, formats_have_a_letter_for_each_part)
 {
-	struct hbus_event event = { .data = "\x01z", .size = 2, .topic = "a/b", .ring_id = 3, .sequence = 9,
+	struct hbus_event event = { .data = "\x01z",
+				    .size = 2,
+				    .topic = "a/b",
+				    .ring_id = 3,
+				    .sequence = 9,
 				    .time_ns = 1700000000000000001u };
 
 	cr_assert_str_eq(format("%t|%x|%X|%l|%i|%r|%s|%%", &event), "a/b|017a|017A|2|3:9|3|9|%");
 	cr_assert_str_eq(format("%p\\n\\t\\\\", &event), "\x01z\n\t\\");
-	cr_assert_str_eq(format("%U %I", &event), "1700000000.000000001 2023-11-14T22:13:20.000000001Z");
+	cr_assert_str_eq(format("%U %I", &event),
+			 "1700000000.000000001 2023-11-14T22:13:20.000000001Z");
 	event.time_ns = 0;
 	cr_assert_str_eq(format("%U %I", &event), "- -");
 	cr_assert_str_eq(format("", &event), "");
@@ -108,13 +114,15 @@ Test(table, prometheus_samples_have_help_and_type)
 	text.len = 0;
 	hbus_prometheus_family(&text, "m_total", "counter", "What it is.");
 	hbus_prometheus_sample(&text, "m_total", NULL, 0, UINT64_MAX);
-	cr_assert_str_eq(hbus_text_string(&text),
-			 "# HELP m_total What it is.\n# TYPE m_total counter\nm_total 18446744073709551615\n");
+	cr_assert_str_eq(
+		hbus_text_string(&text),
+		"# HELP m_total What it is.\n# TYPE m_total counter\nm_total 18446744073709551615\n");
 }
 
 Test(table, prometheus_label_values_are_escaped)
 {
-	struct hbus_prometheus_label labels[] = { { "a", "x\\y\"z\n" }, { "b", "\xc3\xbc\xff\x1b" } };
+	struct hbus_prometheus_label labels[] = { { "a", "x\\y\"z\n" },
+						  { "b", "\xc3\xbc\xff\x1b" } };
 
 	text.len = 0;
 	hbus_prometheus_sample(&text, "m", labels, 2, 0);
