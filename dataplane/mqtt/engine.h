@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The MQTT protocol engine: 3.1.1 and 5.0, server side, without I/O
+ *
+ * Bytes and ticks go in, bytes and bus operations come out through struct hbus_mqtt_io. The caller
+ * owns sockets, the bus and the clock; the engine owns sessions, subscriptions, retained messages
+ * and wills.
+ *
+ *   transport --hbus_mqtt_input()--> engine --io->publish()--> bus
+ *   transport <----io->send()------- engine <--hbus_mqtt_event()-- bus
+ *
+ * What a client publishes goes to the bus, and comes back from there for the clients that have
+ * subscribed: one order for MQTT and shared memory. So io->publish() must not call
+ * hbus_mqtt_event() from inside; take the events from the bus afterwards.
+ *
+ * One thread. Callbacks call nothing of the engine. After io->close() the engine has forgotten the
+ * connection: its handle must not be used again.
+ * Memory is bounded by struct hbus_mqtt_config; each limit has a counter that says when it struck.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "dataplane/mqtt/mqtt.h"
+
+/** Bytes of a client identifier, a principal and a group of a shared subscription. */
+#define HBUS_MQTT_CLIENT_ID_MAX 256
+#define HBUS_MQTT_PRINCIPAL_MAX 64
+#define HBUS_MQTT_GROUP_MAX 64
+
+/** Take-overs of one client identifier within the window; more are refused. */
+#define HBUS_MQTT_TAKEOVERS_MAX 10
+#define HBUS_MQTT_TAKEOVER_WINDOW_MS 10000
+
+struct hbus_mqtt;
+struct hbus_mqtt_conn;
+
+/** Where a message came from, so that "no local" and "not before I subscribed" can be kept. */
+struct hbus_mqtt_origin {
+	uint64_t engine;  /* 0 = not an MQTT client */
+	uint64_t session; /* of that engine */
+	uint64_t number;  /* of that engine's publications */
+};
+
+/** One message, in either direction. Everything is borrowed for the time of the call. */
+struct hbus_mqtt_message {
+	const char *topic; /* terminated */
+	const void *payload;
+	size_t payload_size;
+	struct hbus_mqtt_span props; /* encoded MQTT 5 properties that are carried through */
+	uint64_t age_ms;             /* how long ago it was published */
+	uint32_t expiry_s;           /* with has_expiry: message expiry interval when it was published */
+	bool has_expiry, is_retain;
+	uint8_t qos;
+	struct hbus_mqtt_origin origin;
+};
+
+struct hbus_mqtt_login {
+	uint8_t version;
+	struct hbus_mqtt_span client_id, user, password;
+	bool has_user, has_password;
+};
+
+/** What the engine asks of its surroundings. Every function but the last two is needed. */
+struct hbus_mqtt_io {
+	void *context;
+	/* Take these bytes. Return: bytes that @transport has taken and not sent yet, these included. */
+	size_t (*send)(void *context, void *transport, const struct iovec *parts, int n_parts);
+	/* Send what was taken, as far as the peer takes it soon, then close. */
+	void (*close)(void *context, void *transport);
+	/* Return: 0 when the bus has it, or a reason code from 0x80. */
+	uint8_t (*publish)(void *context, const struct hbus_mqtt_message *message);
+	/* The first client wants @filter, or the last one does not any more. */
+	uint8_t (*subscribe)(void *context, const char *filter);
+	void (*unsubscribe)(void *context, const char *filter);
+	/* Who is this? Fills in the principal, "" for anonymous. Return: 0 or the reason code to refuse
+	 * with. NULL: everybody may come, as "". */
+	uint8_t (*authenticate)(void *context, void *transport, const struct hbus_mqtt_login *login,
+				char principal[HBUS_MQTT_PRINCIPAL_MAX]);
+	/* May they publish to this name or subscribe to this filter? NULL: they may. */
+	bool (*authorize)(void *context, const char *principal, const char *topic, bool is_publish);
+};
+
+/** Limits; hbus_mqtt_config_default() has values for all of them. */
+struct hbus_mqtt_config {
+	uint32_t packet_max;           /* bytes of a packet from a client */
+	uint32_t connect_packet_max;   /* the same before CONNECT is accepted */
+	uint32_t connect_timeout_ms;
+	uint32_t stall_ms;             /* how long a client may leave bytes unread */
+	uint32_t backlog_high;         /* unsent bytes above which messages wait in the queue */
+	uint32_t backlog_max;          /* unsent bytes above which a connection is closed */
+	uint32_t conns_max;
+	uint32_t sessions_max;
+	uint32_t subscriptions_max;    /* of a session */
+	uint32_t filter_nodes_max;     /* levels of all filters together */
+	uint32_t queue_max;            /* messages waiting, of a session */
+	uint32_t queue_bytes_max;      /* likewise */
+	uint64_t message_bytes_max;    /* of all messages kept for clients */
+	uint32_t retained_max;
+	uint64_t retained_bytes_max;
+	uint32_t snapshot_max;         /* retained messages promised to new subscriptions, all together */
+	uint32_t session_expiry_max_s; /* longest life of a session without a connection */
+	uint16_t receive_max;          /* QoS 2 messages from a client that it has not released */
+	uint16_t inflight_max;         /* QoS 1 and 2 messages to a client that it has not acknowledged */
+	uint16_t alias_max;            /* topic aliases, each way */
+	uint16_t keep_alive_max_s;     /* told to MQTT 5 clients that want more or none; 0 = any will do */
+	uint64_t secret[2];            /* unpredictable; also names this engine */
+};
+
+void hbus_mqtt_config_default(struct hbus_mqtt_config *config);
+
+/* X(name, what it counts). Values of now end in _now. */
+#define HBUS_MQTT_COUNTERS(X)                                                                        \
+	X(connects, "CONNECT accepted")                                                              \
+	X(connects_refused, "CONNECT refused: version, identifier, credentials, will")               \
+	X(connects_limited, "refused: connections or sessions at their limit")                       \
+	X(connect_timeouts, "no CONNECT in time")                                                    \
+	X(connect_too_large, "more bytes before CONNECT than allowed")                               \
+	X(takeovers, "a second connection with the same client identifier")                          \
+	X(takeovers_refused, "take-overs by another principal or too often")                         \
+	X(malformed, "connections closed for a malformed packet")                                    \
+	X(protocol_errors, "connections closed for a protocol error")                                \
+	X(packets_too_large, "connections closed for a packet over the limit")                       \
+	X(receive_max_exceeded, "connections closed for too many QoS 2 messages not released")       \
+	X(keep_alive_timeouts, "connections closed for silence")                                     \
+	X(slow_readers, "connections closed because they did not read")                              \
+	X(queue_overflows, "connections closed because their queue was full")                        \
+	X(packets_in, "packets received")                                                            \
+	X(publishes_in, "PUBLISH received, duplicates not counted")                                  \
+	X(publishes_duplicate, "QoS 2 PUBLISH received again")                                       \
+	X(publishes_denied, "PUBLISH refused: not authorized")                                       \
+	X(publishes_bad_topic, "PUBLISH refused: name too long, too deep or with control characters") \
+	X(publishes_bad_payload, "PUBLISH refused: payload is not the UTF-8 it says")                \
+	X(publishes_bus_refused, "PUBLISH refused by the bus")                                       \
+	X(publishes_out, "PUBLISH sent, again included")                                             \
+	X(redelivered, "PUBLISH sent again after a reconnect")                                       \
+	X(events_in, "events from the bus")                                                          \
+	X(events_unmatched, "events that no client wanted when they came")                           \
+	X(dropped_offline, "QoS 0 messages for clients that are away")                               \
+	X(dropped_queue, "messages dropped because a queue was full")                                \
+	X(dropped_memory, "messages dropped because the memory for messages was used up")            \
+	X(dropped_too_large, "messages larger than the client takes")                                \
+	X(dropped_expired, "messages whose expiry interval passed")                                  \
+	X(dropped_session, "messages of sessions that ended")                                        \
+	X(retained_refused, "retained messages refused at the limit")                                \
+	X(snapshots_refused, "subscriptions refused because too many retained messages are promised") \
+	X(subscriptions_refused, "subscriptions refused: invalid, not authorized or at a limit")     \
+	X(wills, "wills published")                                                                  \
+	X(shared_moved, "shared messages given to another member")                                   \
+	X(conns_now, "connections")                                                                  \
+	X(sessions_now, "sessions")                                                                  \
+	X(subscriptions_now, "subscriptions")                                                        \
+	X(retained_now, "retained messages")                                                         \
+	X(retained_bytes_now, "bytes of retained messages")                                          \
+	X(message_bytes_now, "bytes of all messages kept")                                           \
+	X(snapshot_now, "retained messages promised to new subscriptions")
+
+struct hbus_mqtt_counters {
+#define HBUS_MQTT_COUNTER_FIELD(name, text) uint64_t name;
+	HBUS_MQTT_COUNTERS(HBUS_MQTT_COUNTER_FIELD)
+#undef HBUS_MQTT_COUNTER_FIELD
+};
+
+/**
+ * hbus_mqtt_new() - an engine
+ * @config, @io: copied
+ * @now_ms: of a clock that does not go back
+ *
+ * Return: 0 or -errno. The caller owns *ret_engine.
+ */
+int hbus_mqtt_new(const struct hbus_mqtt_config *config, const struct hbus_mqtt_io *io, uint64_t now_ms,
+		  struct hbus_mqtt **ret_engine);
+
+/** hbus_mqtt_free() - without a word to anybody: no callback is called. Accepts NULL, returns NULL. */
+struct hbus_mqtt *hbus_mqtt_free(struct hbus_mqtt *engine);
+
+/** hbus_mqtt_shutdown() - DISCONNECT (server shutting down) to all clients and close them. */
+void hbus_mqtt_shutdown(struct hbus_mqtt *engine);
+
+/** hbus_mqtt_tick() - the time; runs what is due. Time stands still between ticks. */
+void hbus_mqtt_tick(struct hbus_mqtt *engine, uint64_t now_ms);
+
+/** hbus_mqtt_next_ms() - when to tick at the latest; UINT64_MAX = nothing is waiting */
+uint64_t hbus_mqtt_next_ms(const struct hbus_mqtt *engine);
+
+/**
+ * hbus_mqtt_accept() - a client has connected
+ * @transport: what to say in io->send() and io->close()
+ *
+ * Return: the connection, or NULL at the limit or without memory: close the transport.
+ */
+struct hbus_mqtt_conn *hbus_mqtt_accept(struct hbus_mqtt *engine, void *transport);
+
+/**
+ * hbus_mqtt_input() - bytes have come
+ *
+ * Return: false when the connection was closed by what they said.
+ */
+bool hbus_mqtt_input(struct hbus_mqtt_conn *conn, const void *data, size_t size);
+
+/** hbus_mqtt_writable() - what was unsent has gone out, or most of it: more may follow. */
+void hbus_mqtt_writable(struct hbus_mqtt_conn *conn);
+
+/** hbus_mqtt_hangup() - the transport is gone. io->close() is not called. */
+void hbus_mqtt_hangup(struct hbus_mqtt_conn *conn);
+
+/** hbus_mqtt_event() - an event of the bus that matches some filter of io->subscribe() */
+void hbus_mqtt_event(struct hbus_mqtt *engine, const struct hbus_mqtt_message *message);
+
+const struct hbus_mqtt_counters *hbus_mqtt_counters(const struct hbus_mqtt *engine);
