@@ -433,22 +433,38 @@ static struct hbus_plan_topic plan_topic(const struct hbus_directory_topic *topi
 					 .is_wanted = topic->is_wanted };
 }
 
+/* The batch routes among the plan's, so that each batch topic looks at few. */
+struct batch_routes {
+	uint32_t idx[HBUS_PLAN_BATCH_ROUTES_MAX];
+	uint32_t n;
+};
+
+static void find_batch_routes(const struct hbus_plan_input *input, struct batch_routes *found)
+{
+	found->n = 0;
+	for (uint32_t i = 0; i < input->n_routes; i++)
+		if (input->routes[i].is_batch && found->n < HBUS_PLAN_BATCH_ROUTES_MAX)
+			found->idx[found->n++] = i;
+}
+
 /* Batch topics whose route is not there (yet) are left out. */
 static void collect_batch_topics(const struct hbus_directory *d, struct hbus_plan_input *input,
 				 struct hbus_plan_batch_topic *batch_topics)
 {
+	struct batch_routes routes;
+
+	find_batch_routes(input, &routes);
 	for (uint32_t i = 0; i < d->n_batch_topics; i++) {
 		const struct batch_topic *from = &d->batch_topics[i];
-		uint32_t route_idx = 0;
+		uint32_t k = 0;
 
-		while (route_idx < input->n_routes &&
-		       (!input->routes[route_idx].is_batch ||
-			!is_same_match(&input->routes[route_idx].match, &from->match)))
-			route_idx++;
-		if (route_idx == input->n_routes)
+		while (k < routes.n &&
+		       !is_same_match(&input->routes[routes.idx[k]].match, &from->match))
+			k++;
+		if (k == routes.n)
 			continue;
 		batch_topics[input->n_batch_topics++] = (struct hbus_plan_batch_topic){
-			route_idx, from->number, plan_topic(from->topic)
+			routes.idx[k], from->number, plan_topic(from->topic)
 		};
 	}
 	input->batch_topics = batch_topics;

@@ -94,13 +94,31 @@ static int take(const struct interfaces *ifaces)
 	return 0;
 }
 
+/* What a filter has let through and no counter of the killed process has, was still in its queue. */
+static void report_filter(unsigned int ifindex)
+{
+	struct hbus_reason_stats stats[HBUS_REASONS_MAX];
+	struct hbus_filter *filter = NULL;
+	char name[IF_NAMESIZE] = "?";
+
+	if (hbus_filter_open(ifindex, &filter, NULL) != 0)
+		return;
+	if_indextoname(ifindex, name);
+	if (hbus_filter_stats_read(filter, stats) == 0)
+		hbus_log("%s: the filter had accepted %llu frames", name,
+			 (unsigned long long)stats[HBUS_REASON_ACCEPTED].packets);
+	hbus_filter_free(filter);
+}
+
 /* Return: how many filters were still attached. */
 static unsigned int release(const struct interfaces *ifaces)
 {
 	unsigned int n = 0;
 
-	for (unsigned int i = 0; i < ifaces->n; i++)
+	for (unsigned int i = 0; i < ifaces->n; i++) {
+		report_filter(ifaces->idx[i]);
 		n += hbus_filter_remove(ifaces->idx[i], NULL) == 0;
+	}
 	return n;
 }
 #else

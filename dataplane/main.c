@@ -14,7 +14,7 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 
-#include "dataplane/control.h"
+#include "dataplane/pilot.h"
 #include "dataplane/counters.h"
 #include "dataplane/guard.h"
 #include "dataplane/log.h"
@@ -22,7 +22,7 @@
 #include "dataplane/options.h"
 #include "dataplane/ports.h"
 
-/* How often the control thread looks at the loops: while frames come, and while none do. */
+/* How often the main thread looks at the loops: while frames come, and while none do. */
 #define TICK_BUSY_NS 250000L
 #define TICK_IDLE_NS 1000000L
 #define CHORES_NS UINT64_C(100000000)
@@ -34,7 +34,7 @@
 
 struct ingress {
 	const struct hbus_ingress_options *options;
-	struct hbus_control *control;
+	struct hbus_pilot *pilot;
 	struct hbus_ports ports;
 	struct hbus_loop_shared shared;
 	struct hbus_loop loops[HBUS_INGRESS_WORKERS_MAX];
@@ -73,7 +73,7 @@ static int make_loops(struct ingress *ingress)
 		hbus_log("no lcore to poll on: give at least two");
 		return -EINVAL;
 	}
-	return hbus_control_workers(ingress->control, &ingress->shared, ingress->loops,
+	return hbus_pilot_workers(ingress->pilot, &ingress->shared, ingress->loops,
 				    ingress->n_loops, ingress->ports.n);
 }
 
@@ -92,7 +92,7 @@ static void say_ready(const struct ingress *ingress)
 
 static int start(struct ingress *ingress)
 {
-	int r = hbus_control_new(ingress->options, &ingress->control);
+	int r = hbus_pilot_new(ingress->options, &ingress->pilot);
 
 	if (r == 0)
 		r = start_eal(ingress->options);
@@ -104,20 +104,22 @@ static int start(struct ingress *ingress)
 		r = make_loops(ingress);
 	if (r < 0)
 		return r;
-	hbus_control_settle(ingress->control);
+	hbus_pilot_settle(ingress->pilot);
 	r = hbus_ports_start(&ingress->ports);
 	if (r < 0)
 		return r;
 	hbus_ports_spread(&ingress->ports, ingress->options, ingress->loops, ingress->n_loops);
-	hbus_control_ports(ingress->control, &ingress->ports);
-	(void)hbus_control_update(ingress->control);
+	hbus_pilot_ports(ingress->pilot, &ingress->ports);
+	r = hbus_pilot_start(ingress->pilot);
+	if (r < 0)
+		return r;
 	for (unsigned int i = 0; i < ingress->n_loops; i++)
 		rte_eal_remote_launch(hbus_loop_run, &ingress->loops[i],
 				      ingress->loops[i].lcore_id);
 	return 0;
 }
 
-/* ---- the control thread's loop ------------------------------------------------------------- */
+/* ---- the main thread's loop ------------------------------------------------------------- */
 
 /* Wakes readers of the loops that have been busy. Return: whether any has. */
 static bool look_at_loops(struct ingress *ingress)
@@ -134,7 +136,7 @@ static bool look_at_loops(struct ingress *ingress)
 		ingress->seen_ns[i] = busy_ns;
 		is_busy = true;
 		if (!ingress->options->wakes_inline)
-			hbus_control_wake(ingress->control, i);
+			hbus_pilot_wake(ingress->pilot, i);
 	}
 	if (is_busy)
 		ingress->busy_ns = hbus_loop_clock(&ingress->shared);
@@ -146,7 +148,7 @@ static void do_chores(struct ingress *ingress, uint64_t now_ns)
 	if (now_ns - ingress->chores_ns < CHORES_NS)
 		return;
 	ingress->chores_ns = now_ns;
-	hbus_control_publish_counters(ingress->control);
+	hbus_pilot_publish_counters(ingress->pilot);
 }
 
 static bool is_done(const struct ingress *ingress, uint64_t now_ns)
@@ -160,7 +162,7 @@ static bool is_done(const struct ingress *ingress, uint64_t now_ns)
 	    (double)(now_ns - ingress->busy_ns) >= options->idle_exit * 1e9)
 		return true;
 	return options->count > 0 &&
-	       hbus_counters_sum(ingress->control, HBUS_CELL_RECEIVED) >= options->count;
+	       hbus_counters_sum(ingress->pilot, HBUS_CELL_RECEIVED) >= options->count;
 }
 
 /* Until a signal or one of the ends that were asked for. */
@@ -181,8 +183,9 @@ static void serve(struct ingress *ingress)
 
 		if (signal_number == SIGTERM || signal_number == SIGINT)
 			return;
+		if (signal_number == SIGHUP)
+			hbus_pilot_replace_filters(ingress->pilot);
 		is_busy = look_at_loops(ingress);
-		(void)hbus_control_update(ingress->control);
 		now_ns = hbus_loop_clock(&ingress->shared);
 		do_chores(ingress, now_ns);
 		if (is_done(ingress, now_ns))
@@ -195,15 +198,14 @@ static void serve(struct ingress *ingress)
 /* What is on its way is still published: the filters let nothing more in, the loops go on. */
 static void run_dry(struct ingress *ingress)
 {
-	uint64_t begin_ns = hbus_loop_clock(&ingress->shared), now_ns = begin_ns;
-	uint64_t max_ns = DRY_MAX_UNFILTERED_NS;
+	uint64_t begin_ns, now_ns, max_ns = DRY_MAX_UNFILTERED_NS;
 
 	for (unsigned int i = 0; i < ingress->ports.n; i++)
 		if (ingress->ports.at[i].filter)
 			max_ns = DRY_MAX_NS;
 
-	hbus_control_dry(ingress->control);
-	ingress->busy_ns = begin_ns;
+	hbus_pilot_stop(ingress->pilot);
+	begin_ns = now_ns = ingress->busy_ns = hbus_loop_clock(&ingress->shared);
 	while (now_ns - ingress->busy_ns < DRY_NS && now_ns - begin_ns < max_ns) {
 		nanosleep(&(struct timespec){ .tv_nsec = TICK_IDLE_NS }, NULL);
 		(void)look_at_loops(ingress);
@@ -218,9 +220,9 @@ static void stop(struct ingress *ingress)
 	atomic_store_explicit(&ingress->shared.is_stopped, 1, memory_order_relaxed);
 	rte_eal_mp_wait_lcore();
 	(void)look_at_loops(ingress);
-	hbus_control_publish_counters(ingress->control);
+	hbus_pilot_publish_counters(ingress->pilot);
 	if (ingress->options->prints_json)
-		hbus_control_report(ingress->control, stdout,
+		hbus_pilot_report(ingress->pilot, stdout,
 				    (double)(hbus_loop_clock(&ingress->shared) -
 					     ingress->start_ns) / 1e9);
 }
@@ -238,7 +240,7 @@ static int poll_process(const struct hbus_ingress_options *options)
 		stop(&ingress);
 	}
 	hbus_ports_deinit(&ingress.ports);
-	hbus_control_free(ingress.control);
+	hbus_pilot_free(ingress.pilot);
 	rte_eal_cleanup();
 	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#include "dataplane/control_pvt.h"
+#include "dataplane/pilot_pvt.h"
 #include "dataplane/counters.h"
 #ifdef HBUS_HAVE_XDP
 #include "ebpf/loader.h"
@@ -20,13 +20,13 @@ static void put(json_t *object, const char *name, uint64_t value)
 }
 
 /* One cell for each reason, from @first_idx on. Return: their sum. */
-static uint64_t put_reasons(json_t *object, const struct hbus_control *control,
+static uint64_t put_reasons(json_t *object, const struct hbus_pilot *pilot,
 			    unsigned int first_idx)
 {
 	uint64_t sum = 0;
 
 	for (unsigned int reason = 0; reason < HBUS_N_REASONS; reason++) {
-		uint64_t value = hbus_counters_sum(control, first_idx + reason);
+		uint64_t value = hbus_counters_sum(pilot, first_idx + reason);
 
 		put(object, hbus_reason_name(reason), value);
 		sum += value;
@@ -34,54 +34,54 @@ static uint64_t put_reasons(json_t *object, const struct hbus_control *control,
 	return sum;
 }
 
-static json_t *report_frames(const struct hbus_control *control)
+static json_t *report_frames(const struct hbus_pilot *pilot)
 {
 	json_t *frames = json_object();
-	uint64_t received = hbus_counters_sum(control, HBUS_CELL_RECEIVED);
+	uint64_t received = hbus_counters_sum(pilot, HBUS_CELL_RECEIVED);
 
 	put(frames, "received", received);
-	put(frames, "bytes", hbus_counters_sum(control, HBUS_CELL_BYTES));
-	put(frames, "in_flight", received - put_reasons(frames, control, HBUS_CELL_FRAMES));
+	put(frames, "bytes", hbus_counters_sum(pilot, HBUS_CELL_BYTES));
+	put(frames, "in_flight", received - put_reasons(frames, pilot, HBUS_CELL_FRAMES));
 	return frames;
 }
 
-static json_t *report_events(const struct hbus_control *control)
+static json_t *report_events(const struct hbus_pilot *pilot)
 {
 	json_t *events = json_object();
 
-	put(events, "received", hbus_counters_sum(control, HBUS_CELL_EVENTS_RECEIVED));
-	put(events, "published", hbus_counters_sum(control, HBUS_CELL_EVENTS_PUBLISHED));
-	put(events, "no_interest", hbus_counters_sum(control, HBUS_CELL_EVENTS_NO_INTEREST));
-	put(events, "too_long", hbus_counters_sum(control, HBUS_CELL_EVENTS_TOO_LONG));
-	put(events, "unknown_topic", hbus_counters_sum(control, HBUS_CELL_EVENTS_UNKNOWN_TOPIC));
-	put(events, "ring_full", hbus_counters_sum(control, HBUS_CELL_EVENTS_RING_FULL));
-	put(events, "no_ring", hbus_counters_sum(control, HBUS_CELL_EVENTS_NO_RING));
+	put(events, "received", hbus_counters_sum(pilot, HBUS_CELL_EVENTS_RECEIVED));
+	put(events, "published", hbus_counters_sum(pilot, HBUS_CELL_EVENTS_PUBLISHED));
+	put(events, "no_interest", hbus_counters_sum(pilot, HBUS_CELL_EVENTS_NO_INTEREST));
+	put(events, "too_long", hbus_counters_sum(pilot, HBUS_CELL_EVENTS_TOO_LONG));
+	put(events, "unknown_topic", hbus_counters_sum(pilot, HBUS_CELL_EVENTS_UNKNOWN_TOPIC));
+	put(events, "ring_full", hbus_counters_sum(pilot, HBUS_CELL_EVENTS_RING_FULL));
+	put(events, "no_ring", hbus_counters_sum(pilot, HBUS_CELL_EVENTS_NO_RING));
 	return events;
 }
 
-static json_t *report_batches(const struct hbus_control *control)
+static json_t *report_batches(const struct hbus_pilot *pilot)
 {
 	json_t *batch = json_object();
 
-	put(batch, "missing", hbus_counters_sum(control, HBUS_CELL_BATCH_MISSING));
-	put(batch, "gaps", hbus_counters_sum(control, HBUS_CELL_BATCH_GAPS));
-	put(batch, "duplicates", hbus_counters_sum(control, HBUS_CELL_BATCH_DUPLICATES));
-	put(batch, "reordered", hbus_counters_sum(control, HBUS_CELL_BATCH_REORDERED));
-	put(batch, "stale", hbus_counters_sum(control, HBUS_CELL_BATCH_STALE));
-	put(batch, "restarts", hbus_counters_sum(control, HBUS_CELL_BATCH_RESTARTS));
-	put(batch, "senders", hbus_counters_sum(control, HBUS_CELL_BATCH_SENDERS));
-	put(batch, "forgotten", hbus_counters_sum(control, HBUS_CELL_BATCH_FORGOTTEN));
+	put(batch, "missing", hbus_counters_sum(pilot, HBUS_CELL_BATCH_MISSING));
+	put(batch, "gaps", hbus_counters_sum(pilot, HBUS_CELL_BATCH_GAPS));
+	put(batch, "duplicates", hbus_counters_sum(pilot, HBUS_CELL_BATCH_DUPLICATES));
+	put(batch, "reordered", hbus_counters_sum(pilot, HBUS_CELL_BATCH_REORDERED));
+	put(batch, "stale", hbus_counters_sum(pilot, HBUS_CELL_BATCH_STALE));
+	put(batch, "restarts", hbus_counters_sum(pilot, HBUS_CELL_BATCH_RESTARTS));
+	put(batch, "senders", hbus_counters_sum(pilot, HBUS_CELL_BATCH_SENDERS));
+	put(batch, "forgotten", hbus_counters_sum(pilot, HBUS_CELL_BATCH_FORGOTTEN));
 	return batch;
 }
 
-static json_t *report_topics(const struct hbus_control *control)
+static json_t *report_topics(const struct hbus_pilot *pilot)
 {
 	json_t *topics = json_array();
 
-	for (uint32_t i = 1; i <= hbus_directory_n_topics(control->directory); i++) {
+	for (uint32_t i = 1; i <= hbus_directory_n_topics(pilot->directory); i++) {
 		const struct hbus_directory_topic *topic =
-			hbus_directory_topic(control->directory, i);
-		struct hbus_topic_sums sums = hbus_counters_topic(control, i);
+			hbus_directory_topic(pilot->directory, i);
+		struct hbus_topic_sums sums = hbus_counters_topic(pilot, i);
 		json_t *entry = json_object();
 
 		json_object_set_new(entry, topic->is_pseudo ? "route" : "topic",
@@ -134,13 +134,13 @@ static json_t *report_route(const struct hbus_directory_route *route,
 	return entry;
 }
 
-static json_t *report_routes(const struct hbus_control *control, const struct hbus_port *port)
+static json_t *report_routes(const struct hbus_pilot *pilot, const struct hbus_port *port)
 {
 	json_t *routes = json_array();
 
-	for (uint32_t i = 0; i < hbus_directory_n_routes(control->directory); i++) {
+	for (uint32_t i = 0; i < hbus_directory_n_routes(pilot->directory); i++) {
 		const struct hbus_directory_route *route =
-			hbus_directory_route_at(control->directory, i);
+			hbus_directory_route_at(pilot->directory, i);
 		struct hbus_route_stats stats;
 
 		if (route->topic && hbus_filter_route_stats_read(port->filter, i, 1, &stats) == 0)
@@ -149,28 +149,28 @@ static json_t *report_routes(const struct hbus_control *control, const struct hb
 	return routes;
 }
 
-static void report_filter(const struct hbus_control *control, const struct hbus_port *port,
+static void report_filter(const struct hbus_pilot *pilot, const struct hbus_port *port,
 			  json_t *entry)
 {
 	json_object_set_new(entry, "xdp", report_reasons(port));
-	json_object_set_new(entry, "xdp_routes", report_routes(control, port));
+	json_object_set_new(entry, "xdp_routes", report_routes(pilot, port));
 }
 #else
-static void report_filter(const struct hbus_control *control, const struct hbus_port *port,
+static void report_filter(const struct hbus_pilot *pilot, const struct hbus_port *port,
 			  json_t *entry)
 {
-	(void)control;
+	(void)pilot;
 	(void)port;
 	(void)entry;
 }
 #endif
 
-static json_t *report_ports(const struct hbus_control *control)
+static json_t *report_ports(const struct hbus_pilot *pilot)
 {
 	json_t *ports = json_array();
 
-	for (unsigned int i = 0; control->ports && i < control->ports->n; i++) {
-		const struct hbus_port *port = &control->ports->at[i];
+	for (unsigned int i = 0; pilot->ports && i < pilot->ports->n; i++) {
+		const struct hbus_port *port = &pilot->ports->at[i];
 		struct hbus_port_losses losses = hbus_port_losses(port);
 		json_t *entry = json_object();
 
@@ -183,25 +183,25 @@ static json_t *report_ports(const struct hbus_control *control)
 		put(entry, "errors", losses.errors);
 		put(entry, "no_buffer", losses.no_buffer);
 		if (port->filter)
-			report_filter(control, port, entry);
+			report_filter(pilot, port, entry);
 		json_array_append_new(ports, entry);
 	}
 	return ports;
 }
 
-void hbus_control_report(struct hbus_control *control, FILE *out, double seconds)
+void hbus_pilot_report(struct hbus_pilot *pilot, FILE *out, double seconds)
 {
 	json_t *root = json_object();
 
-	pthread_mutex_lock(&control->lock);
+	pthread_mutex_lock(&pilot->lock);
 	json_object_set_new(root, "seconds", json_real(seconds));
-	json_object_set_new(root, "workers", json_integer(control->n_loops));
-	json_object_set_new(root, "ports", report_ports(control));
-	json_object_set_new(root, "frames", report_frames(control));
-	json_object_set_new(root, "events", report_events(control));
-	json_object_set_new(root, "batch", report_batches(control));
-	json_object_set_new(root, "topics", report_topics(control));
-	pthread_mutex_unlock(&control->lock);
+	json_object_set_new(root, "workers", json_integer(pilot->n_loops));
+	json_object_set_new(root, "ports", report_ports(pilot));
+	json_object_set_new(root, "frames", report_frames(pilot));
+	json_object_set_new(root, "events", report_events(pilot));
+	json_object_set_new(root, "batch", report_batches(pilot));
+	json_object_set_new(root, "topics", report_topics(pilot));
+	pthread_mutex_unlock(&pilot->lock);
 	json_dumpf(root, out, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
 	fputc('\n', out);
 	fflush(out);

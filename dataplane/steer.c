@@ -208,6 +208,16 @@ unsigned int hbus_steer_add(struct hbus_steer *steer, const struct hbus_director
 	return n_failed;
 }
 
+void hbus_steer_replace(struct hbus_steer *steer, const char *path)
+{
+	struct hbus_filter_error error = { "" };
+
+	if (hbus_filter_replace(steer->port->filter, path, &error) == 0)
+		hbus_log("%s: filter replaced by %s", steer->port->iface, path);
+	else
+		hbus_log("%s: the old filter goes on: %s", steer->port->iface, error.text);
+}
+
 void hbus_steer_dry(struct hbus_steer *steer)
 {
 	for (uint32_t i = 0; i < steer->n_routes; i++)

@@ -3,7 +3,7 @@
  * Keeps the filter of a port in step with the directory: removals before the plan is swapped,
  * additions after it.
  *
- * Thread: the control thread. Every change is a system call, so only differences are made.
+ * Thread: one at a time. Every change is a system call, so only differences are made.
  */
 #pragma once
 
@@ -22,6 +22,9 @@ struct hbus_steer *hbus_steer_free(struct hbus_steer *steer);
 /* Return: how many changes failed; what failed is on stderr and is tried again next time. */
 unsigned int hbus_steer_remove(struct hbus_steer *steer, const struct hbus_directory *directory);
 unsigned int hbus_steer_add(struct hbus_steer *steer, const struct hbus_directory *directory);
+
+/* Puts the program of another object in place of the running one, on the same maps. Logs how it went. */
+void hbus_steer_replace(struct hbus_steer *steer, const char *path);
 
 /* Every route goes, so that every frame goes to the kernel. */
 void hbus_steer_dry(struct hbus_steer *steer);

@@ -35,6 +35,12 @@ unsigned int hbus_steer_add(struct hbus_steer *steer, const struct hbus_director
 	return 0;
 }
 
+void hbus_steer_replace(struct hbus_steer *steer, const char *path)
+{
+	(void)steer;
+	(void)path;
+}
+
 void hbus_steer_dry(struct hbus_steer *steer)
 {
 	(void)steer;

@@ -60,6 +60,19 @@ a_capture_becomes_events_to_the_last_one() {
 	expect "$(account '.topics[] | select(.topic == "capture/2") | .published')" -eq 250
 }
 
+tagged_frames_go_where_their_vlan_says() {
+	bus || exit 1
+	_capture_routes
+	hugebus route add '*:5001' tagged/1 --vlan 9 || exit 1
+	subscriber nine -t tagged/1 -C 50 -W 20
+	ingress --pcap "$capture" --idle-exit 0.5
+	lab_until 20 lab_has_ended nine
+	lab_stop nine || exit 1
+	balances
+	expect "$(account '.events.published')" -eq 50
+	expect "$(account '.topics[] | select(.topic == "capture/1") | .no_interest')" -eq 200
+}
+
 what_nobody_wants_is_dropped_in_the_poll_loop() {
 	bus || exit 1
 	_capture_routes

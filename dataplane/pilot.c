@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * From what the bus says to what the poll loops and the filters do.
+ */
+#include "dataplane/pilot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define URCU_API_MAP
+#include <urcu/urcu-qsbr.h>
+
+#include "dataplane/pilot_pvt.h"
+#include "dataplane/counters.h"
+#include "dataplane/log.h"
+
+#define RETRY_NS UINT64_C(1000000000)
+#define UPDATE_STEP_NS 1000000L
+#define SETTLE_STEP_NS 10000000L
+/* Steps without news until the first plan is taken for whole, and the most there can be. */
+enum { SETTLE_QUIET_STEPS = 20, SETTLE_STEPS_MAX = 300 };
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+static int fail(const char *what)
+{
+	hbus_log("%s: %s", what, hbus_error_text());
+	return -EIO;
+}
+
+/* ---- what the bus says (library's thread) ------------------------------------------------ */
+
+static void note_change(struct hbus_pilot *pilot, int r, const char *what, const char *name)
+{
+	/* relaxed: the lock orders the directory, this is a hint to look */
+	atomic_fetch_add_explicit(&pilot->n_changes, 1, memory_order_relaxed);
+	if (r == 0)
+		return;
+	hbus_log("%s %s: %s", what, name,
+		r == HBUS_DIRECTORY_FULL      ? "too many"
+		: r == HBUS_DIRECTORY_INVALID ? "not valid"
+					      : strerror(-r));
+}
+
+static void on_route(void *context, const struct hbus_route *route, int is_set)
+{
+	struct hbus_pilot *pilot = context;
+	int r;
+
+	pthread_mutex_lock(&pilot->lock);
+	r = hbus_directory_route(pilot->directory, route, is_set);
+	note_change(pilot, r == HBUS_DIRECTORY_UNKNOWN ? 0 : r, "route to", route->topic);
+	pthread_mutex_unlock(&pilot->lock);
+}
+
+static void on_interest(void *context, hbus_topic_t topic, const char *name, int is_wanted)
+{
+	struct hbus_pilot *pilot = context;
+
+	(void)topic;
+	pthread_mutex_lock(&pilot->lock);
+	(void)hbus_directory_interest(pilot->directory, name, is_wanted);
+	note_change(pilot, 0, "interest in", name);
+	pthread_mutex_unlock(&pilot->lock);
+}
+
+static void on_source(void *context, const struct hbus_source_rule *rule)
+{
+	struct hbus_pilot *pilot = context;
+	int r;
+
+	pthread_mutex_lock(&pilot->lock);
+	r = hbus_directory_source(pilot->directory, rule);
+	note_change(pilot, r == HBUS_DIRECTORY_UNKNOWN ? 0 : r, "source", "rule");
+	pthread_mutex_unlock(&pilot->lock);
+}
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+static int listen_to_bus(struct hbus_pilot *pilot)
+{
+	const struct hbus_options options = {
+		.struct_size = sizeof(options),
+		.flags = HBUS_OPEN_WANTS_INTEREST | HBUS_OPEN_WANTS_ROUTES,
+		.name = pilot->options->name,
+	};
+
+	if (hbus_open(pilot->options->socket, &options, &pilot->bus) < 0)
+		return fail("the bus");
+	if (hbus_set_interest_handler(pilot->bus, on_interest, pilot) < 0 ||
+	    hbus_set_source_handler(pilot->bus, on_source, pilot) < 0 ||
+	    hbus_set_route_handler(pilot->bus, on_route, pilot) < 0)
+		return fail("routes of the bus");
+	return 0;
+}
+
+int hbus_pilot_new(const struct hbus_ingress_options *options, struct hbus_pilot **ret_pilot)
+{
+	struct hbus_pilot *pilot = calloc(1, sizeof(*pilot));
+	int r;
+
+	if (!pilot)
+		return -ENOMEM;
+	pilot->options = options;
+	pthread_mutex_init(&pilot->lock, NULL);
+	r = hbus_directory_new(&pilot->directory);
+	if (r == 0)
+		r = listen_to_bus(pilot);
+	if (r != 0) {
+		hbus_pilot_free(pilot);
+		return r;
+	}
+	*ret_pilot = pilot;
+	return 0;
+}
+
+static void join_thread(struct hbus_pilot *pilot)
+{
+	if (!pilot->has_thread)
+		return;
+	/* relaxed: nothing but the stop itself is told by this word */
+	atomic_store_explicit(&pilot->is_stopping, 1, memory_order_relaxed);
+	pthread_join(pilot->thread, NULL);
+	pilot->has_thread = false;
+}
+
+struct hbus_pilot *hbus_pilot_free(struct hbus_pilot *pilot)
+{
+	if (!pilot)
+		return NULL;
+	join_thread(pilot);
+	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
+		hbus_steer_free(pilot->steers[i]);
+	for (unsigned int i = 0; i < pilot->n_loops; i++) {
+		hbus_worker_deinit(&pilot->loops[i].worker);
+		hbus_loop_deinit(&pilot->loops[i]);
+		hbus_bus_sink_deinit(&pilot->sinks[i]);
+	}
+	free(pilot->sinks);
+	if (pilot->shared)
+		pilot->shared->plan = hbus_plan_free(pilot->shared->plan);
+	if (pilot->bus)
+		hbus_close(pilot->bus);
+	if (pilot->owns_cells)
+		free(pilot->cells);
+	hbus_directory_free(pilot->directory);
+	pthread_mutex_destroy(&pilot->lock);
+	free(pilot);
+	return NULL;
+}
+
+static int make_worker(struct hbus_pilot *pilot, unsigned int i)
+{
+	struct hbus_loop *loop = &pilot->loops[i];
+	struct hbus_bus_sink *sink = &pilot->sinks[i];
+	uint64_t secret = 0;
+
+	(void)!getrandom(&secret, sizeof(secret), GRND_NONBLOCK);
+	if (hbus_loop_init(loop, pilot->shared) < 0)
+		return -ENOMEM;
+	if (hbus_bus_sink_init(sink, pilot->bus, &pilot->options->own_rings,
+			       pilot->options->wakes_inline) != 0) {
+		hbus_loop_deinit(loop);
+		return fail("publish");
+	}
+	if (hbus_worker_init(&loop->worker, pilot->cells + i * HBUS_N_WORKER_CELLS, &sink->sink,
+			     secret) < 0) {
+		hbus_bus_sink_deinit(sink);
+		hbus_loop_deinit(loop);
+		return -ENOMEM;
+	}
+	pilot->n_loops++;
+	return 0;
+}
+
+int hbus_pilot_workers(struct hbus_pilot *pilot, struct hbus_loop_shared *shared,
+			 struct hbus_loop *loops, unsigned int n, unsigned int n_ports)
+{
+	int r;
+
+	pilot->shared = shared;
+	pilot->loops = loops;
+	pilot->sinks = calloc(n, sizeof(*pilot->sinks));
+	if (!pilot->sinks)
+		return -ENOMEM;
+	r = hbus_counters_open(pilot, n, n_ports);
+	for (unsigned int i = 0; i < n && r == 0; i++)
+		r = make_worker(pilot, i);
+	return r;
+}
+
+void hbus_pilot_ports(struct hbus_pilot *pilot, const struct hbus_ports *ports)
+{
+	pilot->ports = ports;
+	for (unsigned int i = 0; i < ports->n; i++)
+		if (ports->at[i].filter)
+			(void)hbus_steer_new(&ports->at[i], &pilot->steers[i]);
+	/* relaxed: only a hint to look, and this thread is the one that looks */
+	atomic_fetch_add_explicit(&pilot->n_changes, 1, memory_order_relaxed);
+}
+
+/* ---- updates --------------------------------------------------------------------------- */
+
+/* Asks without the lock: the library's thread may need it to bring the answer. */
+static bool name_topic(struct hbus_pilot *pilot, uint32_t number, const char *name)
+{
+	for (unsigned int i = 0; i < pilot->n_loops; i++) {
+		if (hbus_bus_sink_name(&pilot->sinks[i], number, name) == 0)
+			continue;
+		hbus_log("topic %s: %s", name, hbus_error_text());
+		return false;
+	}
+	return true;
+}
+
+static unsigned int name_topics(struct hbus_pilot *pilot)
+{
+	uint32_t cursor = 0;
+	unsigned int n_failed = 0;
+
+	for (;;) {
+		const struct hbus_directory_topic *topic;
+		struct hbus_directory_topic copy;
+
+		/* Each call would wait for a daemon that is away. */
+		if (!hbus_is_connected(pilot->bus))
+			return n_failed + 1;
+		pthread_mutex_lock(&pilot->lock);
+		topic = hbus_directory_next_unnamed(pilot->directory, &cursor);
+		if (topic)
+			copy = *topic;
+		pthread_mutex_unlock(&pilot->lock);
+		if (!topic)
+			return n_failed;
+		if (!name_topic(pilot, copy.counter_idx, copy.name)) {
+			n_failed++;
+			continue;
+		}
+		pthread_mutex_lock(&pilot->lock);
+		hbus_directory_name(pilot->directory, copy.counter_idx, copy.counter_idx);
+		pthread_mutex_unlock(&pilot->lock);
+	}
+}
+
+static unsigned int swap_plan(struct hbus_pilot *pilot)
+{
+	struct hbus_plan *plan = NULL, *old = pilot->shared->plan;
+	int r = hbus_directory_plan(pilot->directory, &plan);
+
+	if (r != 0) {
+		hbus_log("routes: %s",
+			r < 0 ? strerror(-r) : "not valid together");
+		return 1;
+	}
+	rcu_assign_pointer(pilot->shared->plan, plan);
+	synchronize_rcu();
+	hbus_plan_free(old);
+	return 0;
+}
+
+static unsigned int follow_directory(struct hbus_pilot *pilot)
+{
+	unsigned int n_failed = 0;
+
+	pthread_mutex_lock(&pilot->lock);
+	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
+		if (pilot->steers[i])
+			n_failed += hbus_steer_remove(pilot->steers[i], pilot->directory);
+	n_failed += swap_plan(pilot);
+	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
+		if (pilot->steers[i])
+			n_failed += hbus_steer_add(pilot->steers[i], pilot->directory);
+	hbus_counters_plan(pilot);
+	pthread_mutex_unlock(&pilot->lock);
+	return n_failed;
+}
+
+/* Cheap when nothing has changed. Return: whether there was anything to do. */
+static bool update(struct hbus_pilot *pilot)
+{
+	/* relaxed: a hint; the lock orders what it hints at */
+	uint64_t n_changes = atomic_load_explicit(&pilot->n_changes, memory_order_relaxed);
+	unsigned int n_failed;
+
+	if (n_changes == pilot->n_changes_done &&
+	    (pilot->retry_at_ns == 0 || now_ns() < pilot->retry_at_ns))
+		return false;
+	n_failed = name_topics(pilot);
+	n_failed += follow_directory(pilot);
+	pilot->n_changes_done = n_changes;
+	pilot->retry_at_ns = n_failed > 0 ? now_ns() + RETRY_NS : 0;
+	return true;
+}
+
+void hbus_pilot_settle(struct hbus_pilot *pilot)
+{
+	unsigned int n_quiet = 0;
+
+	for (unsigned int i = 0; i < SETTLE_STEPS_MAX && n_quiet < SETTLE_QUIET_STEPS; i++) {
+		n_quiet = update(pilot) ? 0 : n_quiet + 1;
+		nanosleep(&(struct timespec){ .tv_nsec = SETTLE_STEP_NS }, NULL);
+	}
+}
+
+static void *keep_updated(void *context)
+{
+	struct hbus_pilot *pilot = context;
+
+	/* relaxed: nothing but the stop itself is told by this word */
+	while (!atomic_load_explicit(&pilot->is_stopping, memory_order_relaxed)) {
+		(void)update(pilot);
+		nanosleep(&(struct timespec){ .tv_nsec = UPDATE_STEP_NS }, NULL);
+	}
+	return NULL;
+}
+
+int hbus_pilot_start(struct hbus_pilot *pilot)
+{
+	int r;
+
+	(void)update(pilot);
+	r = pthread_create(&pilot->thread, NULL, keep_updated, pilot);
+	if (r != 0) {
+		hbus_log("a thread to follow the bus: %s", strerror(r));
+		return -r;
+	}
+	pilot->has_thread = true;
+	return 0;
+}
+
+void hbus_pilot_stop(struct hbus_pilot *pilot)
+{
+	join_thread(pilot);
+	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
+		if (pilot->steers[i])
+			hbus_steer_dry(pilot->steers[i]);
+}
+
+void hbus_pilot_replace_filters(struct hbus_pilot *pilot)
+{
+	pthread_mutex_lock(&pilot->lock);
+	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
+		if (pilot->steers[i])
+			hbus_steer_replace(pilot->steers[i], pilot->options->xdp_object);
+	pthread_mutex_unlock(&pilot->lock);
+}
+
+void hbus_pilot_wake(struct hbus_pilot *pilot, unsigned int loop_idx)
+{
+	hbus_bus_sink_wake(&pilot->sinks[loop_idx]);
+}
