@@ -175,9 +175,10 @@ int hbus_journal_open(const char *dir, struct hbus_journal **ret_journal,
 	snprintf(journal->path, sizeof(journal->path), "%.4000s/journal.jsonl", dir);
 	read_machine_boot(journal->machine_boot, sizeof(journal->machine_boot));
 	journal->head.is_new = true;
-	journal->head.boot_number = 1;
 	if (getrandom(&journal->head.bus_id, sizeof(journal->head.bus_id), 0) < 0)
 		journal->head.bus_id = (uint64_t)getpid();
+	/* Members of a bus whose journal is lost hold rings by their ids: the new ones must not be the same. */
+	journal->head.boot_number = (uint32_t)(journal->head.bus_id >> 33) | 1;
 	r = read_old(journal, ret_error);
 	if (r < 0) {
 		hbus_journal_free(journal);
