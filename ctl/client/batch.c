@@ -70,6 +70,7 @@ int hbus_publisher_wake(struct hbus_publisher *publisher)
 		return hbus_fail_forked();
 	/* A(publisher.n_rings): pairs with R(publisher.n_rings) in add_ring(). */
 	n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_acquire);
+	pthread_mutex_lock(&publisher->rings_lock);
 	for (uint32_t i = 0; i < n_rings; i++) {
 		struct hbus_pub_ring *ring = publisher->rings[i];
 
@@ -77,5 +78,6 @@ int hbus_publisher_wake(struct hbus_publisher *publisher)
 		n += hbus_gates_wake_locked(&ring->gates, &ring->pub.header->notify);
 		pthread_mutex_unlock(&ring->wake_lock);
 	}
+	pthread_mutex_unlock(&publisher->rings_lock);
 	return (int)n;
 }

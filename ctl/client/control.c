@@ -3,9 +3,7 @@
 #include "ctl/client/control.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -14,96 +12,13 @@
 #include <unistd.h>
 
 #include "ctl/client/handlers.h"
+#include "ctl/client/outgoing.h"
 #include "ctl/client/steering.h"
 
 /* Messages handled in one go, so that a chatty daemon does not keep the lock for ever. */
 #define RECEIVE_MAX 256u
 /* With several threads and no control thread, one may have handled what another waits for. */
 #define PUMP_SLICE_MS 20
-
-struct hbus_outgoing {
-	struct hbus_outgoing *next;
-	int fds[HBUS_MSG_FDS_MAX];
-	unsigned int n_fds;
-	size_t size;
-	alignas(8) unsigned char bytes[];
-};
-
-/* -- the queue -- */
-
-static void outgoing_free(struct hbus_outgoing *out)
-{
-	for (unsigned int i = 0; i < out->n_fds; i++)
-		close(out->fds[i]);
-	free(out);
-}
-
-static void outgoing_clear(struct hbus *bus)
-{
-	while (bus->outgoing) {
-		struct hbus_outgoing *out = bus->outgoing;
-
-		bus->outgoing = out->next;
-		outgoing_free(out);
-	}
-	bus->outgoing_tail = &bus->outgoing;
-	bus->n_outgoing = 0;
-}
-
-static void watch_output(struct hbus *bus, bool wants_output)
-{
-	struct epoll_event event = {.events = EPOLLIN | (wants_output ? EPOLLOUT : 0u), .data.fd = bus->socket_fd};
-
-	if (bus->wants_output != wants_output && bus->socket_fd >= 0)
-		epoll_ctl(bus->epoll_fd, EPOLL_CTL_MOD, bus->socket_fd, &event);
-	bus->wants_output = wants_output;
-}
-
-static int outgoing_push(struct hbus *bus, const struct hbus_msg_header *message, const int *fds,
-			 unsigned int n_fds)
-{
-	struct hbus_outgoing *out;
-
-	if (bus->n_outgoing >= HBUS_OUTGOING_MAX)
-		return -ENOBUFS;
-	out = calloc(1, sizeof(*out) + message->size);
-	if (!out)
-		return -ENOMEM;
-	for (unsigned int i = 0; i < n_fds; i++) {
-		int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
-
-		if (fd < 0) {
-			outgoing_free(out);
-			return -errno;
-		}
-		out->fds[out->n_fds++] = fd;
-	}
-	out->size = message->size;
-	memcpy(out->bytes, message, message->size);
-	*bus->outgoing_tail = out;
-	bus->outgoing_tail = &out->next;
-	bus->n_outgoing++;
-	watch_output(bus, true);
-	return 0;
-}
-
-/* 0, -EAGAIN when some are left, -errno. */
-static int outgoing_flush(struct hbus *bus)
-{
-	while (bus->outgoing) {
-		struct hbus_outgoing *out = bus->outgoing;
-		int r = hbus_wire_send(bus->socket_fd, out->bytes, out->fds, out->n_fds);
-
-		if (r < 0)
-			return r;
-		bus->outgoing = out->next;
-		bus->n_outgoing--;
-		outgoing_free(out);
-	}
-	bus->outgoing_tail = &bus->outgoing;
-	watch_output(bus, false);
-	return 0;
-}
 
 static int try_send(struct hbus *bus, void *message, const int *fds, unsigned int n_fds)
 {
@@ -114,7 +29,7 @@ static int try_send(struct hbus *bus, void *message, const int *fds, unsigned in
 	if (!bus->outgoing)
 		r = hbus_wire_send(bus->socket_fd, message, fds, n_fds);
 	if (r == -EAGAIN)
-		r = outgoing_push(bus, message, fds, n_fds);
+		r = hbus_outgoing_push(bus, message, fds, n_fds);
 	return r;
 }
 
@@ -320,7 +235,7 @@ void hbus_link_lost_locked(struct hbus *bus)
 		close(bus->socket_fd);
 		bus->socket_fd = -1;
 	}
-	outgoing_clear(bus);
+	hbus_outgoing_clear(bus);
 	bus->wants_output = false;
 	bus->link = HBUS_LINK_AWAY;
 	bus->retry_at_ms = hbus_now_ms() + bus->retry_ms;
@@ -457,7 +372,7 @@ void hbus_dispatch_locked(struct hbus *bus)
 	if (bus->link == HBUS_LINK_AWAY && hbus_now_ms() >= bus->retry_at_ms)
 		reconnect(bus);
 	if (bus->outgoing) {
-		r = outgoing_flush(bus);
+		r = hbus_outgoing_flush(bus);
 		if (r < 0 && r != -EAGAIN)
 			hbus_link_lost_locked(bus);
 	}
@@ -520,5 +435,5 @@ void hbus_control_stop(struct hbus *bus)
 		hbus_control_poke(bus);
 		pthread_join(bus->thread, NULL);
 	}
-	outgoing_clear(bus);
+	hbus_outgoing_clear(bus);
 }

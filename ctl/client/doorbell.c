@@ -59,17 +59,12 @@ void hbus_doorbells_deinit(struct hbus_subscriber *sub)
 		close(sub->epoll_fd);
 }
 
-static struct hbus_doorbell *find(const struct hbus_subscriber *sub, uint64_t publisher_id)
+bool hbus_doorbell_exists(const struct hbus_subscriber *sub, uint64_t publisher_id)
 {
 	for (uint32_t i = 0; i < sub->n_doorbells; i++)
 		if (sub->doorbells[i].publisher_id == publisher_id)
-			return &sub->doorbells[i];
-	return NULL;
-}
-
-bool hbus_doorbell_exists(const struct hbus_subscriber *sub, uint64_t publisher_id)
-{
-	return find(sub, publisher_id) != NULL;
+			return true;
+	return false;
 }
 
 /*
@@ -92,7 +87,7 @@ static void sweep(struct hbus_subscriber *sub)
 
 void hbus_doorbell_add(struct hbus_subscriber *sub, uint64_t publisher_id, int fd)
 {
-	struct hbus_doorbell *bell = find(sub, publisher_id), *more;
+	struct hbus_doorbell *more;
 
 	if (fd < 0)
 		return;
@@ -100,11 +95,7 @@ void hbus_doorbell_add(struct hbus_subscriber *sub, uint64_t publisher_id, int f
 		close(fd);
 		return;
 	}
-	if (bell) { /* a restarted daemon made a new pair */
-		close(bell->fd);
-		bell->fd = fd;
-		return;
-	}
+	/* A publisher may have two: a restarted daemon makes a new pair, its older rings keep the old one. */
 	if (sub->n_doorbells >= sub->sweep_at)
 		sweep(sub);
 	more = reallocarray(sub->doorbells, sub->n_doorbells + 1, sizeof(*more));

@@ -302,8 +302,9 @@ HBUS_API int hbus_release(struct hbus_subscriber *subscriber);
  * hbus_wait() - sleep until something can be polled
  * @timeout_ms: 0 = only look, negative = for ever
  *
- * Spins briefly, then sleeps. Return: 1 = poll now, 0 = the time is over or a signal handler has run,
- * or an error.
+ * Spins briefly, then sleeps. A signal handler that runs while it sleeps ends it; one that runs just before does
+ * not, so who waits for a signal too waits in slices, or with signalfd() and hbus_fd().
+ * Return: 1 = poll now, 0 = the time is over or a signal came, or an error.
  */
 HBUS_API int hbus_wait(struct hbus_subscriber *subscriber, int timeout_ms);
 

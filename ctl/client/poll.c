@@ -8,10 +8,6 @@
  * overwritten meanwhile -> lost, all of it. So for each ring, at any time:
  *	sequence now - sequence at the start = delivered + filtered + lost (+ the open batch)
  */
-#include <stdlib.h>
-#include <string.h>
-
-#include "ctl/client/control.h"
 #include "ctl/client/subscriber.h"
 
 /* Records that one call looks at in one ring, wanted or not: a bound on its time. */
@@ -33,158 +29,6 @@ struct sink {
 	unsigned int n_max;
 };
 
-static void note_place(struct hbus_subscriber *sub, const struct hbus_attached *at)
-{
-	const struct hbus_ring_sub *ring = &at->ring;
-
-	sub->rings[at->idx].word = (const _Atomic uint64_t *)(const void *)(ring->data + (ring->position & ring->mask));
-}
-
-/* -- rings come and go -- */
-
-static bool rings_reserve(struct hbus_subscriber *sub)
-{
-	uint32_t n = sub->n_rings_room ? 2 * sub->n_rings_room : 16;
-	struct hbus_scan *more;
-
-	if (sub->n_rings < sub->n_rings_room)
-		return true;
-	more = reallocarray(sub->rings, n, sizeof(*more));
-	if (!more)
-		return false;
-	sub->rings = more;
-	sub->n_rings_room = n;
-	return true;
-}
-
-static void hand_back(struct hbus_subscriber *sub, struct hbus_attached *at)
-{
-	pthread_mutex_lock(&sub->mail_lock);
-	at->mail_next = sub->left;
-	sub->left = at;
-	pthread_mutex_unlock(&sub->mail_lock);
-	hbus_control_poke(sub->bus);
-}
-
-static void ring_leave(struct hbus_subscriber *sub, struct hbus_attached *at)
-{
-	struct hbus_scan last = sub->rings[--sub->n_rings];
-
-	sub->rings[at->idx] = last;
-	last.at->idx = at->idx;
-	sub->n_ending -= at->is_ending;
-	sub->n_polled -= !at->can_wake;
-	sub->n_delivered += at->n_delivered;
-	sub->n_filtered += at->n_filtered;
-	sub->n_lost += at->n_lost;
-	hbus_ring_sub_store_stats(&at->ring, at->n_delivered, at->n_filtered, at->n_lost);
-	hbus_ring_sub_leave(&at->ring);
-	hand_back(sub, at);
-}
-
-static void mail_open(struct hbus_subscriber *sub, struct hbus_attached *at)
-{
-	if (at->is_refused || !rings_reserve(sub)) {
-		hbus_loss_add(&sub->losses, at->ring_id, 0, 0, HBUS_LOSS_REFUSED);
-		if (at->is_refused)
-			free(at);
-		else
-			hand_back(sub, at);
-		return;
-	}
-	if (at->start_lost > 0) {
-		at->n_lost += at->start_lost;
-		hbus_loss_add(&sub->losses, at->ring_id, at->start_first, at->start_lost, HBUS_LOSS_LAPPED);
-	}
-	at->idx = sub->n_rings++;
-	sub->rings[at->idx].at = at;
-	sub->n_polled += !at->can_wake;
-	note_place(sub, at);
-}
-
-void hbus_mail_take(struct hbus_subscriber *sub)
-{
-	struct hbus_attached *mail;
-
-	/* A(subscriber.news): pairs with R(subscriber.news) in hbus_subscriber_news(). */
-	sub->news_seen = atomic_load_explicit(&sub->news, memory_order_acquire);
-	pthread_mutex_lock(&sub->mail_lock);
-	mail = sub->mail;
-	sub->mail = NULL;
-	sub->mail_tail = &sub->mail;
-	pthread_mutex_unlock(&sub->mail_lock);
-	while (mail) {
-		struct hbus_attached *at = mail;
-
-		mail = at->mail_next;
-		mail_open(sub, at);
-	}
-	for (uint32_t i = 0; i < sub->n_rings; i++) {
-		struct hbus_attached *at = sub->rings[i].at;
-
-		/* relaxed: shown by A(subscriber.news) above, or by the next one */
-		if (at->is_ending || !atomic_load_explicit(&at->ended, memory_order_relaxed))
-			continue;
-		at->is_ending = true;
-		sub->n_ending++;
-	}
-}
-
-/* -- loss -- */
-
-static void ring_corrupt(struct hbus_subscriber *sub, struct hbus_attached *at)
-{
-	hbus_loss_add(&sub->losses, at->ring_id, at->ring.sequence + at->skip, 0, HBUS_LOSS_CORRUPT);
-	ring_leave(sub, at);
-}
-
-/* Why a reader of this ring could be overtaken. */
-static uint32_t loss_reason(struct hbus_attached *at)
-{
-	uint64_t position;
-
-	if (at->ring.is_gating && hbus_ring_sub_is_dropped(&at->ring, at->attach_idx, at->gate_id, &position)) {
-		at->is_evicted = true;
-		hbus_ring_sub_leave(&at->ring);
-	}
-	return at->is_evicted ? HBUS_LOSS_EVICTED : HBUS_LOSS_LAPPED;
-}
-
-/* The batch was overwritten: go on at a place ahead. Of what lies between, at->skip events are accounted for. */
-static void ring_lapped(struct hbus_subscriber *sub, struct hbus_attached *at)
-{
-	uint32_t reason = loss_reason(at);
-	uint64_t first = 0, n_lost = 0;
-
-	at->batch_delivered = at->batch_filtered = 0;
-	at->is_corrupt = false;
-	sub->has_moved = true;
-	if (hbus_ring_sub_reenter(&at->ring, &first, &n_lost) != HBUS_RING_OK) {
-		ring_corrupt(sub, at);
-		return;
-	}
-	note_place(sub, at);
-	if (n_lost == 0) /* no checkpoint ahead yet: the next scan tries again */
-		return;
-	if (n_lost > at->skip) {
-		at->n_lost += n_lost - at->skip;
-		hbus_loss_add(&sub->losses, at->ring_id, first + at->skip, n_lost - at->skip, reason);
-	}
-	at->skip = 0;
-}
-
-/* What the caller holds was overwritten: all of it is lost, as of now. */
-static void batch_void(struct hbus_subscriber *sub, struct hbus_attached *at)
-{
-	uint64_t first = at->ring.batch_sequence + at->batch_skip;
-	uint64_t n = at->ring.sequence + at->skip - first;
-
-	at->n_lost += n;
-	hbus_loss_add(&sub->losses, at->ring_id, first, n, loss_reason(at));
-	at->skip = at->batch_skip + n;
-	ring_lapped(sub, at);
-}
-
 /* -- a batch is done -- */
 
 static enum hbus_ring_outcome batch_check(struct hbus_ring_sub *ring)
@@ -199,14 +43,14 @@ static enum hbus_ring_outcome batch_check(struct hbus_ring_sub *ring)
 static bool batch_settle(struct hbus_subscriber *sub, struct hbus_attached *at)
 {
 	if (batch_check(&at->ring) != HBUS_RING_OK) {
-		batch_void(sub, at);
+		hbus_batch_void(sub, at);
 		return false;
 	}
 	at->n_delivered += at->batch_delivered;
 	at->n_filtered += at->batch_filtered;
 	at->batch_delivered = at->batch_filtered = 0;
 	if (at->is_corrupt)
-		ring_corrupt(sub, at);
+		hbus_ring_corrupt(sub, at);
 	return true;
 }
 
@@ -218,22 +62,6 @@ int hbus_batch_release(struct hbus_subscriber *sub)
 		return 0;
 	sub->open = NULL;
 	return batch_settle(sub, at) ? 0 : HBUS_LAPPED;
-}
-
-/* -- statistics -- */
-
-void hbus_stats_store(struct hbus_subscriber *sub)
-{
-	sub->has_stats = false;
-	for (uint32_t i = 0; i < sub->n_rings; i++) {
-		struct hbus_attached *at = sub->rings[i].at;
-
-		if (!at->has_stats)
-			continue;
-		at->has_stats = false;
-		hbus_ring_sub_store_stats(&at->ring, at->n_delivered + at->batch_delivered,
-					  at->n_filtered + at->batch_filtered, at->n_lost);
-	}
 }
 
 /*
@@ -505,10 +333,10 @@ static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscrib
 		sink->n = 0;
 		at->has_more = false;
 		at->skip = at->batch_skip;
-		ring_lapped(sub, at);
+		hbus_ring_lapped(sub, at);
 		return;
 	}
-	note_place(sub, at);
+	hbus_place_note(sub, at);
 	at->is_corrupt = outcome == HBUS_RING_CORRUPT;
 	if (is_unknown)
 		ring_blocked(sub, at, unknown_topic);
@@ -522,56 +350,10 @@ static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscrib
 
 /* -- all rings -- */
 
-/* A lapped reader can stand on bytes that look like the end for ever: ask intent too. */
-static void probe(struct hbus_subscriber *sub, uint32_t n_probes)
-{
-	for (uint32_t i = 0; i < n_probes && i < sub->n_rings; i++) {
-		struct hbus_attached *at;
-
-		if (sub->probe_idx >= sub->n_rings)
-			sub->probe_idx = 0;
-		at = sub->rings[sub->probe_idx++].at;
-		if (hbus_ring_sub_is_whole(&at->ring, at->ring.position))
-			continue;
-		hbus_ring_sub_begin(&at->ring);
-		at->batch_skip = at->skip;
-		ring_lapped(sub, at);
-	}
-}
-
 static inline bool looks_empty(const struct hbus_scan *scan)
 {
 	/* relaxed: only whether it is zero; scan_ring() loads it again with acquire */
 	return atomic_load_explicit(scan->word, memory_order_relaxed) == 0;
-}
-
-static bool is_read_to_the_end(const struct hbus_attached *at)
-{
-	return hbus_ring_sub_load_word(&at->ring, at->ring.position) == 0 &&
-	       hbus_ring_sub_is_whole(&at->ring, at->ring.position);
-}
-
-/* May an ended ring be left now? One that is not ours any more at once, the others when nothing is left. */
-static bool is_over(const struct hbus_attached *at)
-{
-	/* relaxed: shown by A(subscriber.news) in hbus_mail_take() */
-	uint32_t ended = atomic_load_explicit(&at->ended, memory_order_relaxed);
-
-	if (ended & HBUS_ENDED_REVOKED)
-		return true;
-	if (!(ended & (HBUS_ENDED_PUBLISHER_DIED | HBUS_ENDED_EVICTED)) && !hbus_ring_sub_is_closed(&at->ring))
-		return true;
-	return is_read_to_the_end(at);
-}
-
-static void leave_ended(struct hbus_subscriber *sub)
-{
-	for (uint32_t i = sub->n_rings; i > 0; i--) {
-		struct hbus_attached *at = sub->rings[i - 1].at;
-
-		if (at->is_ending && at != sub->open && is_over(at))
-			ring_leave(sub, at);
-	}
 }
 
 /* One pass over all rings, beginning where the last one ended. */
@@ -603,7 +385,7 @@ static inline void idle_poll(struct hbus_subscriber *sub)
 		return;
 	if (n >= IDLE_POLLS && sub->has_stats)
 		hbus_stats_store(sub);
-	probe(sub, PROBES);
+	hbus_rings_probe(sub, PROBES);
 }
 
 /* A ring whose reader was overtaken goes on elsewhere: look again, so that 0 says that there is nothing. */
@@ -633,7 +415,7 @@ static int poll_begin(struct hbus_subscriber *sub)
 	if (__builtin_expect(sub->is_armed, 0))
 		hbus_waiting_clear(sub);
 	if (__builtin_expect(sub->n_ending > 0, 0))
-		leave_ended(sub);
+		hbus_rings_leave_ended(sub);
 	return 0;
 }
 
@@ -683,47 +465,16 @@ static bool ring_has_work(struct hbus_subscriber *sub, uint32_t idx)
 bool hbus_subscriber_has_work(struct hbus_subscriber *sub, bool is_thorough)
 {
 	if (sub->n_ending > 0)
-		leave_ended(sub);
+		hbus_rings_leave_ended(sub);
 	for (uint32_t round = 0; round < PASSES_MAX; round++) {
 		sub->has_moved = false;
 		for (uint32_t i = 0; i < sub->n_rings; i++)
 			if (ring_has_work(sub, i))
 				return true;
-		probe(sub, is_thorough ? sub->n_rings : PROBES);
+		hbus_rings_probe(sub, is_thorough ? sub->n_rings : PROBES);
 		if (!sub->has_moved)
 			return false;
 	}
 	return true; /* so fast a publisher: there is something, somewhere */
 }
 
-int hbus_next_loss(struct hbus_subscriber *sub, struct hbus_loss *ret_loss)
-{
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
-	if (hbus_has_mail(sub) && !sub->open)
-		hbus_mail_take(sub);
-	return hbus_loss_take(&sub->losses, ret_loss);
-}
-
-int hbus_subscriber_info(struct hbus_subscriber *sub, struct hbus_subscriber_info *ret_info)
-{
-	struct hbus_subscriber_info info = {0};
-
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
-	info.n_delivered = sub->n_delivered;
-	info.n_filtered = sub->n_filtered;
-	info.n_lost = sub->n_lost;
-	info.n_rings = sub->n_rings;
-	info.n_topics = atomic_load_explicit(&sub->topics.n_names, memory_order_relaxed); /* relaxed: a statistic */
-	for (uint32_t i = 0; i < sub->n_rings; i++) {
-		const struct hbus_attached *at = sub->rings[i].at;
-
-		/* The open batch counts as delivered until it turns out that it was not. */
-		info.n_delivered += at->n_delivered + at->batch_delivered;
-		info.n_filtered += at->n_filtered + at->batch_filtered;
-		info.n_lost += at->n_lost;
-	}
-	*ret_info = info;
-	return 0;
-}

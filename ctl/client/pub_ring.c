@@ -24,7 +24,7 @@ static void topics_free(struct hbus_pub_ring *ring)
 	free(ring->topics);
 }
 
-static void ring_free(struct hbus_pub_ring *ring)
+void hbus_pub_ring_free(struct hbus_pub_ring *ring)
 {
 	hbus_gates_deinit(&ring->gates);
 	hbus_segment_unmap(ring->header, HBUS_RING_HEADER_SIZE);
@@ -51,10 +51,10 @@ static char *copy_or_null(const char *s)
 	return s ? strdup(s) : NULL;
 }
 
-int hbus_pub_ring_note_topic(struct hbus *bus, struct hbus_pub_ring *ring, uint32_t id, const char *name,
-			     const char *type, const char *content_type)
+int hbus_pub_ring_note_topic(struct hbus *bus, struct hbus_pub_ring *ring, uint32_t id, uint32_t user_id,
+			     const char *name, const char *type, const char *content_type)
 {
-	struct hbus_pub_topic topic = {.id = id, .name = strdup(name), .type = copy_or_null(type),
+	struct hbus_pub_topic topic = {.id = id, .user_id = user_id, .name = strdup(name), .type = copy_or_null(type),
 				       .content_type = copy_or_null(content_type)};
 	int r = 0;
 
@@ -141,7 +141,7 @@ static int ring_from_grant(struct hbus_call *call, struct hbus_pub_ring **ret_ri
 	if (r == 0)
 		r = map(ring);
 	if (r < 0) {
-		ring_free(ring);
+		hbus_pub_ring_free(ring);
 		return r;
 	}
 	/* Without a registration nobody's membarrier reaches us: then fence at each commit. */
@@ -230,17 +230,24 @@ int hbus_pub_ring_new(struct hbus *bus, const struct hbus_publisher_options *opt
 		ring_link(bus, ring);
 		r = announce(bus, ring, ret_topic_id);
 		if (r == 0)
-			r = hbus_pub_ring_note_topic(bus, ring, *ret_topic_id, name, type, content_type);
+			r = hbus_pub_ring_note_topic(bus, ring, *ret_topic_id, *ret_topic_id, name, type, content_type);
 		if (r == 0) {
 			*ret_ring = ring;
 			return 0;
 		}
 		ring_unlink(bus, ring);
-		ring_free(ring);
+		hbus_pub_ring_free(ring);
 		if (r != HBUS_E_DISCONNECTED)
 			return r;
 	}
 	return r;
+}
+
+void hbus_pub_ring_retire(struct hbus *bus, struct hbus_pub_ring *ring)
+{
+	hbus_ring_pub_abort(&ring->pub);
+	hbus_ring_pub_close(&ring->pub);
+	ring_unlink(bus, ring);
 }
 
 void hbus_pub_ring_close(struct hbus *bus, struct hbus_pub_ring *ring)
@@ -249,9 +256,7 @@ void hbus_pub_ring_close(struct hbus *bus, struct hbus_pub_ring *ring)
 	union hbus_msg message;
 	bool is_connected;
 
-	hbus_ring_pub_abort(&ring->pub);
-	hbus_ring_pub_close(&ring->pub);
-	ring_unlink(bus, ring);
+	hbus_pub_ring_retire(bus, ring);
 	pthread_mutex_lock(&bus->lock);
 	is_connected = bus->link == HBUS_LINK_CONNECTED;
 	pthread_mutex_unlock(&bus->lock);
@@ -260,5 +265,5 @@ void hbus_pub_ring_close(struct hbus *bus, struct hbus_pub_ring *ring)
 		message.ring.ring_id = ring->geometry.ring_id;
 		hbus_call(bus, &message, NULL, 0, &call);
 	}
-	ring_free(ring);
+	hbus_pub_ring_free(ring);
 }

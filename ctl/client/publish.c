@@ -171,6 +171,13 @@ static __attribute__((noinline)) int look_up(struct hbus_publisher *publisher, h
 	return 0;
 }
 
+/* The daemon has lost the ring: a new one, if it can be had now; else publish into the old one. */
+static __attribute__((noinline)) int renew(struct hbus_publisher *publisher, hbus_topic_t topic)
+{
+	hbus_publisher_renew(publisher, publisher->last_ring);
+	return look_up(publisher, topic);
+}
+
 /* Enters the call, and finds the topic's ring in publisher->last_ring. */
 static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
 {
@@ -182,6 +189,9 @@ static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
 		r = hbus_fail(HBUS_E_BUSY, "a reservation is open: commit or abort it first");
 	else if (__builtin_expect(topic != publisher->last_topic || topic == 0, 0))
 		r = look_up(publisher, topic);
+	/* relaxed: the lock of the bus orders what matters; a publish later is early enough */
+	if (r == 0 && __builtin_expect(atomic_load_explicit(&publisher->last_ring->is_refused, memory_order_relaxed) != 0, 0))
+		r = renew(publisher, topic);
 	if (r < 0)
 		hbus_publisher_leave(publisher);
 	return r;

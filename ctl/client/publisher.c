@@ -47,6 +47,7 @@ int hbus_publisher_open(struct hbus *bus, const struct hbus_publisher_options *o
 		return hbus_fail(HBUS_E_NO_MEMORY, "no memory for a publisher");
 	publisher->bus = bus;
 	publisher->alive = bus->alive;
+	pthread_mutex_init(&publisher->rings_lock, NULL);
 	if (options)
 		publisher->options = *options;
 	publisher->flags = publisher->options.flags;
@@ -70,22 +71,32 @@ void hbus_publisher_close(struct hbus_publisher *publisher)
 		else
 			hbus_pub_ring_free_forked(publisher->rings[i]);
 	}
+	while (publisher->retired) {
+		struct hbus_pub_ring *ring = publisher->retired;
+
+		publisher->retired = ring->next;
+		if (hbus_is_ours(publisher->bus))
+			hbus_pub_ring_free(ring);
+		else
+			hbus_pub_ring_free_forked(ring);
+	}
 	for (uint32_t i = 0; i < HBUS_TOPIC_PAGE_SIZE; i++)
 		free(publisher->pages[i]);
+	pthread_mutex_destroy(&publisher->rings_lock);
 	free(publisher);
 }
 
 /* -- topics -- */
 
-static int place_topic(struct hbus_publisher *publisher, uint32_t id, uint32_t ring_idx)
+int hbus_publisher_place_topic(struct hbus_publisher *publisher, hbus_topic_t user_id, uint32_t ring_idx, uint32_t id)
 {
-	struct hbus_topic_page **page = &publisher->pages[id / HBUS_TOPIC_PAGE_SIZE];
+	struct hbus_topic_page **page = &publisher->pages[user_id / HBUS_TOPIC_PAGE_SIZE];
 
 	if (!*page)
 		*page = calloc(1, sizeof(**page));
 	if (!*page)
 		return hbus_fail(HBUS_E_NO_MEMORY, "no memory for a topic");
-	(*page)->place[id % HBUS_TOPIC_PAGE_SIZE] = (ring_idx + 1) << 24 | id;
+	(*page)->place[user_id % HBUS_TOPIC_PAGE_SIZE] = (ring_idx + 1) << 24 | id;
 	return 0;
 }
 
@@ -109,16 +120,16 @@ static int ask_topic_add(struct hbus *bus, const struct hbus_pub_ring *ring, con
 	return r;
 }
 
-static int add_to_ring(struct hbus_publisher *publisher, uint32_t ring_idx, const char *name, const char *type,
-		       const char *content_type, uint32_t *ret_id)
+int hbus_publisher_add_topic(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint32_t user_id,
+			     const char *name, const char *type, const char *content_type, uint32_t *ret_id)
 {
-	struct hbus_pub_ring *ring = publisher->rings[ring_idx];
 	int r;
 
 	r = ask_topic_add(publisher->bus, ring, name, type, content_type, ret_id);
 	if (r < 0)
 		return r;
-	return hbus_pub_ring_note_topic(publisher->bus, ring, *ret_id, name, type, content_type);
+	return hbus_pub_ring_note_topic(publisher->bus, ring, *ret_id, user_id ? user_id : *ret_id, name, type,
+					content_type);
 }
 
 static int add_ring(struct hbus_publisher *publisher, const char *name, const char *type, const char *content_type,
@@ -149,29 +160,77 @@ static const struct hbus_pub_topic *find_topic(const struct hbus_publisher *publ
 	return NULL;
 }
 
+static bool is_refused(const struct hbus_pub_ring *ring)
+{
+	/* relaxed: whether it is seen now or at the next call makes no difference */
+	return atomic_load_explicit(&ring->is_refused, memory_order_relaxed) != 0;
+}
+
 /* Into the first ring whose readers are the same, else into a new one. */
+static int add_somewhere(struct hbus_publisher *publisher, const char *name, const char *type,
+			 const char *content_type, uint32_t *ret_ring_idx, uint32_t *ret_id)
+{
+	/* relaxed: only who declares writes it */
+	uint32_t n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < n_rings; i++) {
+		int r = HBUS_E_POLICY;
+
+		*ret_ring_idx = i;
+		if (!is_refused(publisher->rings[i]))
+			r = hbus_publisher_add_topic(publisher, publisher->rings[i], 0, name, type, content_type, ret_id);
+		/* The daemon may have come back, and refused the ring, while the call waited for it. */
+		if (r != HBUS_E_POLICY && !(r == HBUS_E_NOT_FOUND && is_refused(publisher->rings[i])))
+			return r;
+	}
+	*ret_ring_idx = n_rings;
+	return add_ring(publisher, name, type, content_type, ret_id);
+}
+
+static uint32_t place_of(const struct hbus_publisher *publisher, hbus_topic_t topic)
+{
+	const struct hbus_topic_page *page = publisher->pages[topic / HBUS_TOPIC_PAGE_SIZE];
+
+	return page ? page->place[topic % HBUS_TOPIC_PAGE_SIZE] : 0;
+}
+
+/*
+ * The number that the user is given: the topic's own, unless a daemon that lost its journal has given that to
+ * another of our topics before.
+ */
+static hbus_topic_t free_number(const struct hbus_publisher *publisher, uint32_t id)
+{
+	hbus_topic_t number = id;
+
+	if (place_of(publisher, number) != 0)
+		for (number = HBUS_TOPIC_ID_MAX; number > 1 && place_of(publisher, number) != 0; number--)
+			;
+	return number;
+}
+
 static int declare(struct hbus_publisher *publisher, const char *name, const char *type, const char *content_type,
 		   hbus_topic_t *ret_topic)
 {
 	uint32_t n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_relaxed); /* relaxed: as above */
 	const struct hbus_pub_topic *known = find_topic(publisher, n_rings, name);
-	uint32_t id = 0, ring_idx;
-	int r = HBUS_E_POLICY;
+	struct hbus_pub_ring *ring;
+	uint32_t id = 0, ring_idx = 0;
+	hbus_topic_t number;
+	int r;
 
 	if (known) {
-		*ret_topic = known->id;
+		*ret_topic = known->user_id;
 		return 0;
 	}
-	for (ring_idx = 0; ring_idx < n_rings && r == HBUS_E_POLICY; ring_idx++)
-		r = add_to_ring(publisher, ring_idx, name, type, content_type, &id);
-	if (r == HBUS_E_POLICY)
-		r = add_ring(publisher, name, type, content_type, &id);
-	else
-		ring_idx--;
+	r = add_somewhere(publisher, name, type, content_type, &ring_idx, &id);
+	if (r < 0)
+		return r;
+	number = free_number(publisher, id);
+	ring = publisher->rings[ring_idx];
+	ring->topics[ring->n_topics - 1].user_id = number;
+	r = hbus_publisher_place_topic(publisher, number, ring_idx, id);
 	if (r == 0)
-		r = place_topic(publisher, id, ring_idx);
-	if (r == 0)
-		*ret_topic = id;
+		*ret_topic = number;
 	return r;
 }
 
@@ -187,11 +246,12 @@ int hbus_publisher_topic(struct hbus_publisher *publisher, const char *name, con
 		return hbus_fail(HBUS_E_NAME, "topic name: %s", hbus_topic_strerror(r));
 	if (!hbus_is_ours(publisher->bus))
 		return hbus_fail_forked();
-	/* relaxed: keeps a second call out; who declares in several threads orders them himself */
-	if (atomic_exchange_explicit(&publisher->is_declaring, 1, memory_order_relaxed) != 0)
+	/* A(publisher.is_declaring): pairs with its release, here or in hbus_publisher_renew(). */
+	if (atomic_exchange_explicit(&publisher->is_declaring, 1, memory_order_acquire) != 0)
 		return hbus_publisher_fail_busy();
 	r = declare(publisher, name, type, content_type, ret_topic);
-	atomic_store_explicit(&publisher->is_declaring, 0, memory_order_relaxed); /* relaxed: as above */
+	/* R(publisher.is_declaring): topics and rings before the next who declares. */
+	atomic_store_explicit(&publisher->is_declaring, 0, memory_order_release);
 	return r;
 }
 

@@ -27,7 +27,8 @@
 
 /* What a ring must say again when a daemon comes back. */
 struct hbus_pub_topic {
-	uint32_t id;
+	uint32_t id;      /* in the ring */
+	uint32_t user_id; /* what the user was given; differs only after renew.c */
 	char *name;
 	char *type;
 	char *content_type;
@@ -36,6 +37,7 @@ struct hbus_pub_topic {
 struct hbus_pub_ring {
 	struct hbus_ring_pub pub; /* owner's thread */
 	bool is_stalled;          /* owner's thread: the last claim found it full */
+	_Atomic uint32_t is_refused; /* a restarted daemon does not know it: take a new one */
 	uint64_t stalled_at_us;
 	struct hbus_gates gates;
 	pthread_mutex_t wake_lock; /* install, remove, and wake from other threads */
@@ -51,7 +53,6 @@ struct hbus_pub_ring {
 	struct hbus_pub_topic *topics;
 	uint32_t n_topics, n_topics_room;
 	bool is_announced; /* readers may know it */
-	_Atomic uint32_t is_refused; /* a restarted daemon does not know it: take a new one */
 };
 
 /* The user's topic number -> ring and number in the ring; 0 = not this publisher's. */
@@ -77,6 +78,9 @@ struct hbus_publisher {
 	size_t reserved_size;
 	struct hbus_pub_ring *rings[HBUS_PUBLISHER_RINGS_MAX];
 	_Atomic uint32_t n_rings; /* others: hbus_publisher_wake() */
+	pthread_mutex_t rings_lock; /* hbus_publisher_wake() against a change of rings[] */
+	struct hbus_pub_ring *retired; /* replaced by others; freed with the publisher */
+	uint64_t renew_after_ms;
 	struct hbus_topic_page *pages[HBUS_TOPIC_PAGE_SIZE];
 	struct hbus_publisher_options options;
 	struct hbus *bus;
@@ -107,6 +111,14 @@ static inline void hbus_publisher_leave(struct hbus_publisher *publisher)
 /* Makes what was added to the ring visible, and wakes who sleeps. */
 void hbus_publisher_commit(struct hbus_publisher *publisher, struct hbus_pub_ring *ring);
 
+/* publisher.c, for who declares: asks for one more topic of a ring, and remembers it. */
+int hbus_publisher_add_topic(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint32_t user_id,
+			     const char *name, const char *type, const char *content_type, uint32_t *ret_id);
+int hbus_publisher_place_topic(struct hbus_publisher *publisher, hbus_topic_t user_id, uint32_t ring_idx, uint32_t id);
+
+/* renew.c: a new ring in the place of one that the daemon does not know. The publishing thread only. */
+void hbus_publisher_renew(struct hbus_publisher *publisher, struct hbus_pub_ring *old);
+
 /* pub_ring.c: make a ring that carries the topic first; the ring is on bus->pub_rings then. */
 int hbus_pub_ring_new(struct hbus *bus, const struct hbus_publisher_options *options, const char *name,
 		      const char *type, const char *content_type, struct hbus_pub_ring **ret_ring,
@@ -116,5 +128,8 @@ void hbus_pub_ring_close(struct hbus *bus, struct hbus_pub_ring *ring);
 /* In a child after fork(): frees memory only. */
 void hbus_pub_ring_free_forked(struct hbus_pub_ring *ring);
 /* Remembers the topic for a restarted daemon. 0 or HBUS_E_NO_MEMORY. Takes the lock. */
-int hbus_pub_ring_note_topic(struct hbus *bus, struct hbus_pub_ring *ring, uint32_t id, const char *name,
-			     const char *type, const char *content_type);
+int hbus_pub_ring_note_topic(struct hbus *bus, struct hbus_pub_ring *ring, uint32_t id, uint32_t user_id,
+			     const char *name, const char *type, const char *content_type);
+/* Nobody is told of it any more, and its readers see its end; free it with hbus_pub_ring_free(). */
+void hbus_pub_ring_retire(struct hbus *bus, struct hbus_pub_ring *ring);
+void hbus_pub_ring_free(struct hbus_pub_ring *ring);

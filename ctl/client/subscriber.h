@@ -168,8 +168,27 @@ void hbus_attached_free(struct hbus_attached *at);
 /* Tells the owner's thread that something has changed; wakes it. */
 void hbus_subscriber_news(struct hbus_subscriber *sub);
 
-/* poll.c; owner's thread */
+/* Owner's thread: where the next header word of the ring will be. */
+static inline void hbus_place_note(struct hbus_subscriber *sub, const struct hbus_attached *at)
+{
+	const struct hbus_ring_sub *ring = &at->ring;
+
+	sub->rings[at->idx].word = (const _Atomic uint64_t *)(const void *)(ring->data + (ring->position & ring->mask));
+}
+
+/* rings.c; owner's thread */
 void hbus_mail_take(struct hbus_subscriber *sub);
+void hbus_ring_leave(struct hbus_subscriber *sub, struct hbus_attached *at);
+/* Those that ended and are read to the end. */
+void hbus_rings_leave_ended(struct hbus_subscriber *sub);
+
+/* overtaken.c; owner's thread. The ring may be gone from the arrays afterwards. */
+void hbus_ring_corrupt(struct hbus_subscriber *sub, struct hbus_attached *at);
+void hbus_ring_lapped(struct hbus_subscriber *sub, struct hbus_attached *at);
+void hbus_batch_void(struct hbus_subscriber *sub, struct hbus_attached *at);
+void hbus_rings_probe(struct hbus_subscriber *sub, uint32_t n_probes);
+
+/* poll.c; owner's thread */
 int hbus_batch_release(struct hbus_subscriber *sub);
 /* Is there an event that poll would return? Skips what is filtered, leaves rings that are done. */
 bool hbus_subscriber_has_work(struct hbus_subscriber *sub, bool is_thorough);
