@@ -119,6 +119,14 @@ void bus_daemon_stop(void)
 	daemon_end(SIGTERM);
 }
 
+void bus_daemon_forget(void)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "rm -rf %s.state", socket_path);
+	CHECK_EQ(system(command), 0);
+}
+
 /* -- cases -- */
 
 /* The case is a process group leader: what it leaves behind ends with it. */
@@ -284,7 +292,8 @@ void bus_join(pid_t pid)
 {
 	int status = 0;
 
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	while (waitpid(pid, &status, 0) < 0)
+		CHECK_EQ(errno, EINTR);
 	CHECK(WIFEXITED(status));
 	CHECK_EQ(WEXITSTATUS(status), 0);
 }

@@ -61,6 +61,7 @@ void bus_skip(const char *why) __attribute__((noreturn));
 void bus_daemon_start(void);
 void bus_daemon_kill(void); /* SIGKILL, and waits for its end */
 void bus_daemon_stop(void); /* SIGTERM, and waits for its end */
+void bus_daemon_forget(void); /* removes its journal */
 
 struct hbus *bus_open(void);
 struct hbus_publisher *bus_publisher(struct hbus *bus, uint64_t capacity, uint32_t flags, int timeout_ms);

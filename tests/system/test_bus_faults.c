@@ -395,6 +395,41 @@ static void a_call_waits_for_a_daemon_that_comes_back(void)
 	hbus_close(bus);
 }
 
+static void a_daemon_without_its_journal_is_given_new_rings(void)
+{
+	struct hbus *reader_bus = bus_open();
+	struct hbus_subscriber *sub = bus_subscriber(reader_bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "#");
+	struct hbus_publisher_info before, after;
+	hbus_topic_t topics[3];
+	uint64_t n = 0, numbers[1000];
+
+	open_publisher(0, 1000);
+	OK(hbus_publisher_topic(publisher, "u", NULL, NULL, &topics[1]));
+	topics[0] = topic;
+	OK(hbus_publisher_info(publisher, &before));
+	bus_daemon_kill();
+	bus_daemon_forget();
+	bus_daemon_start();
+	OK(hbus_publisher_topic(publisher, "v", NULL, NULL, &topics[2]));
+	for (int i = 0; i < 3; i++)
+		for (int j = 0; j < i; j++)
+			CHECK(topics[i] != topics[j]);
+	wait_connected(reader_bus);
+	while (bus_collect(sub, numbers, 1000, 10) > 0)
+		;
+	for (int i = 0; i < 300; i++) {
+		topic = topics[i % 3];
+		OK(publish_number(n++, 64));
+	}
+	OK(hbus_publisher_info(publisher, &after));
+	CHECK(after.ring_id != before.ring_id);
+	CHECK_EQ(bus_collect(sub, numbers, n, 3000), n);
+	hbus_publisher_close(publisher);
+	hbus_subscriber_close(sub);
+	hbus_close(reader_bus);
+	hbus_close(bus);
+}
+
 static const struct bus_case cases[] = {
 	{"a_lossy_reader_that_falls_behind_knows_what_it_lost", a_lossy_reader_that_falls_behind_knows_what_it_lost},
 	{"events_overwritten_in_the_readers_hands_count_as_lost", events_overwritten_in_the_readers_hands_count_as_lost},
@@ -406,6 +441,7 @@ static const struct bus_case cases[] = {
 	{"traffic_outlives_the_daemon_and_meets_the_next_one", traffic_outlives_the_daemon_and_meets_the_next_one},
 	{"calls_fail_clearly_while_no_daemon_is_there", calls_fail_clearly_while_no_daemon_is_there},
 	{"a_call_waits_for_a_daemon_that_comes_back", a_call_waits_for_a_daemon_that_comes_back},
+	{"a_daemon_without_its_journal_is_given_new_rings", a_daemon_without_its_journal_is_given_new_rings},
 };
 
 int main(int argc, char **argv)
