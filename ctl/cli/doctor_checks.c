@@ -139,7 +139,7 @@ static void probe_peer_pidfd(struct hbus_doctor_result *result)
 	socklen_t size = sizeof(pidfd);
 
 	result->cost =
-		"the daemon finds its clients' processes by number, with a check against reuse";
+		"the daemon watches its clients by process number: were one reused, it would see the end by the connection alone";
 	result->mend = "boot Linux 6.5 or later";
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		set(result, HBUS_DOCTOR_FATAL, "no SOCK_SEQPACKET: %s", strerror(errno));
