@@ -285,8 +285,7 @@ static void probe_bpf_object(struct hbus_doctor_result *result)
 		"no XDP filter: unwanted packets are dropped in the poll loop, after they cost a copy";
 	result->mend =
 		"build with clang and libbpf: sudo apt install clang libbpf-dev && meson setup --reconfigure build && ninja -C build install";
-	if (hbus_external_find("hbus_xdp.bpf.o", path, sizeof(path)) ||
-	    hbus_external_find("hugebus/hbus_xdp.bpf.o", path, sizeof(path)))
+	if (hbus_external_find("hbus_xdp.bpf.o", path, sizeof(path)))
 		set(result, HBUS_DOCTOR_OK, "%.180s", path);
 	else
 		set(result, HBUS_DOCTOR_LESS, "hbus_xdp.bpf.o is not there");

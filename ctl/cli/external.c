@@ -58,6 +58,9 @@ bool hbus_external_find(const char *name, char *path, size_t size)
 			if (try_path(directory, in_build[i], name, path, size))
 				return true;
 		}
+		if (ends_with(directory, "/bin") &&
+		    try_path(directory, "/../libexec/hugebus", name, path, size))
+			return true;
 	}
 	return try_path(HBUS_LIBEXECDIR, "", name, path, size);
 }
