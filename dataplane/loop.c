@@ -101,6 +101,9 @@ unsigned int hbus_loop_poll(struct hbus_loop *loop)
 	return n_frames;
 }
 
+/* A port that never runs dry must not keep the loop: this is twice what a queue of 2048 frames needs. */
+enum { LAST_TURNS_MAX = 2 * 2048 / HBUS_LOOP_BURST };
+
 int hbus_loop_run(void *context)
 {
 	struct hbus_loop *loop = context;
@@ -109,6 +112,9 @@ int hbus_loop_run(void *context)
 	/* relaxed: nothing but the stop itself is told by this word */
 	while (!atomic_load_explicit(&loop->shared->is_stopped, memory_order_relaxed))
 		hbus_loop_poll(loop);
+	/* What came before the filters closed: on a busy machine this thread has not run since. */
+	for (unsigned int i = 0; i < LAST_TURNS_MAX && hbus_loop_poll(loop) > 0; i++)
+		;
 	rcu_unregister_thread();
 	return 0;
 }
