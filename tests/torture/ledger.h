@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What publishers say they have published, and what subscribers say they got: in memory that survives both
+ *
+ * A publisher writes how many events it was told are published (acked) after each call; a subscriber writes for each
+ * publisher incarnation what it received and what it was told is lost. The judge compares when all is over.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LEDGER_PUBLISHERS_MAX 8192u
+#define LEDGER_SUBSCRIBERS_MAX 4096u
+
+/* One publisher process, from its start to its end. */
+struct ledger_publisher {
+	_Atomic uint64_t ring_id;    /* 0 = none yet */
+	_Atomic uint64_t created_ns; /* before its ring was asked for */
+	_Atomic uint64_t acked;      /* events of which publish said yes */
+	_Atomic uint64_t ended_ns;   /* 0 = lives */
+	_Atomic uint32_t has_finished; /* ended by itself: acked is exact */
+	_Atomic uint32_t slowest_ms; /* longest call */
+	uint32_t pad[4];
+};
+
+/* What one subscriber knows of one publisher. */
+struct ledger_view {
+	uint64_t first_event_ns; /* 0 = nothing came */
+	uint64_t next;           /* sequence expected next */
+	uint64_t received;
+	uint64_t lost;           /* told */
+	uint32_t torn;
+	uint32_t disordered;
+	uint32_t unreported;     /* gaps that no report explains, in events */
+	uint32_t first_missing;  /* sequence of the first event that came, when it was not 0 and not told lost */
+};
+
+/* One subscriber process. */
+struct ledger_subscriber {
+	_Atomic uint64_t subscribed_ns; /* 0 = not yet */
+	_Atomic uint64_t last_poll_ns;
+	_Atomic uint32_t is_reliable;
+	_Atomic uint32_t was_killed;
+	_Atomic uint32_t has_finished;
+	_Atomic uint32_t errors;
+	struct ledger_view view[LEDGER_PUBLISHERS_MAX];
+};
+
+struct ledger {
+	_Atomic uint32_t n_publishers;
+	_Atomic uint32_t n_subscribers;
+	_Atomic uint32_t must_finish;    /* publishers: finish */
+	_Atomic uint32_t must_drain;     /* subscribers: read to the end, then finish */
+	struct ledger_publisher publisher[LEDGER_PUBLISHERS_MAX];
+	struct ledger_subscriber subscriber[LEDGER_SUBSCRIBERS_MAX];
+};
+
+uint64_t ledger_now_ns(void);
+
+/* An event's content: who, which, and a pattern to the last byte. */
+struct payload {
+	uint32_t publisher;
+	uint32_t size;
+	uint64_t sequence;
+	unsigned char pattern[];
+};
+#define PAYLOAD_MIN 16u
+#define PAYLOAD_MAX 1024u
+
+static inline unsigned char payload_byte(uint32_t publisher, uint64_t sequence, uint32_t i)
+{
+	return (unsigned char)(publisher * 31 + sequence * 7 + i);
+}

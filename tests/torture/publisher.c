@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A publisher under torture: paced bursts of events of many sizes, single, in place and in batches. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ctl/client/hugebus.h"
+#include "tests/torture/roles.h"
+
+struct publishing {
+	struct hbus_publisher *publisher;
+	struct ledger_publisher *entry;
+	hbus_topic_t topic;
+	uint32_t idx;
+	uint64_t sequence;
+	uint64_t random;
+};
+
+static uint64_t next_random(struct publishing *p)
+{
+	p->random ^= p->random << 13;
+	p->random ^= p->random >> 7;
+	p->random ^= p->random << 17;
+	return p->random;
+}
+
+static uint32_t fill(struct publishing *p, unsigned char *bytes, uint64_t sequence)
+{
+	uint32_t size = PAYLOAD_MIN + (uint32_t)(next_random(p) % 8 == 0 ? next_random(p) % (PAYLOAD_MAX - PAYLOAD_MIN) : next_random(p) % 64);
+	struct payload head = {.publisher = p->idx, .size = size, .sequence = sequence};
+
+	memcpy(bytes, &head, sizeof(head));
+	for (uint32_t i = PAYLOAD_MIN; i < size; i++)
+		bytes[i] = payload_byte(p->idx, sequence, i);
+	return size;
+}
+
+static void acked(struct publishing *p, uint64_t n)
+{
+	p->sequence += n;
+	atomic_store_explicit(&p->entry->acked, p->sequence, memory_order_release);
+}
+
+static int publish_one(struct publishing *p)
+{
+	unsigned char bytes[PAYLOAD_MAX];
+	uint32_t size = fill(p, bytes, p->sequence);
+	int r = hbus_publish(p->publisher, p->topic, bytes, size);
+
+	if (r == 0)
+		acked(p, 1);
+	return r;
+}
+
+static int publish_in_place(struct publishing *p)
+{
+	void *room;
+	uint32_t size;
+	int r = hbus_reserve(p->publisher, p->topic, PAYLOAD_MAX, &room);
+
+	if (r)
+		return r;
+	if (next_random(p) % 8 == 0)
+		return hbus_abort(p->publisher);
+	size = fill(p, room, p->sequence);
+	r = hbus_commit(p->publisher, size);
+	if (r == 0)
+		acked(p, 1);
+	return r;
+}
+
+static int publish_batch(struct publishing *p)
+{
+	unsigned char bytes[PAYLOAD_MAX];
+	uint64_t n = 0, n_wanted = 1 + next_random(p) % 16;
+	int r = hbus_batch_begin(p->publisher);
+
+	if (r)
+		return r;
+	for (; n < n_wanted; n++) {
+		uint32_t size = fill(p, bytes, p->sequence + n);
+
+		r = hbus_publish(p->publisher, p->topic, bytes, size);
+		if (r)
+			break;
+	}
+	if (next_random(p) % 8 == 0)
+		return hbus_batch_abort(p->publisher);
+	if (hbus_batch_commit(p->publisher) == 0)
+		acked(p, n);
+	return r < 0 ? r : 0;
+}
+
+static int publish_something(struct publishing *p)
+{
+	switch (next_random(p) % 4) {
+	case 0:
+		return publish_batch(p);
+	case 1:
+		return publish_in_place(p);
+	default:
+		return publish_one(p);
+	}
+}
+
+static void note_time(struct ledger_publisher *entry, uint64_t ns)
+{
+	uint32_t ms = (uint32_t)(ns / 1000000);
+
+	if (ms > atomic_load_explicit(&entry->slowest_ms, memory_order_relaxed))
+		atomic_store_explicit(&entry->slowest_ms, ms, memory_order_relaxed);
+}
+
+static int run(struct ledger *ledger, struct publishing *p)
+{
+	while (!atomic_load_explicit(&ledger->must_finish, memory_order_relaxed)) {
+		struct timespec nap = {.tv_nsec = (long)(next_random(p) % 2000000)};
+
+		for (uint64_t n = next_random(p) % 200; n > 0; n--) {
+			uint64_t begin = ledger_now_ns();
+			int r = publish_something(p);
+
+			note_time(p->entry, ledger_now_ns() - begin);
+			if (r < 0) {
+				fprintf(stderr, "torture: publisher %u: %s\n", p->idx, hbus_error_text());
+				return 1;
+			}
+		}
+		nanosleep(&nap, NULL);
+	}
+	return 0;
+}
+
+int role_publisher(struct ledger *ledger, uint32_t idx, const char *socket, uint32_t topic_idx, uint64_t seed)
+{
+	struct hbus_publisher_options options = {.struct_size = sizeof(options), .capacity = 128u << 10, .timeout_ms = 20000};
+	struct publishing p = {.entry = &ledger->publisher[idx], .idx = idx, .random = seed | 1};
+	struct hbus_options bus_options = {.struct_size = sizeof(bus_options), .name = "torture-pub", .connect_timeout_ms = 20000};
+	struct hbus_publisher_info info;
+	struct hbus *bus;
+	char topic[32];
+	int r;
+
+	snprintf(topic, sizeof(topic), "torture/%u", topic_idx);
+	options.flags = seed % 3 == 0 ? HBUS_PUB_TIMESTAMP : 0;
+	atomic_store_explicit(&p.entry->created_ns, ledger_now_ns(), memory_order_relaxed);
+	if (hbus_open(socket, &bus_options, &bus) || hbus_publisher_open(bus, &options, &p.publisher))
+		return 3;
+	/* The daemon may be dead at this moment: try on. */
+	for (int i = 0; (r = hbus_publisher_topic(p.publisher, topic, NULL, NULL, &p.topic)) != 0 && i < 100; i++) {
+		struct timespec nap = {.tv_nsec = 20000000};
+
+		if (r != HBUS_E_DISCONNECTED && r != HBUS_E_TIMEOUT) {
+			fprintf(stderr, "torture: publisher %u: %s\n", idx, hbus_error_text());
+			return 3;
+		}
+		nanosleep(&nap, NULL);
+	}
+	if (r || hbus_publisher_info(p.publisher, &info))
+		return 3;
+	atomic_store_explicit(&p.entry->ring_id, info.ring_id, memory_order_release);
+	r = run(ledger, &p);
+	hbus_publisher_close(p.publisher);
+	hbus_close(bus);
+	atomic_store_explicit(&p.entry->has_finished, r == 0, memory_order_release);
+	return r;
+}
