@@ -89,7 +89,13 @@ end:
 #ifndef MUT_known_is_refused
 		:: tab[i] == id -> confirmed[i] = true; if :: p_boot == boot && up -> pd!ADDED(id, i, who) :: else fi
 #endif
+#ifdef MUT_unclaimed_not_replaced
 		:: tab[i] == 0 ->
+#else
+		/* Of two in one place the daemon knows the new one. */
+		:: tab[i] == 0 || (tab[i] != id && !confirmed[i]) ->
+			if :: tab[i] -> take_out(i) :: else fi;
+#endif
 			/* The same gate is nowhere else. */
 			assert(tab[0] != id && tab[1] != id);
 			tab[i] = id; tabsub[i] = who; confirmed[i] = true;
@@ -219,9 +225,6 @@ inline confirm(s)
 inline restart_over()
 {
 	restarting = false;
-#ifdef MUT_attach_before_sweep
-	attach(0); attach(1);
-#endif
 #ifndef MUT_no_sweep
 	if :: d_pub -> dp!SWEEP(0, 0, 0) :: else fi;
 #endif

@@ -182,12 +182,13 @@ run_case f restart ok "no crash, 2 turns" -DCRASHES=0
 run_case q restart ok "1 crash, 1 turn" -DTURNS=1
 run_case f restart ok "2 crashes, 1 turn" -DCRASHES=2 -DTURNS=1
 run_case f restart ok "1 crash, 2 turns"
-run_case f restart ok "members late" -DSLOW -DTURNS=1 -DCRASHES=2
+run_case f restart ok "the same, members late" -DSLOW
+run_case f restart ok "2 crashes, members late" -DSLOW -DTURNS=1 -DCRASHES=2
 run_case q restart assert no_sweep -DMUT_no_sweep -DTURNS=1
 run_case f restart assert sweep_at_once -DMUT_sweep_at_once -DTURNS=1
 run_case f restart assert no_window -DMUT_no_window -DTURNS=1
 run_case f restart assert attach_in_window -DMUT_attach_in_window -DTURNS=1
-run_case f restart assert attach_before_sweep -DMUT_attach_before_sweep -DTURNS=1
+run_case f restart assert unclaimed_not_replaced -DMUT_unclaimed_not_replaced -DSLOW -DTURNS=1 -DCRASHES=2
 run_case f restart assert confirmed_for_ever -DMUT_confirmed_for_ever -DTURNS=1
 run_case f restart assert ids_repeat -DMUT_ids_repeat -DTURNS=1
 run_case f restart assert known_is_refused -DMUT_known_is_refused -DTURNS=1
