@@ -33,6 +33,8 @@ lab_end() {
 lab_spawn() {
 	local name=$1
 	shift
+	# Here, not in the child: what an earlier program of this name has said must not be taken for its word.
+	: >"${lab:?lab_begin first}/$name.out" 2>"$lab/$name.err"
 	setpriv --pdeathsig KILL -- "$@" >"${lab:?lab_begin first}/$name.out" 2>"$lab/$name.err" </dev/null &
 	lab_pids[$name]=$!
 }
