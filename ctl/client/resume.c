@@ -42,7 +42,8 @@ static void on_offer_reply(struct hbus *bus, struct hbus_call *call)
 	struct hbus_pub_ring *ring = find_ring(bus, call->context);
 
 	if (ring && !call->is_lost && call->reply.reply.status != 0)
-		atomic_store_explicit(&ring->is_refused, 1, memory_order_release);
+		/* relaxed: the word is all that is told */
+		atomic_store_explicit(&ring->is_refused, 1, memory_order_relaxed);
 	free(call);
 }
 
