@@ -27,7 +27,9 @@ uint16_t hbus_mqtt_get_u16(struct hbus_mqtt_reader *reader)
 {
 	const uint8_t *p = take(reader, 2);
 
-	return p ? (uint16_t)(p[0] << 8 | p[1]) : 0;
+	if (!p)
+		return 0;
+	return (uint16_t)((uint32_t)p[0] << 8 | p[1]);
 }
 
 uint32_t hbus_mqtt_get_u32(struct hbus_mqtt_reader *reader)

@@ -419,6 +419,8 @@ static bool match_target(void *context, struct hbus_trie_entry *entry)
 		return true;
 	}
 	share = hbus_mqtt_of(target, struct hbus_mqtt_share, target);
+	if (m->is_own && m->message->origin.number <= share->born)
+		return true;
 	share->match_next = m->shares;
 	m->shares = share;
 	return true;

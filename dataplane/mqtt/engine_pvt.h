@@ -64,6 +64,7 @@ struct hbus_mqtt_share {
 	struct hbus_mqtt_share *match_next;
 	struct hbus_mqtt_sub *first, *last; /* members; who got a message goes to the end */
 	uint32_t n_refs;                    /* members, and deliveries that name it */
+	uint64_t born;                      /* engine's publications before it */
 	size_t group_size;
 	char group[HBUS_MQTT_GROUP_MAX];
 };

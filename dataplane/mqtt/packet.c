@@ -31,7 +31,7 @@ static uint8_t get_connect_flags(struct hbus_mqtt_reader *reader, struct hbus_mq
 
 	ret->is_clean = flags & CLEAN;
 	ret->has_will = flags & WILL;
-	ret->will_qos = (flags & WILL_QOS) >> 3;
+	ret->will_qos = flags >> 3 & 3;
 	ret->will_retain = flags & WILL_RETAIN;
 	ret->has_password = flags & PASSWORD;
 	ret->has_user = flags & USER;

@@ -10,7 +10,7 @@ enum kind { NONE, U8, U16, U32, VARINT, STRING, BINARY, PAIR };
 
 struct rule {
 	uint8_t kind;
-	bool may_repeat;
+	uint32_t repeats; /* where it may stand more than once */
 	uint32_t where;
 	uint32_t min, max; /* of numbers */
 };
@@ -25,35 +25,35 @@ struct rule {
 #define CONNACKS IN(HBUS_MQTT_CONNACK)
 
 static const struct rule rules[HBUS_MQTT_N_PROPERTIES] = {
-	[HBUS_MQTT_P_PAYLOAD_FORMAT] = { U8, false, MESSAGE, 0, 1 },
-	[HBUS_MQTT_P_MESSAGE_EXPIRY] = { U32, false, MESSAGE, 0, UINT32_MAX },
-	[HBUS_MQTT_P_CONTENT_TYPE] = { STRING, false, MESSAGE, 0, 0 },
-	[HBUS_MQTT_P_RESPONSE_TOPIC] = { STRING, false, MESSAGE, 0, 0 },
-	[HBUS_MQTT_P_CORRELATION] = { BINARY, false, MESSAGE, 0, 0 },
-	[HBUS_MQTT_P_SUBSCRIPTION_ID] = { VARINT, false, IN(HBUS_MQTT_PUBLISH) | IN(HBUS_MQTT_SUBSCRIBE), 1,
-					  HBUS_MQTT_VARINT_MAX },
-	[HBUS_MQTT_P_SESSION_EXPIRY] = { U32, false, HELLO | BYE, 0, UINT32_MAX },
-	[HBUS_MQTT_P_ASSIGNED_ID] = { STRING, false, CONNACKS, 0, 0 },
-	[HBUS_MQTT_P_SERVER_KEEP_ALIVE] = { U16, false, CONNACKS, 0, 65535 },
-	[HBUS_MQTT_P_AUTH_METHOD] = { STRING, false, HELLO | AUTHS, 0, 0 },
-	[HBUS_MQTT_P_AUTH_DATA] = { BINARY, false, HELLO | AUTHS, 0, 0 },
-	[HBUS_MQTT_P_REQUEST_PROBLEM] = { U8, false, IN(HBUS_MQTT_CONNECT), 0, 1 },
-	[HBUS_MQTT_P_WILL_DELAY] = { U32, false, IN(HBUS_MQTT_IN_WILL), 0, UINT32_MAX },
-	[HBUS_MQTT_P_REQUEST_RESPONSE] = { U8, false, IN(HBUS_MQTT_CONNECT), 0, 1 },
-	[HBUS_MQTT_P_RESPONSE_INFO] = { STRING, false, CONNACKS, 0, 0 },
-	[HBUS_MQTT_P_SERVER_REFERENCE] = { STRING, false, CONNACKS | BYE, 0, 0 },
-	[HBUS_MQTT_P_REASON_STRING] = { STRING, false, CONNACKS | ACKS | BYE | AUTHS, 0, 0 },
-	[HBUS_MQTT_P_RECEIVE_MAX] = { U16, false, HELLO, 1, 65535 },
-	[HBUS_MQTT_P_TOPIC_ALIAS_MAX] = { U16, false, HELLO, 0, 65535 },
-	[HBUS_MQTT_P_TOPIC_ALIAS] = { U16, false, IN(HBUS_MQTT_PUBLISH), 0, 65535 },
-	[HBUS_MQTT_P_MAX_QOS] = { U8, false, CONNACKS, 0, 1 },
-	[HBUS_MQTT_P_RETAIN_AVAILABLE] = { U8, false, CONNACKS, 0, 1 },
-	[HBUS_MQTT_P_USER] = { PAIR, true, HELLO | MESSAGE | ACKS | BYE | AUTHS | IN(HBUS_MQTT_SUBSCRIBE) |
+	[HBUS_MQTT_P_PAYLOAD_FORMAT] = { U8, 0, MESSAGE, 0, 1 },
+	[HBUS_MQTT_P_MESSAGE_EXPIRY] = { U32, 0, MESSAGE, 0, UINT32_MAX },
+	[HBUS_MQTT_P_CONTENT_TYPE] = { STRING, 0, MESSAGE, 0, 0 },
+	[HBUS_MQTT_P_RESPONSE_TOPIC] = { STRING, 0, MESSAGE, 0, 0 },
+	[HBUS_MQTT_P_CORRELATION] = { BINARY, 0, MESSAGE, 0, 0 },
+	[HBUS_MQTT_P_SUBSCRIPTION_ID] = { VARINT, IN(HBUS_MQTT_PUBLISH),
+					  IN(HBUS_MQTT_PUBLISH) | IN(HBUS_MQTT_SUBSCRIBE), 1, HBUS_MQTT_VARINT_MAX },
+	[HBUS_MQTT_P_SESSION_EXPIRY] = { U32, 0, HELLO | BYE, 0, UINT32_MAX },
+	[HBUS_MQTT_P_ASSIGNED_ID] = { STRING, 0, CONNACKS, 0, 0 },
+	[HBUS_MQTT_P_SERVER_KEEP_ALIVE] = { U16, 0, CONNACKS, 0, 65535 },
+	[HBUS_MQTT_P_AUTH_METHOD] = { STRING, 0, HELLO | AUTHS, 0, 0 },
+	[HBUS_MQTT_P_AUTH_DATA] = { BINARY, 0, HELLO | AUTHS, 0, 0 },
+	[HBUS_MQTT_P_REQUEST_PROBLEM] = { U8, 0, IN(HBUS_MQTT_CONNECT), 0, 1 },
+	[HBUS_MQTT_P_WILL_DELAY] = { U32, 0, IN(HBUS_MQTT_IN_WILL), 0, UINT32_MAX },
+	[HBUS_MQTT_P_REQUEST_RESPONSE] = { U8, 0, IN(HBUS_MQTT_CONNECT), 0, 1 },
+	[HBUS_MQTT_P_RESPONSE_INFO] = { STRING, 0, CONNACKS, 0, 0 },
+	[HBUS_MQTT_P_SERVER_REFERENCE] = { STRING, 0, CONNACKS | BYE, 0, 0 },
+	[HBUS_MQTT_P_REASON_STRING] = { STRING, 0, CONNACKS | ACKS | BYE | AUTHS, 0, 0 },
+	[HBUS_MQTT_P_RECEIVE_MAX] = { U16, 0, HELLO, 1, 65535 },
+	[HBUS_MQTT_P_TOPIC_ALIAS_MAX] = { U16, 0, HELLO, 0, 65535 },
+	[HBUS_MQTT_P_TOPIC_ALIAS] = { U16, 0, IN(HBUS_MQTT_PUBLISH), 0, 65535 },
+	[HBUS_MQTT_P_MAX_QOS] = { U8, 0, CONNACKS, 0, 1 },
+	[HBUS_MQTT_P_RETAIN_AVAILABLE] = { U8, 0, CONNACKS, 0, 1 },
+	[HBUS_MQTT_P_USER] = { PAIR, UINT32_MAX, HELLO | MESSAGE | ACKS | BYE | AUTHS | IN(HBUS_MQTT_SUBSCRIBE) |
 				       IN(HBUS_MQTT_UNSUBSCRIBE), 0, 0 },
-	[HBUS_MQTT_P_MAX_PACKET] = { U32, false, HELLO, 1, UINT32_MAX },
-	[HBUS_MQTT_P_WILDCARD_AVAILABLE] = { U8, false, CONNACKS, 0, 1 },
-	[HBUS_MQTT_P_SUBSCRIPTION_ID_AVAILABLE] = { U8, false, CONNACKS, 0, 1 },
-	[HBUS_MQTT_P_SHARED_AVAILABLE] = { U8, false, CONNACKS, 0, 1 },
+	[HBUS_MQTT_P_MAX_PACKET] = { U32, 0, HELLO, 1, UINT32_MAX },
+	[HBUS_MQTT_P_WILDCARD_AVAILABLE] = { U8, 0, CONNACKS, 0, 1 },
+	[HBUS_MQTT_P_SUBSCRIPTION_ID_AVAILABLE] = { U8, 0, CONNACKS, 0, 1 },
+	[HBUS_MQTT_P_SHARED_AVAILABLE] = { U8, 0, CONNACKS, 0, 1 },
 };
 
 /* Moves over one value; @props takes it if it is not NULL. */
@@ -114,7 +114,7 @@ uint8_t hbus_mqtt_get_props(struct hbus_mqtt_reader *reader, unsigned int where,
 		if (id >= HBUS_MQTT_N_PROPERTIES || rules[id].kind == NONE ||
 		    !(rules[id].where >> where & 1))
 			return HBUS_MQTT_MALFORMED;
-		if (ret_props->present >> id & 1 && !rules[id].may_repeat)
+		if (ret_props->present >> id & 1 && !(rules[id].repeats >> where & 1))
 			return HBUS_MQTT_PROTOCOL_ERROR;
 		reason = get_value(&inner, id, ret_props);
 		if (reason)
@@ -156,7 +156,7 @@ bool hbus_mqtt_check_carried(const uint8_t *data, size_t size, struct hbus_mqtt_
 
 		if (id >= HBUS_MQTT_N_PROPERTIES || !(HBUS_MQTT_CARRIED >> id & 1))
 			return false;
-		if (ret_props->present >> id & 1 && !rules[id].may_repeat)
+		if (ret_props->present >> id & 1 && !rules[id].repeats)
 			return false;
 		if (get_value(&reader, id, ret_props))
 			return false;

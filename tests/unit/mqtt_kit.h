@@ -28,6 +28,7 @@ struct kit_client {
 	size_t out_size, out_at;
 	size_t unsent; /* what send() says is waiting, beyond what was just given */
 	bool is_slow;  /* nothing is ever sent */
+	struct kit_client *next;
 	char line[8192];
 };
 
@@ -44,12 +45,13 @@ static struct kit_event kit_events[KIT_EVENTS_MAX];
 static size_t kit_n_events, kit_events_at;
 static char *kit_filters[KIT_FILTERS_MAX];
 static size_t kit_n_filters;
+static struct kit_client *kit_clients;
 static uint64_t kit_now_ms;
 static uint8_t kit_bus_reason; /* what publish() says */
 static bool kit_denies;        /* authorize() says no to "secret/..." */
 static size_t kit_n_closed;
 
-static uint8_t *kit_copy(const void *data, size_t size)
+static inline uint8_t *kit_copy(const void *data, size_t size)
 {
 	uint8_t *copy = malloc(size ? size : 1);
 
@@ -58,7 +60,7 @@ static uint8_t *kit_copy(const void *data, size_t size)
 	return copy;
 }
 
-static size_t kit_send(void *context, void *transport, const struct iovec *parts, int n_parts)
+static inline size_t kit_send(void *context, void *transport, const struct iovec *parts, int n_parts)
 {
 	struct kit_client *c = transport;
 
@@ -75,7 +77,7 @@ static size_t kit_send(void *context, void *transport, const struct iovec *parts
 	return c->unsent;
 }
 
-static void kit_close(void *context, void *transport)
+static inline void kit_close(void *context, void *transport)
 {
 	struct kit_client *c = transport;
 
@@ -85,7 +87,7 @@ static void kit_close(void *context, void *transport)
 	kit_n_closed++;
 }
 
-static uint8_t kit_publish(void *context, const struct hbus_mqtt_message *message)
+static inline uint8_t kit_publish(void *context, const struct hbus_mqtt_message *message)
 {
 	struct kit_event *event = &kit_events[kit_n_events];
 
@@ -103,7 +105,7 @@ static uint8_t kit_publish(void *context, const struct hbus_mqtt_message *messag
 	return 0;
 }
 
-static uint8_t kit_subscribe(void *context, const char *filter)
+static inline uint8_t kit_subscribe(void *context, const char *filter)
 {
 	(void)context;
 	for (size_t i = 0; i < kit_n_filters; i++)
@@ -113,7 +115,7 @@ static uint8_t kit_subscribe(void *context, const char *filter)
 	return 0;
 }
 
-static void kit_unsubscribe(void *context, const char *filter)
+static inline void kit_unsubscribe(void *context, const char *filter)
 {
 	(void)context;
 	for (size_t i = 0; i < kit_n_filters; i++) {
@@ -127,7 +129,7 @@ static void kit_unsubscribe(void *context, const char *filter)
 }
 
 /* The password "no" is wrong; the principal is the user. */
-static uint8_t kit_authenticate(void *context, void *transport, const struct hbus_mqtt_login *login,
+static inline uint8_t kit_authenticate(void *context, void *transport, const struct hbus_mqtt_login *login,
 				char principal[HBUS_MQTT_PRINCIPAL_MAX])
 {
 	(void)context;
@@ -138,7 +140,7 @@ static uint8_t kit_authenticate(void *context, void *transport, const struct hbu
 		       0;
 }
 
-static bool kit_authorize(void *context, const char *principal, const char *topic, bool is_publish)
+static inline bool kit_authorize(void *context, const char *principal, const char *topic, bool is_publish)
 {
 	(void)context;
 	(void)principal;
@@ -146,7 +148,7 @@ static bool kit_authorize(void *context, const char *principal, const char *topi
 	return !kit_denies || strncmp(topic, "secret", 6) != 0;
 }
 
-static void kit_events_free(void)
+static inline void kit_events_free(void)
 {
 	for (size_t i = 0; i < kit_n_events; i++) {
 		free(kit_events[i].props);
@@ -156,7 +158,7 @@ static void kit_events_free(void)
 }
 
 /* Tests change `config` between these two. */
-static void kit_defaults(void)
+static inline void kit_defaults(void)
 {
 	kit_now_ms = 1000000;
 	hbus_mqtt_config_default(&config);
@@ -164,7 +166,7 @@ static void kit_defaults(void)
 	config.secret[1] = 9;
 }
 
-static void kit_start(void)
+static inline void kit_start(void)
 {
 	const struct hbus_mqtt_io io = { NULL, kit_send, kit_close, kit_publish, kit_subscribe, kit_unsubscribe,
 					 kit_authenticate, kit_authorize };
@@ -173,46 +175,55 @@ static void kit_start(void)
 	counters = hbus_mqtt_counters(engine);
 }
 
-static void kit_begin(void)
+static inline void kit_begin(void)
 {
 	kit_defaults();
 	kit_start();
 }
 
 /* At the end of a test nothing may be left but what sessions and retained messages hold. */
-static void kit_end(void)
+static inline void kit_end(void)
 {
 	engine = hbus_mqtt_free(engine);
 	kit_events_free();
+	while (kit_clients) {
+		struct kit_client *c = kit_clients;
+
+		kit_clients = c->next;
+		free(c->out);
+		free(c);
+	}
 	while (kit_n_filters > 0)
 		free(kit_filters[--kit_n_filters]);
 }
 
-static struct kit_client *client(void)
+static inline struct kit_client *client(void)
 {
 	struct kit_client *c = calloc(1, sizeof(*c));
 
 	c->out = malloc(KIT_OUT_MAX);
 	c->version = HBUS_MQTT_V3;
+	c->next = kit_clients;
+	kit_clients = c;
 	c->conn = hbus_mqtt_accept(engine, c);
 	return c;
 }
 
-static void hang_up(struct kit_client *c)
+static inline void hang_up(struct kit_client *c)
 {
 	if (c->conn)
 		hbus_mqtt_hangup(c->conn);
 	c->conn = NULL;
 }
 
-static void pass(uint64_t ms)
+static inline void pass(uint64_t ms)
 {
 	kit_now_ms += ms;
 	hbus_mqtt_tick(engine, kit_now_ms);
 }
 
 /* Bytes that lie exactly where they end, so that a sanitizer sees a read beyond them. */
-static bool say(struct kit_client *c, const void *data, size_t size)
+static inline bool say(struct kit_client *c, const void *data, size_t size)
 {
 	uint8_t *copy = kit_copy(data, size);
 	bool is_open = c->conn && hbus_mqtt_input(c->conn, copy, size);
@@ -225,7 +236,7 @@ static bool say(struct kit_client *c, const void *data, size_t size)
 #define SAY(c, ...) say(c, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
 
 /* What the bus has is given back, as far as somebody asked for it. */
-static void settle(void)
+static inline void settle(void)
 {
 	for (; kit_events_at < kit_n_events; kit_events_at++) {
 		struct kit_event *event = &kit_events[kit_events_at];
@@ -246,12 +257,12 @@ struct kit_packet {
 	struct hbus_mqtt_writer w;
 };
 
-static void packet_begin(struct kit_packet *p)
+static inline void packet_begin(struct kit_packet *p)
 {
 	p->w = hbus_mqtt_writer(p->room, sizeof(p->room));
 }
 
-static bool packet_say(struct kit_client *c, uint8_t first_byte, struct kit_packet *p)
+static inline bool packet_say(struct kit_client *c, uint8_t first_byte, struct kit_packet *p)
 {
 	static uint8_t whole[70010];
 	struct hbus_mqtt_writer w = hbus_mqtt_writer(whole, sizeof(whole));
@@ -264,13 +275,13 @@ static bool packet_say(struct kit_client *c, uint8_t first_byte, struct kit_pack
 	return say(c, whole, (size_t)(w.at - whole));
 }
 
-static void put_str(struct kit_packet *p, const char *text)
+static inline void put_str(struct kit_packet *p, const char *text)
 {
 	hbus_mqtt_put_binary(&p->w, text, strlen(text));
 }
 
 /* @props: bytes without their length. */
-static void put_props(struct kit_client *c, struct kit_packet *p, const void *props, size_t size)
+static inline void put_props(struct kit_client *c, struct kit_packet *p, const void *props, size_t size)
 {
 	if (c->version != HBUS_MQTT_V5)
 		return;
@@ -296,7 +307,7 @@ struct kit_hello {
 	const struct kit_will *will;
 };
 
-static bool hello(struct kit_client *c, const char *id, struct kit_hello h)
+static inline bool hello(struct kit_client *c, const char *id, struct kit_hello h)
 {
 	static struct kit_packet p;
 	uint8_t flags = (uint8_t)((h.is_persistent ? 0 : 2) | (h.user ? 0x80 : 0) | (h.password ? 0x40 : 0));
@@ -323,7 +334,7 @@ static bool hello(struct kit_client *c, const char *id, struct kit_hello h)
 	return packet_say(c, 0x10, &p);
 }
 
-static bool publish_with(struct kit_client *c, const char *topic, const char *payload, uint8_t flags, uint16_t id,
+static inline bool publish_with(struct kit_client *c, const char *topic, const char *payload, uint8_t flags, uint16_t id,
 			 const void *props, size_t props_size)
 {
 	static struct kit_packet p;
@@ -338,12 +349,12 @@ static bool publish_with(struct kit_client *c, const char *topic, const char *pa
 }
 
 /* @flags: as in the first byte: 1 retain, 2 QoS 1, 4 QoS 2, 8 DUP */
-static bool publish(struct kit_client *c, const char *topic, const char *payload, uint8_t flags, uint16_t id)
+static inline bool publish(struct kit_client *c, const char *topic, const char *payload, uint8_t flags, uint16_t id)
 {
 	return publish_with(c, topic, payload, flags, id, NULL, 0);
 }
 
-static bool subscribe_with(struct kit_client *c, uint16_t id, const char *filter, uint8_t options, const void *props,
+static inline bool subscribe_with(struct kit_client *c, uint16_t id, const char *filter, uint8_t options, const void *props,
 			   size_t props_size)
 {
 	static struct kit_packet p;
@@ -356,12 +367,12 @@ static bool subscribe_with(struct kit_client *c, uint16_t id, const char *filter
 	return packet_say(c, 0x82, &p);
 }
 
-static bool subscribe(struct kit_client *c, uint16_t id, const char *filter, uint8_t options)
+static inline bool subscribe(struct kit_client *c, uint16_t id, const char *filter, uint8_t options)
 {
 	return subscribe_with(c, id, filter, options, NULL, 0);
 }
 
-static bool unsubscribe(struct kit_client *c, uint16_t id, const char *filter)
+static inline bool unsubscribe(struct kit_client *c, uint16_t id, const char *filter)
 {
 	static struct kit_packet p;
 
@@ -372,14 +383,14 @@ static bool unsubscribe(struct kit_client *c, uint16_t id, const char *filter)
 	return packet_say(c, 0xa2, &p);
 }
 
-static bool ack(struct kit_client *c, uint8_t type, uint16_t id)
+static inline bool ack(struct kit_client *c, uint8_t type, uint16_t id)
 {
 	return SAY(c, (uint8_t)(type << 4 | (type == HBUS_MQTT_PUBREL ? 2 : 0)), 2, (uint8_t)(id >> 8), (uint8_t)id);
 }
 
 /* -- what they hear -- */
 
-static void line_add(struct kit_client *c, const char *format, ...)
+static inline void line_add(struct kit_client *c, const char *format, ...)
 {
 	size_t n = strlen(c->line);
 	va_list args;
@@ -389,7 +400,7 @@ static void line_add(struct kit_client *c, const char *format, ...)
 	va_end(args);
 }
 
-static void line_props(struct kit_client *c, struct hbus_mqtt_span raw)
+static inline void line_props(struct kit_client *c, struct hbus_mqtt_span raw)
 {
 	struct hbus_mqtt_reader r = hbus_mqtt_reader(raw.data, raw.size);
 
@@ -438,7 +449,7 @@ static void line_props(struct kit_client *c, struct hbus_mqtt_span raw)
 	}
 }
 
-static void line_of(struct kit_client *c, uint8_t first_byte, const uint8_t *body, size_t size)
+static inline void line_of(struct kit_client *c, uint8_t first_byte, const uint8_t *body, size_t size)
 {
 	static const char *const names[] = { "0", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP",
 					     "SUBSCRIBE", "SUBACK", "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP",
@@ -484,7 +495,7 @@ static void line_of(struct kit_client *c, uint8_t first_byte, const uint8_t *bod
 }
 
 /* The next packet as a line, "" when there is none. */
-static const char *hear(struct kit_client *c)
+static inline const char *hear(struct kit_client *c)
 {
 	struct hbus_mqtt_reader r = hbus_mqtt_reader(c->out + c->out_at, c->out_size - c->out_at);
 	struct hbus_mqtt_span body;
@@ -509,7 +520,7 @@ static const char *hear(struct kit_client *c)
 #define IS_OPEN(c) cr_assert_not_null((c)->conn)
 
 /* A client that is connected, its CONNACK heard. */
-static struct kit_client *connected(const char *id, struct kit_hello h)
+static inline struct kit_client *connected(const char *id, struct kit_hello h)
 {
 	struct kit_client *c = client();
 
