@@ -12,8 +12,8 @@
 #include "dataplane/log.h"
 #include "dataplane/options.h"
 
-/* Hugepages of 2 MiB that one port with its buffers needs. */
-enum { HUGEPAGES_NEEDED = 24 };
+/* What EAL needs, and the buffers of a queue, in MiB. */
+enum { EAL_MIB = 36, QUEUE_MIB = 12, NO_HUGE_MIB_MIN = 128 };
 
 __attribute__((format(printf, 2, 3)))
 static int add(struct hbus_eal_args *args, const char *format, ...)
@@ -60,53 +60,109 @@ static long free_hugepages(void)
 	       read_number("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages");
 }
 
+/* An estimate: ports that only EAL's own words name count as one. */
+static unsigned int memory_mib(const struct hbus_ingress_options *options)
+{
+	unsigned int n_ports = options->ifaces.n + options->pcaps.n + options->vdevs.n;
+
+	return EAL_MIB + QUEUE_MIB * options->n_queues * (n_ports ? n_ports : 1);
+}
+
 static int add_memory(const struct hbus_ingress_options *options, struct hbus_eal_args *args)
 {
-	long n_free = free_hugepages();
+	unsigned int mib = memory_mib(options);
+	long n_free = free_hugepages(), n_needed = (long)mib / 2;
 	int r;
 
 	if (has_word(options, "--no-huge") || has_word(options, "--in-memory") ||
 	    has_word(options, "--huge-dir"))
 		return 0;
-	if (!options->no_huge && n_free >= HUGEPAGES_NEEDED)
+	if (!options->no_huge && n_free >= n_needed)
 		return add(args, "--in-memory");
 	if (!options->no_huge)
-		hbus_log("%ld hugepages free, %d needed: packets live on 4 KiB pages "
-			 "(sysctl vm.nr_hugepages=%d gives more)",
-			 n_free > 0 ? n_free : 0, HUGEPAGES_NEEDED, HUGEPAGES_NEEDED * 4);
+		hbus_log("%ld hugepages free, %ld needed: packets live on 4 KiB pages "
+			 "(sysctl vm.nr_hugepages=%ld gives more)",
+			 n_free > 0 ? n_free : 0, n_needed, n_needed + 72);
 	r = add(args, "--no-huge");
 	if (r == 0 && !has_word(options, "-m"))
-		r = add(args, "-m") ?: add(args, "128");
+		r = add(args, "-m") ?: add(args, "%u", mib > NO_HUGE_MIB_MIN ? mib : NO_HUGE_MIB_MIN);
 	if (r == 0 && !has_word(options, "--no-shconf"))
 		r = add(args, "--no-shconf");
 	return r;
 }
 
-/* The control thread floats over all CPUs, each poll loop has one, counted from the last. */
+/* ---- CPUs ------------------------------------------------------------------------------ */
+
+/* The poll loops take one CPU each, from the last on; control has those that are left, if any. */
+struct places {
+	unsigned int cpus[CPU_SETSIZE];
+	unsigned int n_cpus;
+	unsigned int n_control;      /* the first so many are control's */
+};
+
+static int find_places(const struct hbus_ingress_options *options, struct places *places)
+{
+	cpu_set_t allowed;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
+		return -errno;
+	*places = (struct places){ .n_cpus = 0 };
+	for (unsigned int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &allowed))
+			places->cpus[places->n_cpus++] = cpu;
+	places->n_control = places->n_cpus > options->n_workers
+				    ? places->n_cpus - options->n_workers
+				    : places->n_cpus;
+	return 0;
+}
+
+static bool has_lcores(const struct hbus_ingress_options *options)
+{
+	return options->lcores || has_word(options, "-l") || has_word(options, "-c") ||
+	       has_word(options, "--lcores");
+}
+
+int hbus_options_pin_control(const struct hbus_ingress_options *options)
+{
+	struct places places;
+	cpu_set_t control;
+	int r;
+
+	if (has_lcores(options))
+		return 0;
+	r = find_places(options, &places);
+	if (r < 0)
+		return r;
+	CPU_ZERO(&control);
+	for (unsigned int i = 0; i < places.n_control; i++)
+		CPU_SET(places.cpus[i], &control);
+	return sched_setaffinity(0, sizeof(control), &control) < 0 ? -errno : 0;
+}
+
 static int add_lcores(const struct hbus_ingress_options *options, struct hbus_eal_args *args)
 {
+	struct places places;
 	char text[4096];
-	unsigned int cpus[CPU_SETSIZE], n_cpus = 0;
-	int len;
-	cpu_set_t allowed;
+	int len, r;
 
 	if (options->lcores)
 		return add(args, "--lcores=%s", options->lcores);
-	if (has_word(options, "-l") || has_word(options, "-c") || has_word(options, "--lcores"))
+	if (has_lcores(options))
 		return 0;
-	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
-		return -errno;
-	for (unsigned int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &allowed))
-			cpus[n_cpus++] = cpu;
+	r = find_places(options, &places);
+	if (r < 0)
+		return r;
 	len = snprintf(text, sizeof(text), "0@(");
-	for (unsigned int i = 0; i < n_cpus && len < (int)sizeof(text) - 600; i++)
-		len += snprintf(text + len, 8, "%s%u", i ? "," : "", cpus[i]);
+	for (unsigned int i = 0; i < places.n_control && len < (int)sizeof(text) - 600; i++)
+		len += snprintf(text + len, 8, "%s%u", i ? "," : "", places.cpus[i]);
 	len += snprintf(text + len, 8, ")");
 	for (unsigned int i = 0; i < options->n_workers; i++)
-		len += snprintf(text + len, 16, ",%u@%u", i + 1, cpus[n_cpus - 1 - i % n_cpus]);
+		len += snprintf(text + len, 16, ",%u@%u", i + 1,
+				places.cpus[places.n_cpus - 1 - i % places.n_cpus]);
 	return add(args, "--lcores=%s", text);
 }
+
+/* ---- all ------------------------------------------------------------------------------- */
 
 static int add_devices(const struct hbus_ingress_options *options, struct hbus_eal_args *args)
 {

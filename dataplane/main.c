@@ -47,14 +47,9 @@ struct ingress {
 
 /* ---- start ----------------------------------------------------------------------------- */
 
-static int start_eal(const struct hbus_ingress_options *options)
+static int start_eal(struct hbus_eal_args *args)
 {
-	static struct hbus_eal_args args;
-	int r = hbus_options_eal(options, &args);
-
-	if (r < 0)
-		return r;
-	if (rte_eal_init(args.n, args.at) < 0) {
+	if (rte_eal_init(args->n, args->at) < 0) {
 		hbus_log("EAL: %s", rte_strerror(rte_errno));
 		return -EIO;
 	}
@@ -92,10 +87,15 @@ static void say_ready(const struct ingress *ingress)
 
 static int start(struct ingress *ingress)
 {
-	int r = hbus_pilot_new(ingress->options, &ingress->pilot);
+	static struct hbus_eal_args eal_args;
+	int r = hbus_options_eal(ingress->options, &eal_args);
 
 	if (r == 0)
-		r = start_eal(ingress->options);
+		r = hbus_options_pin_control(ingress->options);
+	if (r == 0)
+		r = hbus_pilot_new(ingress->options, &ingress->pilot);
+	if (r == 0)
+		r = start_eal(&eal_args);
 	if (r < 0)
 		return r;
 	hbus_loop_clock_init(&ingress->shared);

@@ -62,4 +62,11 @@ void hbus_options_parse(int argc, char **argv, struct hbus_ingress_options *ret_
  * Return: 0, -ENOMEM, or -E2BIG.
  */
 int hbus_options_eal(const struct hbus_ingress_options *options, struct hbus_eal_args *ret_args);
+/**
+ * hbus_options_pin_control() - keep off the CPUs of the poll loops
+ *
+ * For this thread and those that it starts. hbus_options_eal() comes first: it looks at the CPUs
+ * that this thread may use. Return: 0 or -errno.
+ */
+int hbus_options_pin_control(const struct hbus_ingress_options *options);
 void hbus_options_eal_free(struct hbus_eal_args *args);
