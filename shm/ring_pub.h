@@ -136,10 +136,13 @@ static inline void hbus_ring_pub_add(struct hbus_ring_pub *pub, uint32_t flags, 
 {
 	uint64_t word = hbus_word_make(flags, topic, (uint32_t)len);
 
-	if (pub->head == pub->tail)
+	if (pub->head == pub->tail) {
 		pub->first_word = word;
-	else /* relaxed: invisible until the first word of the batch is released */
+	} else {
+		/* relaxed: invisible until the first word of the batch is released */
 		atomic_store_explicit(hbus_ring_pub_word(pub, pub->head), word, memory_order_relaxed);
+		pub->zeroed = pub->head; /* no longer: and what lies ahead may have been scribbled on */
+	}
 	pub->head += hbus_record_size(len);
 	pub->n_pending += n_events;
 }

@@ -357,3 +357,25 @@ Test(ring, a_reader_that_stands_at_position_zero_is_not_taken_for_one_that_has_n
 	for (uint64_t i = 0; i < (CAPACITY - CAPACITY / HBUS_RING_BLOCKS) / 64 - 1; i++)
 		cr_assert_eq(put(&pair, n++, 56), 0, "%lu behind zero", (unsigned long)i);
 }
+
+/* A claim that is given up, behind a record that took less than it had claimed, leaves bytes where the batch ends. */
+Test(ring, the_word_behind_a_batch_is_empty_whatever_was_claimed_before)
+{
+	struct pair pair;
+	unsigned char *body = NULL;
+	uint64_t value = 0;
+
+	pair_init(&pair, 0, false);
+	cr_assert_eq(hbus_ring_pub_claim(&pair.pub, 40, &body), 0);
+	memset(body, 1, 8);
+	hbus_ring_pub_add(&pair.pub, 0, 1, 8, 1);
+	cr_assert_eq(hbus_ring_pub_claim(&pair.pub, 100, &body), 0);
+	memset(body, 0xee, 100);
+	cr_assert_eq(hbus_ring_pub_claim(&pair.pub, 24, &body), 0);
+	memset(body, 2, 24);
+	hbus_ring_pub_add(&pair.pub, 0, 1, 24, 1);
+	hbus_ring_pub_commit(&pair.pub);
+	cr_assert(get(&pair, &value));
+	cr_assert(get(&pair, &value));
+	cr_assert_not(get(&pair, &value));
+}
