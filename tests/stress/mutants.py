@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Plants bugs in copies of shm's sources, one at a time; the controlled scheduler must find each.
+"""Plants bugs in copies of shm's sources, one at a time; the tests here and in ../crash must find each.
 
     mutants.py SOURCE-ROOT CC [--sample N [--seed S]] [--only NAME]
 
@@ -15,14 +15,14 @@ import sys
 import tempfile
 import time
 
-# name, file, what stands there, what is planted, the scenario that must fail ("tsan": the program tsan_ring)
+# name, file, what stands there, what is planted, the scenario of sched_ring, or the program, that must fail
 MUTANTS = [
     ("intent-not-rounded", "ring_pub.h",
      "(end + HBUS_RECORD_HEADER + pub->block_mask) & ~pub->block_mask", "end + HBUS_RECORD_HEADER", "lossy"),
     ("intent-without-zero-word", "ring_pub.h",
      "end + HBUS_RECORD_HEADER + pub->block_mask", "end + pub->block_mask", "lossy"),
     ("batch-shown-record-by-record", "ring_pub.h",
-     "pub->first_word = word;\n\telse", "pub->first_word = word;\n\tif (true)", "lossy"),
+     "pub->first_word = word;\n\t} else {", "pub->first_word = word;\n\t}\n\t{", "lossy"),
     ("intent-falls-on-abort", "ring_pub.h",
      "pub->head = pub->tail;\n\tpub->n_pending = 0;",
      "pub->head = pub->tail;\n\tpub->n_pending = 0;\n\tpub->intent = pub->tail;", "lossy"),
@@ -68,23 +68,38 @@ MUTANTS = [
      "busy + 1, memory_order_release", "busy + 1, memory_order_relaxed", "tsan"),
     ("install-writes-data-threads-count", "gate.c",
      "\tgate->is_adopted = false;\n", "\tgate->is_adopted = false;\n\tgate->stalled_us = 0;\n", "tsan"),
+    ("zero-word-forgotten-stepped", "ring_pub.h",
+     "\tatomic_store_explicit(hbus_ring_pub_word(pub, position), 0, memory_order_relaxed);\n", "", "step"),
+    ("batch-shown-record-by-record-stepped", "ring_pub.h",
+     "pub->first_word = word;\n\t} else {", "pub->first_word = word;\n\t}\n\t{", "step"),
+    ("gates-not-obeyed-tortured", "ring_pub.c", "if ((int64_t)(need - permit) > 0)", "if (permit == 0)", "torture"),
+    ("loss-off-by-one-tortured", "ring_sub.c",
+     "*ret_lost = place.sequence - sequence;", "*ret_lost = place.sequence - sequence - 1;", "torture"),
+    ("zero-word-forgotten-tortured", "ring_pub.h",
+     "\tatomic_store_explicit(hbus_ring_pub_word(pub, position), 0, memory_order_relaxed);\n", "", "torture"),
 ]
+
+# Scenarios that are programs of their own: sources, compiler arguments, arguments
+PROGRAMS = {
+    "tsan": ("tests/stress/tsan_ring.c", ["-fsanitize=thread", "-pthread"], ["1500"]),
+    "step": ("tests/crash/step.c", [], []),
+    "torture": ("tests/crash/torture_ring.c", [], ["--seconds", "5"]),
+}
 
 
 def build(root, cc, tree, name, scenario):
     program = tree / ("mutant-" + name)
-    stress = root / "tests/stress"
-    if scenario == "tsan":
-        sources = ["-fsanitize=thread", "-pthread", stress / "tsan_ring.c", *(tree / "shm").glob("*.c")]
+    if scenario in PROGRAMS:
+        sources = [*PROGRAMS[scenario][1], root / PROGRAMS[scenario][0], *(tree / "shm").glob("*.c")]
     else:
-        sources = [stress / "explore.c", stress / "sched_ring.c"]
+        sources = [root / "tests/stress/explore.c", root / "tests/stress/sched_ring.c"]
     subprocess.run([*cc.split(), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-w", "-I", tree, "-I", root, *sources,
                     "-o", program], check=True)
     return program
 
 
 def run(program, scenario):
-    args = ["1500"] if scenario == "tsan" else ["--scenario", scenario, "--count", "20000"]
+    args = PROGRAMS[scenario][2] if scenario in PROGRAMS else ["--scenario", scenario, "--count", "20000"]
     return subprocess.run([program, *args], capture_output=True, text=True, check=False)
 
 
