@@ -25,7 +25,7 @@ processes() {
 	awk '$2 != "/run/netns" { print "mount", $2, $3 }' /proc/self/mounts
 	list interface /sys/class/net/*
 	list shm /dev/shm/* /dev/hugepages/*
-	list dpdk /run/dpdk/*
+	find /run/dpdk ! -type d -printf "dpdk %p\n" 2>/dev/null # EAL leaves an empty directory for each prefix
 	list pin /sys/fs/bpf/*
 	list temporary "${TMPDIR:-/tmp}"/hugebus* "${TMPDIR:-/tmp}"/hbus*
 	processes

@@ -38,6 +38,8 @@ static void teardown(void)
 
 TestSuite(journal, .init = setup, .fini = teardown);
 
+static uint32_t first_boot;
+
 static bool collect(struct hbus_state *state, const struct hbus_journal_record *record)
 {
 	(void)state;
@@ -61,7 +63,9 @@ static struct hbus_journal *new_journal(void)
 	struct hbus_journal *journal = open_journal(&head);
 
 	cr_assert(head.is_new);
-	cr_assert_eq(head.boot_number, 1);
+	/* Odd, and the journal's own: ids of a bus whose journal is gone must not come again. */
+	cr_assert_eq(head.boot_number & 1, 1);
+	first_boot = head.boot_number;
 	cr_assert_eq(hbus_journal_rewrite(journal, sim.state), 0);
 	return journal;
 }
@@ -106,7 +110,7 @@ Test(journal, what_was_appended_comes_back_as_it_was)
 	journal = open_journal(&head);
 	cr_assert_not(head.is_new);
 	cr_assert(head.is_same_boot);
-	cr_assert_eq(head.boot_number, 2);
+	cr_assert_eq(head.boot_number, first_boot + 1);
 	cr_assert_eq(n_got, 4);
 	cr_assert_str_eq(got[0].name, "a/\xc3\xbc/\"quoted\\");
 	cr_assert_eq(got[1].id, (1ull << 32) + 7);
