@@ -4,8 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +23,9 @@ const char *bus_address;
 static char directory[64];
 static char socket_path[96];
 static char daemon_path[512];
+static char config_path[96];
+static struct rlimit files_limit;
+static int daemon_namespaces;
 static pid_t daemon_pid = -1;
 
 /* -- outcomes -- */
@@ -71,6 +79,25 @@ static bool daemon_answers(void)
 	return answers;
 }
 
+/* A new pid namespace begins with a child; the process between is the one that is waited for and killed. */
+static void enter_namespaces(void)
+{
+	int status;
+	pid_t pid;
+
+	if (daemon_namespaces == 0)
+		return;
+	if (unshare(daemon_namespaces) < 0)
+		_exit(126);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+		return;
+	}
+	waitpid(pid, &status, 0);
+	_exit(0);
+}
+
 static void daemon_exec(void)
 {
 	char log_path[128];
@@ -80,7 +107,11 @@ static void daemon_exec(void)
 	fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	dup2(fd, STDOUT_FILENO);
 	dup2(fd, STDERR_FILENO);
-	execl(daemon_path, "hugebusd", "--socket", socket_path, (char *)NULL);
+	enter_namespaces();
+	if (files_limit.rlim_cur > 0)
+		setrlimit(RLIMIT_NOFILE, &files_limit);
+	execl(daemon_path, "hugebusd", "--socket", socket_path, config_path[0] ? "--config" : NULL, config_path,
+	      (char *)NULL);
 	_exit(127);
 }
 
@@ -125,6 +156,37 @@ void bus_daemon_forget(void)
 
 	snprintf(command, sizeof(command), "rm -rf %s.state", socket_path);
 	CHECK_EQ(system(command), 0);
+}
+
+pid_t bus_daemon_pid(void)
+{
+	return daemon_pid;
+}
+
+void bus_daemon_configure(const char *text, unsigned int n_files)
+{
+	FILE *file;
+
+	bus_daemon_stop();
+	files_limit = (struct rlimit){n_files, n_files};
+	snprintf(config_path, sizeof(config_path), "%s/conf", directory);
+	file = fopen(config_path, "w");
+	CHECK(file && fputs(text, file) >= 0 && fclose(file) == 0);
+	bus_daemon_start();
+}
+
+void bus_daemon_unshare(int namespaces)
+{
+	bus_daemon_stop();
+	daemon_namespaces = namespaces;
+	bus_daemon_start();
+}
+
+void bus_needs_root(void)
+{
+	if (geteuid() != 0)
+		bus_skip("only root can be several users");
+	CHECK_EQ(chmod(directory, 0755), 0);
 }
 
 /* -- cases -- */
@@ -281,6 +343,26 @@ pid_t bus_fork(void (*fn)(void *), void *context)
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
+		fn(context);
+		fflush(NULL);
+		_exit(0);
+	}
+	return pid;
+}
+
+pid_t bus_fork_as(uid_t uid, void (*fn)(void *), void *context)
+{
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		CHECK_EQ(setgroups(0, NULL), 0);
+		CHECK_EQ(setresgid(uid, uid, uid), 0);
+		CHECK_EQ(setresuid(uid, uid, uid), 0);
+		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* its own /proc stays its own */
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 		fn(context);
 		fflush(NULL);
 		_exit(0);

@@ -62,6 +62,14 @@ void bus_daemon_start(void);
 void bus_daemon_kill(void); /* SIGKILL, and waits for its end */
 void bus_daemon_stop(void); /* SIGTERM, and waits for its end */
 void bus_daemon_forget(void); /* removes its journal */
+pid_t bus_daemon_pid(void);
+/* Starts it again with this configuration file and, if @n_files is not 0, so many descriptors. */
+void bus_daemon_configure(const char *text, unsigned int n_files);
+/* Starts it again in namespaces of its own (CLONE_NEW*). */
+void bus_daemon_unshare(int namespaces);
+
+/* Skips the case unless it is root's; else lets every user reach the bus. */
+void bus_needs_root(void);
 
 struct hbus *bus_open(void);
 struct hbus_publisher *bus_publisher(struct hbus *bus, uint64_t capacity, uint32_t flags, int timeout_ms);
@@ -72,6 +80,8 @@ void bus_sleep_ms(unsigned int ms);
 
 /* A child process that runs fn(context) and exits. */
 pid_t bus_fork(void (*fn)(void *), void *context);
+/* The same as another user, without groups. */
+pid_t bus_fork_as(uid_t uid, void (*fn)(void *), void *context);
 /* Waits; fails the case when the child did not exit with 0. */
 void bus_join(pid_t pid);
 
