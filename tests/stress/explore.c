@@ -23,6 +23,7 @@ const char *const sched_mutant_names[MUT_MAX] = {
 	"none",		   "release-fence",   "acquire-fence", "seq-cst-fence", "header-store",
 	"header-load",	   "checkpoint-store", "checkpoint-load", "state-store", "state-load",
 	"intent-store",	   "zero-store",      "private-barrier", "global-barrier", "notify",
+	"notify-load",
 };
 enum sched_mutant sched_mutant;
 
@@ -434,6 +435,8 @@ static int weaken(const struct region *region, const void *at, int order, bool i
 		return !is_store && is_checkpoint ? memory_order_relaxed : order;
 	case MUT_STATE_STORE:
 		return is_store && is_state ? memory_order_relaxed : order;
+	case MUT_NOTIFY_LOAD:
+		return !is_store && region->kind == SCHED_HEADER && offset == 256 ? memory_order_relaxed : order;
 	case MUT_STATE_LOAD:
 		return !is_store && is_state ? memory_order_relaxed : order;
 	default:

@@ -23,6 +23,8 @@ MUTANTS = [
      "end + HBUS_RECORD_HEADER + pub->block_mask", "end + pub->block_mask", "lossy"),
     ("batch-shown-record-by-record", "ring_pub.h",
      "pub->first_word = word;\n\t} else {", "pub->first_word = word;\n\t}\n\t{", "lossy"),
+    ("early-zero-believed", "ring_pub.h",
+     "\t\tpub->zeroed = pub->head; /* no longer: and what lies ahead may have been scribbled on */\n", "", "lossy"),
     ("intent-falls-on-abort", "ring_pub.h",
      "pub->head = pub->tail;\n\tpub->n_pending = 0;",
      "pub->head = pub->tail;\n\tpub->n_pending = 0;\n\tpub->intent = pub->tail;", "lossy"),

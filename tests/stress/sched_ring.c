@@ -192,6 +192,16 @@ static void write_record(unsigned char *body, uint32_t flags, uint32_t n_events,
 	hbus_ring_pub_add(&pub, flags, 1, len, n_events);
 }
 
+static void scribble(uint64_t body_max)
+{
+	uint64_t len = sched_random() % body_max;
+	unsigned char bytes[SIZE_MAX_BYTES], *body = NULL;
+
+	memset(bytes, 0xee, sizeof(bytes));
+	if (hbus_ring_pub_claim(&pub, len, &body) == 0)
+		hbus_copy_in(body, bytes, len);
+}
+
 /* Add one record of what fits. False: the ring is full. */
 static bool add_record(uint64_t body_max)
 {
@@ -208,6 +218,13 @@ static bool add_record(uint64_t body_max)
 		size = flags & HBUS_FLAG_RUN ? size & ~7u : size;
 	}
 	len = (flags ? 8 : 0) + (flags & HBUS_FLAG_RUN ? n_events * HBUS_ALIGN8((uint64_t)size) : size);
+	if (!options.is_plain && sched_random() % 4 == 0) /* a claim that is given up after it was written to */
+		scribble(body_max);
+	if (!options.is_plain && sched_random() % 4 == 0 &&
+	    hbus_ring_pub_claim(&pub, len + 8 * (sched_random() % 3), &body) == 0) {
+		write_record(body, flags, n_events, size, len); /* less than was claimed */
+		return true;
+	}
 	switch (hbus_ring_pub_claim(&pub, len, &body)) {
 	case HBUS_RING_FULL:
 		return false;
@@ -390,13 +407,13 @@ static bool sleep_for_more(struct reader *reader)
 	bool is_there;
 	int r;
 
-	/* A: pairs with hbus_wait_wake(). */
-	word.seen = (uint32_t)atomic_load_explicit(&header.notify, memory_order_acquire);
 	atomic_store_explicit(&reader->sub.slot->waiting, 1, memory_order_relaxed);
 	if (geometry.is_isolated)
 		atomic_thread_fence(memory_order_seq_cst);
 	else
 		hbus_membarrier_global();
+	/* A: pairs with hbus_wait_wake(): not younger than the look that follows. */
+	word.seen = (uint32_t)atomic_load_explicit(&header.notify, memory_order_acquire);
 	is_there = hbus_ring_sub_is_closed(&reader->sub) || poll_ring(reader) != 0;
 	if (!is_there) {
 		reader->is_asleep = true;
@@ -770,6 +787,7 @@ static const char *const catchers[MUT_MAX] = {
 	[MUT_CHECKPOINT_LOAD] = "lossy",     [MUT_STATE_STORE] = "lossy",	 [MUT_STATE_LOAD] = "lossy",
 	[MUT_INTENT_STORE] = "lossy",	     [MUT_ZERO_STORE] = "reliable",	 [MUT_PRIVATE_BARRIER] = "join",
 	[MUT_GLOBAL_BARRIER] = "sleep",	     [MUT_NOTIFY] = "sleep",
+	[MUT_NOTIFY_LOAD] = "sleep",
 };
 
 static int run_mutants(uint64_t seed, uint64_t n_seeds)
