@@ -136,22 +136,56 @@ a_full_ring_drops_the_new_and_counts_it() {
 	expect "$(jq .lost "$lab/slow.json")" -eq 0
 }
 
-frames_cross_a_memif_to_the_last_one() {
-	command -v dpdk-testpmd >/dev/null || { echo "needs dpdk-testpmd" >&2; exit 0; }
+# A peer that sends the capture over and over; takes orders from descriptor 9.
+_start_memif_peer() {
+	rm -f "$lab/orders"
+	mkfifo "$lab/orders"
+	lab_spawn peer sh -c 'exec dpdk-testpmd "$@" <"$0"' "$lab/orders" --no-huge -m 128 --no-shconf --no-telemetry \
+		--no-pci --lcores 0@0,1@0 --vdev "net_memif0,role=client,socket=$lab/memif.sock,socket-abstract=no" \
+		--vdev "net_pcap0,rx_pcap=$capture,infinite_rx=1" -- --disable-link-check --total-num-mbufs=4096 \
+		--forward-mode=io -i --auto-start
+	exec 9>"$lab/orders"
+}
+
+_start_memif_ingress() {
 	bus || exit 1
 	_capture_routes
-	local socket=$lab/memif.sock sent
-	lab_spawn ingress hugebus-ingress --no-huge --json --vdev "net_memif0,role=server,socket=$socket,socket-abstract=no"
+	lab_spawn ingress hugebus-ingress --no-huge --json --vdev "net_memif0,role=server,socket=$lab/memif.sock,socket-abstract=no"
 	lab_wait_line ingress 'ready:' 20 || exit 1
-	(sleep 1.5; echo stop; sleep 1; echo quit) | timeout 30 dpdk-testpmd --no-huge -m 128 --no-shconf --no-telemetry \
-		--no-pci --lcores 0@0,1@0 --vdev "net_memif0,role=client,socket=$socket,socket-abstract=no" \
-		--vdev "net_pcap0,rx_pcap=$capture,infinite_rx=1" -- --disable-link-check --total-num-mbufs=4096 \
-		--forward-mode=io -i --auto-start >"$lab/testpmd.out" 2>&1
+}
+
+frames_cross_a_memif_to_the_last_one() {
+	local sent
+	command -v dpdk-testpmd >/dev/null || exit 0
+	_start_memif_ingress
+	_start_memif_peer
+	sleep 1.5
+	echo stop >&9
+	sleep 0.5
+	echo quit >&9
+	exec 9>&-
+	lab_until 10 lab_has_ended peer
 	lab_stop ingress || { cat "$lab/ingress.err" >&2; exit 1; }
 	cp "$lab/ingress.out" "$lab/account.json"
-	sent=$(sed -nE 's/.*TX-packets: ([0-9]+).*/\1/p' "$lab/testpmd.out" | head -n 1)
+	sent=$(sed -nE 's/.*TX-packets: ([0-9]+).*/\1/p' "$lab/peer.out" | head -n 1)
 	expect "$sent" -gt 0
 	expect "$(account '.frames.received')" -eq "$sent"
+	balances
+}
+
+a_memif_peer_may_be_killed_while_it_sends() {
+	local i
+	command -v dpdk-testpmd >/dev/null || exit 0
+	_start_memif_ingress
+	for i in 1 2 3 4; do
+		_start_memif_peer
+		sleep 0.8
+		lab_stop peer KILL
+		exec 9>&-
+	done
+	lab_stop ingress || { cat "$lab/ingress.err" >&2; exit 1; }
+	cp "$lab/ingress.out" "$lab/account.json"
+	expect "$(account '.frames.received')" -gt 0
 	balances
 }
 
