@@ -49,17 +49,20 @@ void hbus_gates_deinit(struct hbus_gates *table)
 	atomic_store_explicit(&table->n_used, 0, memory_order_relaxed); /* relaxed: as above */
 }
 
-/* Every later enter of the data thread sees what was stored before this call. */
-static void process_barrier(const struct hbus_gates *table)
+/* Every later enter of the data thread sees what was stored before this call. 0 or -errno: then it may not. */
+static int process_barrier(const struct hbus_gates *table)
 {
-	if (table->needs_fence || hbus_membarrier_private() < 0) /* store of the entry, load of busy */
-		atomic_thread_fence(memory_order_seq_cst);
+	if (!table->needs_fence)
+		return hbus_membarrier_private();
+	atomic_thread_fence(memory_order_seq_cst); /* store of the entry, load of busy */
+	return 0;
 }
 
 int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec)
 {
 	struct hbus_gate_spec again;
 	struct hbus_gate *gate;
+	int r;
 
 	if (idx >= HBUS_RING_WAKERS_MAX || (spec->is_reliable && idx >= HBUS_RING_GATES_MAX))
 		return -EINVAL;
@@ -80,8 +83,10 @@ int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus
 	if (atomic_load_explicit(&table->n_used, memory_order_relaxed) <= idx)
 		/* R(gate.used): the entry before the count that makes a scan look at it. */
 		atomic_store_explicit(&table->n_used, idx + 1, memory_order_release);
-	process_barrier(table);
-	return 0;
+	r = process_barrier(table);
+	if (r < 0) /* R(gate.state): nothing is taken over */
+		atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_release);
+	return r;
 }
 
 static void shrink_used(struct hbus_gates *table)
@@ -109,7 +114,9 @@ int hbus_gates_remove(struct hbus_gates *table, uint32_t idx, uint64_t gate_id)
 		return -ENOENT;
 	/* R(gate.state): whoever finds it FREE does not look at the entry; the barrier covers who already did. */
 	atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_release);
-	process_barrier(table);
+	/* Without a barrier nobody knows whether the data thread still looks: then the mapping stays. */
+	if (process_barrier(table) < 0)
+		return 0;
 	/* A(gate.busy): pairs with R(gate.busy) in hbus_gates_leave(). */
 	busy = atomic_load_explicit(&table->busy, memory_order_acquire);
 	while ((busy & 1) && atomic_load_explicit(&table->busy, memory_order_acquire) == busy)
@@ -146,10 +153,15 @@ static uint64_t gate_floor(struct hbus_gates *table, struct hbus_gate *gate, uin
 	if (!gate->is_adopted) {
 		gate->floor = table->scan_tail;
 		gate->stalled_us = 0;
+		gate->has_joined = false;
 		gate->is_adopted = true;
 	}
 	if (cursor == 0) /* not joined yet */
 		return gate->floor;
+	/* A slot that is used again still says that the reader before has left: this one has not joined either. */
+	if (cursor == HBUS_CURSOR_LEFT && !gate->has_joined)
+		return gate->floor;
+	gate->has_joined = true;
 	if (cursor == HBUS_CURSOR_LEFT || (int64_t)(cursor - tail) > 0)
 		cursor = tail;
 	if ((int64_t)(cursor - gate->floor) > 0)

@@ -54,6 +54,7 @@ struct hbus_gate_spec {
 struct hbus_gate {
 	_Atomic uint32_t state; /* enum hbus_gate_state */
 	bool is_adopted;        /* data thread: floor is set */
+	bool has_joined;        /* data thread, once adopted: its slot has shown a cursor */
 	uint64_t floor;         /* data thread, once adopted */
 	uint64_t stalled_us;    /* data thread, once adopted: how long it has held the publisher in one wait */
 	struct hbus_gate_spec spec;
@@ -79,7 +80,7 @@ void hbus_gates_deinit(struct hbus_gates *table);
  * hbus_gates_install() - attach a subscriber at @idx
  *
  * Consumes spec's descriptors and mapping on success only. When it returns, every publish that begins
- * later sees the entry. Return: 0, -EEXIST when another gate is there, -EINVAL. A gate that is there
+ * later sees the entry. Return: 0, -EEXIST when another gate is there, -EINVAL, or what membarrier says. A gate that is there
  * already, by its id, stays as it is: 0, and what came with @spec is closed and unmapped.
  */
 int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec);

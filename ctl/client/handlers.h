@@ -10,6 +10,9 @@
 
 /* publisher_gates.c */
 void hbus_on_gate_add(struct hbus *bus, const struct hbus_msg_gate_add *message, struct hbus_wire_fds *fds);
+/* A new connection: no gate is claimed yet. Under bus->lock. */
+struct hbus_pub_ring;
+void hbus_gates_unclaim(struct hbus_pub_ring *ring);
 void hbus_on_gate_remove(struct hbus *bus, const struct hbus_msg_gate *message);
 
 /* attach.c */

@@ -30,16 +30,38 @@ static void answer(struct hbus *bus, enum hbus_msg_type type, uint32_t serial, u
 	hbus_send_locked(bus, &message, NULL, 0);
 }
 
+static bool is_free(const struct hbus_pub_ring *ring, uint32_t idx)
+{
+	/* relaxed: only this side moves an entry out of FREE or back */
+	return atomic_load_explicit(&ring->gates.gates[idx].state, memory_order_relaxed) == HBUS_GATE_FREE;
+}
+
+static int remove_gate(struct hbus_pub_ring *ring, uint32_t idx, uint64_t gate_id)
+{
+	int r;
+
+	pthread_mutex_lock(&ring->wake_lock);
+	r = hbus_gates_remove(&ring->gates, idx, gate_id);
+	pthread_mutex_unlock(&ring->wake_lock);
+	return r == 0 ? 0 : HBUS_E_NOT_FOUND;
+}
+
+/* What the old daemon installed and the new one does not know: its subscriber died or left in between. */
+static void remove_unclaimed(struct hbus_pub_ring *ring, uint32_t idx)
+{
+	if (!ring->is_claimed[idx] && !is_free(ring, idx))
+		remove_gate(ring, idx, ring->gates.gates[idx].spec.gate_id);
+}
+
+void hbus_gates_unclaim(struct hbus_pub_ring *ring)
+{
+	memset(ring->is_claimed, 0, sizeof(ring->is_claimed));
+}
+
 static bool is_installed(const struct hbus_pub_ring *ring, const struct hbus_msg_gate_add *message)
 {
-	const struct hbus_gate *gate;
-
-	if (message->attach_idx >= HBUS_RING_WAKERS_MAX)
-		return false;
-	gate = &ring->gates.gates[message->attach_idx];
-	/* relaxed: only this side moves an entry out of FREE */
-	return atomic_load_explicit(&gate->state, memory_order_relaxed) != HBUS_GATE_FREE &&
-	       gate->spec.gate_id == message->gate_id;
+	return message->attach_idx < HBUS_RING_WAKERS_MAX && !is_free(ring, message->attach_idx) &&
+	       ring->gates.gates[message->attach_idx].spec.gate_id == message->gate_id;
 }
 
 /* The subscriber is a stranger: its memory must be what the daemon says, and must stay so. */
@@ -94,12 +116,18 @@ static int install(struct hbus_pub_ring *ring, const struct hbus_msg_gate_add *m
 void hbus_on_gate_add(struct hbus *bus, const struct hbus_msg_gate_add *message, struct hbus_wire_fds *fds)
 {
 	struct hbus_pub_ring *ring = find_ring(bus, message->ring_id);
+	bool is_place = message->attach_idx < HBUS_RING_WAKERS_MAX;
 	int status = HBUS_E_NOT_FOUND;
 
-	if (ring && is_installed(ring, message))
+	if (ring && is_installed(ring, message)) {
 		status = 0;
-	else if (ring)
+	} else if (ring) {
+		if (is_place)
+			remove_unclaimed(ring, message->attach_idx);
 		status = install(ring, message, fds);
+	}
+	if (status == 0)
+		ring->is_claimed[message->attach_idx] = true;
 	answer(bus, HBUS_MSG_GATE_ADDED, message->header.serial, message->ring_id, message->gate_id,
 	       message->attach_idx, status);
 }
@@ -109,13 +137,13 @@ void hbus_on_gate_remove(struct hbus *bus, const struct hbus_msg_gate *message)
 	struct hbus_pub_ring *ring = find_ring(bus, message->ring_id);
 	int status = HBUS_E_NOT_FOUND;
 
-	if (ring) {
-		pthread_mutex_lock(&ring->wake_lock);
-		status = hbus_gates_remove(&ring->gates, message->attach_idx, message->gate_id) == 0
-				 ? 0
-				 : HBUS_E_NOT_FOUND;
-		pthread_mutex_unlock(&ring->wake_lock);
+	if (message->gate_id == 0) {
+		for (uint32_t i = 0; ring && i < HBUS_RING_WAKERS_MAX; i++)
+			remove_unclaimed(ring, i);
+		return;
 	}
+	if (ring)
+		status = remove_gate(ring, message->attach_idx, message->gate_id);
 	answer(bus, HBUS_MSG_GATE_REMOVED, message->header.serial, message->ring_id, message->gate_id,
 	       message->attach_idx, status);
 }

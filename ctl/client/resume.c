@@ -63,6 +63,7 @@ static bool offer_ring(struct hbus *bus, struct hbus_pub_ring *ring)
 		.is_isolated = ring->geometry.is_isolated,
 	};
 	message.ring_offer.token = ring->token;
+	hbus_gates_unclaim(ring);
 	if (!say(bus, &message, fds, 2, on_offer_reply, ring))
 		return false;
 	for (uint32_t i = 0; i < ring->n_topics; i++) {
@@ -102,6 +103,7 @@ static bool say_filters(struct hbus *bus, struct hbus_subscriber *sub)
 	for (const struct hbus_filter *filter = sub->filters; filter; filter = filter->next) {
 		hbus_wire_init(&message, HBUS_MSG_SUB_FILTER_ADD, 0);
 		message.sub_filter.sub_id = sub->sub_id;
+		message.sub_filter.covers_from = filter->covers_from;
 		hbus_wire_put_string(message.sub_filter.filter, sizeof(message.sub_filter.filter), filter->text);
 		if (!say(bus, &message, NULL, 0, NULL, NULL))
 			return false;

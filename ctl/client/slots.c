@@ -88,8 +88,9 @@ void hbus_slots_give(struct hbus_slot *slot, uint64_t delivered, uint64_t filter
 	atomic_store_explicit(&slot->delivered, delivered, memory_order_relaxed); /* relaxed: as above */
 	atomic_store_explicit(&slot->filtered, filtered, memory_order_relaxed);	  /* relaxed: as above */
 	atomic_store_explicit(&slot->lost, lost, memory_order_relaxed);		  /* relaxed: as above */
-	/* R(ring.cursor): the last use of the ring before the word that gives it up. */
-	atomic_store_explicit(&slot->cursor, 0, memory_order_release);
+	/* R(ring.cursor): the last use of the ring before the word that gives it up. Not 0: the gate may still be there,
+	 * and 0 would say that its reader has not joined yet. */
+	atomic_store_explicit(&slot->cursor, HBUS_CURSOR_LEFT, memory_order_release);
 }
 
 void hbus_slots_free(struct hbus_subscriber *sub, bool is_forked)

@@ -206,15 +206,31 @@ static struct hbus_filter **find_filter(struct hbus_subscriber *sub, const char 
 	return at;
 }
 
+/* What the daemon promised, to be said again to the next one. */
+static void filter_covers(struct hbus_subscriber *sub, const char *text, uint64_t covers_from)
+{
+	struct hbus_filter *filter;
+
+	pthread_mutex_lock(&sub->bus->lock);
+	filter = *find_filter(sub, text);
+	if (filter)
+		filter->covers_from = covers_from;
+	pthread_mutex_unlock(&sub->bus->lock);
+}
+
 static int say_filter(struct hbus_subscriber *sub, enum hbus_msg_type type, const char *text)
 {
 	struct hbus_call call = {0};
 	union hbus_msg message;
+	int r;
 
 	hbus_wire_init(&message, type, 0);
 	message.sub_filter.sub_id = sub->sub_id;
 	hbus_wire_put_string(message.sub_filter.filter, sizeof(message.sub_filter.filter), text);
-	return hbus_call(sub->bus, &message, NULL, 0, &call);
+	r = hbus_call(sub->bus, &message, NULL, 0, &call);
+	if (r == 0 && type == HBUS_MSG_SUB_FILTER_ADD)
+		filter_covers(sub, text, call.reply.reply.value[2]);
+	return r;
 }
 
 static int check_filter(const char *filter)

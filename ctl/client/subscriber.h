@@ -91,6 +91,7 @@ struct hbus_slots {
 
 struct hbus_filter {
 	struct hbus_filter *next;
+	uint64_t covers_from; /* the daemon's: rings with this id or a later one are read from their first event */
 	char text[256];
 };
 

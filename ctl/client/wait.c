@@ -74,9 +74,9 @@ static unsigned int words_load(const struct hbus_subscriber *sub, struct hbus_wa
 	for (uint32_t i = 0; i < sub->n_rings && n < HBUS_WAIT_FUTEX_RINGS_MAX; i++) {
 		const _Atomic uint32_t *word = &sub->rings[i].at->ring.header->notify;
 
-		/* relaxed: a value that is too old only makes the sleep return at once */
+		/* A(ring.notify): before the look at the ring; a load after it could miss a wake-up in between. */
 		words[n++] = (struct hbus_wait_word){.word = word,
-						     .seen = atomic_load_explicit(word, memory_order_relaxed)};
+						     .seen = atomic_load_explicit(word, memory_order_acquire)};
 	}
 	return n;
 }

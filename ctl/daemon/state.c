@@ -261,8 +261,13 @@ void hbus_state_end_restart(struct hbus_state *state)
 		return;
 	state->is_restarting = false;
 	hbus_deadline_disarm(&state->deadlines, &state->restart_deadline);
-	while ((node = hbus_table_next(&state->rings, node)))
-		hbus_container_of(node, struct hbus_ring, by_id)->was_restored = false;
+	while ((node = hbus_table_next(&state->rings, node))) {
+		struct hbus_ring *ring = hbus_container_of(node, struct hbus_ring, by_id);
+
+		if (ring->was_restored)
+			hbus_ring_sweep_gates(state, ring);
+		ring->was_restored = false;
+	}
 	attach_everybody(state);
 	node = NULL;
 	while ((node = hbus_table_next(&state->topics, node)))

@@ -199,6 +199,19 @@ static void remove_gate(struct hbus_state *state, struct hbus_attachment *att)
 	/* ADDING and REMOVING: the answer comes. */
 }
 
+/* After a restart: the publisher's table may hold what this daemon has never heard of. */
+void hbus_ring_sweep_gates(struct hbus_state *state, const struct hbus_ring *ring)
+{
+	struct hbus_msg_gate msg;
+
+	if (!ring->owner)
+		return;
+	hbus_msg_init(&msg, HBUS_MSG_GATE_REMOVE);
+	msg.ring_id = ring->geometry.ring_id;
+	msg.attach_idx = HBUS_ATTACH_NONE;
+	hbus_state_send(state, ring->owner, &msg, NULL, 0);
+}
+
 void hbus_attachment_repeat_gate(struct hbus_state *state, struct hbus_attachment *att)
 {
 	switch (att->gate) {

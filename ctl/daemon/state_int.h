@@ -161,6 +161,7 @@ struct hbus_filter {
 	TAILQ_ENTRY(hbus_filter) link;
 	struct hbus_subscriber_state *sub;
 	uint64_t birth;
+	uint64_t covers_from; /* rings of before the restart with this id or a later one came after the filter */
 	struct hbus_pending *waiting; /* SUB_FILTER_ADD that waits for the end of the restart */
 	char text[HBUS_TOPIC_NAME_MAX + 1];
 };
@@ -364,8 +365,14 @@ void hbus_ring_check_over(struct hbus_state *state, struct hbus_ring *ring);
 void hbus_ring_gate_done(struct hbus_state *state, struct hbus_ring *ring);
 void hbus_ring_expired(struct hbus_state *state, struct hbus_ring *ring);
 /** Attach every subscriber whose filter matches this topic of the ring. */
+/* Where readers begin that meet a ring now. */
+enum hbus_attach_from {
+	HBUS_FROM_NEWEST,   /* a topic is new in the ring: none of its events can be older */
+	HBUS_FROM_START,    /* the ring is new */
+	HBUS_FROM_PROMISED, /* from the start for who subscribed before the ring was made, else the newest */
+};
 void hbus_ring_attach_matching(struct hbus_state *state, struct hbus_ring *ring,
-			       struct hbus_topic *topic, bool is_from_start,
+			       struct hbus_topic *topic, enum hbus_attach_from from,
 			       struct hbus_pending *waits);
 bool hbus_ring_is_attachable(const struct hbus_state *state, const struct hbus_ring *ring);
 const char *hbus_ring_first_topic(const struct hbus_ring *ring);
@@ -394,6 +401,7 @@ void hbus_sub_ring_done(struct hbus_state *state, struct hbus_member *member,
 /** Its member is gone: nobody is told but the publishers. */
 void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub);
 /** Whatever waited for the end of the restart goes on. */
+bool hbus_filter_covers(const struct hbus_filter *filter, const struct hbus_ring *ring);
 void hbus_sub_restart_over(struct hbus_state *state, struct hbus_subscriber_state *sub);
 /** Attach it to every ring that it asks for and is not attached to. */
 void hbus_sub_attach_all(struct hbus_state *state, struct hbus_subscriber_state *sub);
@@ -441,6 +449,7 @@ void hbus_attachment_ring_ended(struct hbus_state *state, struct hbus_attachment
 /** Sends RING_OPENED if the time has come. */
 void hbus_attachment_open(struct hbus_state *state, struct hbus_attachment *att);
 /** Says again to a publisher that came back what it may have missed. */
+void hbus_ring_sweep_gates(struct hbus_state *state, const struct hbus_ring *ring);
 void hbus_attachment_repeat_gate(struct hbus_state *state, struct hbus_attachment *att);
 /** Slots have come: go on if it waited for one. */
 void hbus_attachment_retry(struct hbus_state *state, struct hbus_attachment *att);

@@ -424,8 +424,11 @@ static void resume_rings(struct hbus_state *state, struct hbus_member *member)
 			else
 				hbus_attachment_repeat_gate(state, att);
 		}
+		/* Who held a gate of a restored ring may still be on the way: then the sweep waits for the end. */
+		if (!(ring->was_restored && state->is_restarting))
+			hbus_ring_sweep_gates(state, ring);
 		TAILQ_FOREACH(carried, &ring->topics, in_ring) {
-			hbus_ring_attach_matching(state, ring, carried->topic, false, NULL);
+			hbus_ring_attach_matching(state, ring, carried->topic, HBUS_FROM_PROMISED, NULL);
 			if (!state->is_restarting || carried->topic->n_wanted > 0)
 				hbus_topic_tell_interest(state, carried->topic, member);
 		}

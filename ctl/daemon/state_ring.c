@@ -348,7 +348,7 @@ void hbus_ring_create(struct hbus_state *state, struct hbus_member *member,
 struct match_context {
 	struct hbus_state *state;
 	struct hbus_ring *ring;
-	bool is_from_start;
+	enum hbus_attach_from from;
 	struct hbus_pending *waits;
 };
 
@@ -357,16 +357,18 @@ static bool attach_one(void *context, struct hbus_trie_entry *entry)
 	const struct match_context *match = context;
 	struct hbus_filter *filter = hbus_container_of(entry, struct hbus_filter, in_state);
 
-	hbus_attach(match->state, match->ring, filter->sub, match->is_from_start, NULL,
-		    match->waits);
+	hbus_attach(match->state, match->ring, filter->sub,
+		    match->from == HBUS_FROM_START ||
+			    (match->from == HBUS_FROM_PROMISED && hbus_filter_covers(filter, match->ring)),
+		    NULL, match->waits);
 	return true;
 }
 
 void hbus_ring_attach_matching(struct hbus_state *state, struct hbus_ring *ring,
-			       struct hbus_topic *topic, bool is_from_start,
+			       struct hbus_topic *topic, enum hbus_attach_from from,
 			       struct hbus_pending *waits)
 {
-	struct match_context context = { state, ring, is_from_start, waits };
+	struct match_context context = { state, ring, from, waits };
 
 	if (hbus_ring_is_attachable(state, ring))
 		hbus_trie_match_filters(&state->filters, topic->name, attach_one, &context);
@@ -428,7 +430,7 @@ void hbus_ring_mapped(struct hbus_state *state, struct hbus_member *member,
 	if (ring->announce)
 		ring->announce->value[0] = topic->id;
 	ring->n_gates_pending = 1;
-	hbus_ring_attach_matching(state, ring, topic, true, NULL);
+	hbus_ring_attach_matching(state, ring, topic, HBUS_FROM_START, NULL);
 	hbus_ring_gate_done(state, ring);
 	if (topic->n_wanted > 0 || !state->is_restarting)
 		hbus_topic_tell_interest(state, topic, member);
@@ -523,7 +525,7 @@ void hbus_ring_topic_add(struct hbus_state *state, struct hbus_member *member,
 	}
 	pending->value[0] = topic->id;
 	tell_readers(state, ring, topic);
-	hbus_ring_attach_matching(state, ring, topic, false, pending);
+	hbus_ring_attach_matching(state, ring, topic, HBUS_FROM_NEWEST, pending);
 	if (topic->n_wanted > 0 || !state->is_restarting)
 		hbus_topic_tell_interest(state, topic, member);
 	hbus_pending_done(state, pending);

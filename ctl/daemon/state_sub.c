@@ -166,7 +166,7 @@ static void filter_free(struct hbus_state *state, struct hbus_filter *filter)
 }
 
 static int filter_new(struct hbus_state *state, struct hbus_subscriber_state *sub,
-		      const char *filter_text, struct hbus_filter **ret_filter,
+		      const char *filter_text, uint64_t covers_from, struct hbus_filter **ret_filter,
 		      const char **ret_text)
 {
 	struct hbus_filter *filter;
@@ -188,6 +188,7 @@ static int filter_new(struct hbus_state *state, struct hbus_subscriber_state *su
 	}
 	filter->sub = sub;
 	filter->birth = ++state->next_birth;
+	filter->covers_from = covers_from ? covers_from : hbus_state_new_id(state);
 	hbus_text_copy(filter->text, sizeof(filter->text), filter_text);
 	TAILQ_INSERT_TAIL(&sub->filters, filter, link);
 	sub->n_filters++;
@@ -198,6 +199,14 @@ fail:
 	hbus_account_release(sub->member->account, HBUS_QUOTA_SUBSCRIPTIONS, 1);
 	*ret_text = "the daemon has no room for the filter";
 	return HBUS_E_NO_MEMORY;
+}
+
+/* Was the filter there before the ring? Then it is promised the ring's first event. */
+bool hbus_filter_covers(const struct hbus_filter *filter, const struct hbus_ring *ring)
+{
+	/* Ids grow from daemon to daemon; births order what this one saw, by when the ring was announced. */
+	return ring->geometry.ring_id >= filter->covers_from ||
+	       (ring->birth > 0 && ring->birth > filter->birth);
 }
 
 struct filter_walk {
@@ -222,7 +231,7 @@ static bool attach_topic(void *context, struct hbus_trie_entry *entry)
 			continue;
 		}
 		walk->n_denied += hbus_attach(walk->state, ring, walk->filter->sub,
-					      ring->birth > walk->filter->birth, walk->opening,
+					      hbus_filter_covers(walk->filter, ring), walk->opening,
 					      NULL) == HBUS_E_DENIED;
 	}
 	return true;
@@ -298,6 +307,7 @@ static void follow_filter(struct hbus_state *state, struct hbus_filter *filter,
 	hbus_tell_again(state, filter->sub, filter->text);
 	attach_filter(&walk);
 	pending->value[1] = walk.n_denied;
+	pending->value[2] = filter->covers_from;
 	if (walk.n_denied > 0 && pending->n_waiting == 1 && pending->value[0] == 0 &&
 	    !hbus_topic_has_wildcard(filter->text)) {
 		pending->status = HBUS_E_DENIED;
@@ -322,7 +332,7 @@ void hbus_sub_filter_add(struct hbus_state *state, struct hbus_member *member,
 	if (r == 0) {
 		filter = find_filter(sub, msg->filter);
 		if (!filter)
-			r = filter_new(state, sub, msg->filter, &filter, &text);
+			r = filter_new(state, sub, msg->filter, msg->covers_from, &filter, &text);
 	}
 	if (r == 0 && member->phase == HBUS_MEMBER_READY)
 		pending = hbus_pending_new(state, member, &msg->header);

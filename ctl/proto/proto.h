@@ -216,6 +216,7 @@ struct hbus_msg_sub_filter {
 	struct hbus_msg_header header; /* SUB_FILTER_ADD, SUB_FILTER_REMOVE */
 	uint32_t sub_id;
 	uint32_t reserved;
+	uint64_t covers_from; /* ADD after a restart: value[2] of its first REPLY; else 0 */
 	char filter[256];
 };
 
@@ -388,7 +389,10 @@ struct hbus_msg_gate_add {
 	uint32_t reserved;
 };
 
-/* GATE_REMOVE (daemon), GATE_ADDED and GATE_REMOVED (answers; status in flags' place). */
+/*
+ * GATE_REMOVE (daemon), GATE_ADDED and GATE_REMOVED (answers; status in flags' place). A GATE_REMOVE with gate_id 0 and
+ * serial 0 is the sweep after a restart: take out all that no GATE_ADD of this connection has named; no answer.
+ */
 struct hbus_msg_gate {
 	struct hbus_msg_header header;
 	uint64_t ring_id;

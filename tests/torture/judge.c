@@ -31,12 +31,8 @@ static void judge_pair(const struct ledger_publisher *publisher, const struct le
 		return;
 	}
 	if (missing > 0) {
-		if (is_excused) {
-			verdict->excused++;
-		} else {
-			verdict->late++;
-			verdict->lost_acked += missing;
-		}
+		verdict->late++;
+		verdict->lost_acked += missing;
 		known += missing;
 	}
 	if (known + view->unreported < publisher->acked)

@@ -101,8 +101,22 @@ Test(gate, the_floor_never_falls_and_never_passes_the_tail)
 Test(gate, one_that_has_left_holds_nobody)
 {
 	install(0, 10, true);
+	set_cursor(0, 40000);
+	hbus_gates_scan(&table, 40000, CAPACITY);
 	set_cursor(0, HBUS_CURSOR_LEFT);
 	cr_assert_eq(hbus_gates_scan(&table, 50000, CAPACITY), 50000 + CAPACITY);
+}
+
+Test(gate, a_slot_in_which_another_has_left_is_of_one_that_has_not_joined_yet)
+{
+	hbus_gates_scan(&table, 40000, CAPACITY);
+	set_cursor(0, HBUS_CURSOR_LEFT);
+	install(0, 10, true);
+	cr_assert_eq(hbus_gates_scan(&table, 50000, CAPACITY), 40000 + CAPACITY);
+	set_cursor(0, 45000);
+	cr_assert_eq(hbus_gates_scan(&table, 60000, CAPACITY), 45000 + CAPACITY);
+	set_cursor(0, HBUS_CURSOR_LEFT);
+	cr_assert_eq(hbus_gates_scan(&table, 60000, CAPACITY), 60000 + CAPACITY);
 }
 
 Test(gate, floors_follow_across_2_to_the_64)
