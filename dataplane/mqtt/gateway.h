@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * hugebus-mqtt: what its files share
+ *
+ * gateway_main.c     start, the loop, the end
+ * gateway_options.c  the command line
+ * gateway_bus.c      the bus: publish, subscribe, take events
+ * gateway_listen.c   listening sockets
+ * gateway_client.c   connections: reading, writing, closing
+ *
+ * One thread serves all sockets and the bus; the client library has its control thread beside it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ctl/client/hugebus.h"
+#include "dataplane/mqtt/engine.h"
+
+enum { HBUS_GATEWAY_LISTENERS_MAX = 16 };
+
+/* -- options -- */
+
+struct hbus_gateway_options {
+	const char *socket;    /* of the bus; NULL = the usual ones */
+	const char *listen[HBUS_GATEWAY_LISTENERS_MAX];
+	unsigned int n_listen;
+	bool allows_anonymous;
+	const char *password_file;
+	bool is_reliable;
+	uint64_t ring_size;
+	struct hbus_mqtt_config limits;
+};
+
+void hbus_gateway_options_parse(int argc, char **argv, struct hbus_gateway_options *ret_options);
+
+/* A line on stderr. */
+__attribute__((format(printf, 1, 2))) void hbus_gateway_log(const char *format, ...);
+
+/* -- the bus -- */
+
+struct hbus_gateway_bus;
+
+/* Logs why not. Return: 0 or -errno. */
+int hbus_gateway_bus_open(const struct hbus_gateway_options *options, struct hbus_gateway_bus **ret_bus);
+struct hbus_gateway_bus *hbus_gateway_bus_close(struct hbus_gateway_bus *bus);
+/* Readable when there may be events. */
+int hbus_gateway_bus_fd(const struct hbus_gateway_bus *bus);
+uint8_t hbus_gateway_bus_publish(struct hbus_gateway_bus *bus, const struct hbus_mqtt_message *message);
+uint8_t hbus_gateway_bus_subscribe(struct hbus_gateway_bus *bus, const char *filter);
+void hbus_gateway_bus_unsubscribe(struct hbus_gateway_bus *bus, const char *filter);
+/* Give the engine some events. Return: false when there were none, and the descriptor is armed. */
+bool hbus_gateway_bus_take(struct hbus_gateway_bus *bus, struct hbus_mqtt *engine);
+/* So much was published that our own events should be taken before more is. */
+bool hbus_gateway_bus_is_pressed(const struct hbus_gateway_bus *bus);
+/* Makes the counters that `hugebus stats` shows, and copies the engine's into them. */
+void hbus_gateway_bus_count(struct hbus_gateway_bus *bus, const struct hbus_mqtt_counters *counters);
+
+/* -- sockets -- */
+
+struct hbus_gateway;
+
+/* What epoll gives back: the first member of listeners and clients. */
+struct hbus_gateway_source {
+	void (*ready)(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events);
+	int fd;
+};
+
+struct hbus_gateway_client;
+
+struct hbus_gateway {
+	int epoll_fd;
+	struct hbus_mqtt *engine;
+	struct hbus_gateway_bus *bus;
+	const struct hbus_gateway_options *options;
+	struct hbus_gateway_client *clients; /* all */
+	struct hbus_gateway_client *dirty;   /* have something to send or to do at the end of the round */
+	struct hbus_gateway_source *listeners[HBUS_GATEWAY_LISTENERS_MAX];
+	unsigned int n_listeners;
+	uint64_t now_ms;
+};
+
+/* @address: HOST:PORT, PORT, [HOST]:PORT or unix:PATH. Logs why not. Return: 0 or -errno. */
+int hbus_gateway_listen(struct hbus_gateway *gateway, const char *address);
+void hbus_gateway_listen_close(struct hbus_gateway *gateway);
+
+/* Consumes @fd. */
+void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd);
+/* The engine's callbacks. */
+size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts);
+void hbus_gateway_client_close(void *context, void *transport);
+/* At the end of a round: write, free what is done. */
+void hbus_gateway_clients_flush(struct hbus_gateway *gateway);
+/* Close those who were told to go and did not take it in time. */
+void hbus_gateway_clients_expire(struct hbus_gateway *gateway);
+/* All, without waiting. */
+void hbus_gateway_clients_free(struct hbus_gateway *gateway);

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Connections. What the engine sends is collected, and written once at the end of a round of the loop
+ * (or when it has become much), so that a burst of small packets is one system call.
+ *
+ * A client in whose buffer much is waiting is not read from: who does not listen may not speak on.
+ * Nothing is freed before the end of the round, since epoll may have named it twice.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dataplane/mqtt/gateway.h"
+
+enum {
+	READ_SIZE = 32 << 10,
+	WRITE_EARLY = 64 << 10,   /* write at once when so much has been collected */
+	ROOM_KEEP = 16 << 10,     /* a buffer larger than this is freed when it is empty */
+	LINGER_MS = 5000,         /* for what is unsent when a connection ends */
+	PUMPS_MAX = 8,            /* rounds of writing and refilling one client at a time */
+};
+
+struct hbus_gateway_client {
+	struct hbus_gateway_source source;
+	struct hbus_gateway *gateway;
+	struct hbus_mqtt_conn *conn; /* NULL: the engine has done with it */
+	struct hbus_gateway_client *next, **link, *dirty_next;
+	uint8_t *out;
+	size_t out_at, out_end, out_room;
+	uint64_t close_ms;           /* when to close at the latest, while it lingers */
+	uint32_t events;             /* what epoll waits for */
+	bool is_dirty, is_broken, is_backlogged;
+	bool is_shut; /* our side: all was said, the peer's end is awaited */
+};
+
+static size_t unsent(const struct hbus_gateway_client *c)
+{
+	return c->out_end - c->out_at;
+}
+
+static void mark(struct hbus_gateway_client *c)
+{
+	if (c->is_dirty)
+		return;
+	c->is_dirty = true;
+	c->dirty_next = c->gateway->dirty;
+	c->gateway->dirty = c;
+}
+
+/* The transport has gone: tell the engine, unless it told us. */
+static void broke(struct hbus_gateway_client *c)
+{
+	struct hbus_mqtt_conn *conn = c->conn;
+
+	c->is_broken = true;
+	c->conn = NULL;
+	c->out_at = c->out_end = 0;
+	mark(c);
+	if (conn)
+		hbus_mqtt_hangup(conn);
+}
+
+/* -- writing -- */
+
+static void write_out(struct hbus_gateway_client *c)
+{
+	while (unsent(c) > 0 && !c->is_broken) {
+		ssize_t n = send(c->source.fd, c->out + c->out_at, unsent(c), MSG_NOSIGNAL);
+
+		if (n > 0)
+			c->out_at += (size_t)n;
+		else if (errno == EAGAIN)
+			return;
+		else if (errno != EINTR)
+			c->is_broken = true;
+	}
+	c->out_at = c->out_end = 0;
+	if (c->out_room > ROOM_KEEP) {
+		free(c->out);
+		c->out = NULL;
+		c->out_room = 0;
+	}
+}
+
+static bool make_room(struct hbus_gateway_client *c, size_t more)
+{
+	size_t room = c->out_room ? c->out_room : 1024;
+	uint8_t *out;
+
+	if (c->out_at > 0 && c->out_end + more > c->out_room) {
+		memmove(c->out, c->out + c->out_at, unsent(c));
+		c->out_end -= c->out_at;
+		c->out_at = 0;
+	}
+	if (c->out_end + more <= c->out_room)
+		return true;
+	while (room < c->out_end + more)
+		room *= 2;
+	out = realloc(c->out, room);
+	if (!out)
+		return false;
+	c->out = out;
+	c->out_room = room;
+	return true;
+}
+
+size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts)
+{
+	struct hbus_gateway_client *c = transport;
+	size_t size = 0;
+
+	(void)context;
+	for (int i = 0; i < n_parts; i++)
+		size += parts[i].iov_len;
+	mark(c);
+	/* Broken: the engine hears of it at the end of the round. Until then nothing more goes in. */
+	if (c->is_broken)
+		return 0;
+	if (!make_room(c, size)) {
+		c->is_broken = true;
+		return 0;
+	}
+	for (int i = 0; i < n_parts; i++) {
+		if (parts[i].iov_len > 0)
+			memcpy(c->out + c->out_end, parts[i].iov_base, parts[i].iov_len);
+		c->out_end += parts[i].iov_len;
+	}
+	if (unsent(c) > WRITE_EARLY && !(c->events & EPOLLOUT))
+		write_out(c);
+	if (unsent(c) > c->gateway->options->limits.backlog_high)
+		c->is_backlogged = true;
+	return unsent(c);
+}
+
+void hbus_gateway_client_close(void *context, void *transport)
+{
+	struct hbus_gateway_client *c = transport;
+
+	(void)context;
+	c->conn = NULL;
+	c->close_ms = c->gateway->now_ms + LINGER_MS;
+	mark(c);
+}
+
+/* -- the end of a round -- */
+
+static void client_free(struct hbus_gateway_client *c)
+{
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	close(c->source.fd);
+	free(c->out);
+	free(c);
+}
+
+static void watch(struct hbus_gateway_client *c)
+{
+	/* What still comes on a connection that ends is read away: closing on it would take back our last words. */
+	bool may_read = !c->conn || unsent(c) <= c->gateway->options->limits.backlog_high;
+	uint32_t wanted = (may_read ? EPOLLIN : 0u) | (unsent(c) > 0 ? EPOLLOUT : 0u);
+	struct epoll_event event = { .events = wanted, .data.ptr = c };
+
+	if (wanted == c->events)
+		return;
+	c->events = wanted;
+	(void)epoll_ctl(c->gateway->epoll_fd, EPOLL_CTL_MOD, c->source.fd, &event);
+}
+
+/* Writes, and lets the engine refill what was held back, until the peer takes no more. */
+static void flush(struct hbus_gateway_client *c)
+{
+	for (int i = 0; i < PUMPS_MAX; i++) {
+		write_out(c);
+		if (c->is_broken || !c->conn || !c->is_backlogged ||
+		    unsent(c) > c->gateway->options->limits.backlog_high / 2)
+			return;
+		c->is_backlogged = false;
+		hbus_mqtt_writable(c->conn);
+	}
+	/* There is more, but others wait too. */
+	if (c->conn && c->is_backlogged)
+		mark(c);
+}
+
+void hbus_gateway_clients_flush(struct hbus_gateway *gateway)
+{
+	struct hbus_gateway_client *c = gateway->dirty, *next;
+
+	/* What becomes dirty from here on is for the next round. */
+	gateway->dirty = NULL;
+	for (; c; c = next) {
+		next = c->dirty_next;
+		c->is_dirty = false;
+		flush(c);
+		if (c->is_broken && c->conn)
+			broke(c);
+		if (c->is_dirty)
+			continue;
+		if (!c->conn && unsent(c) == 0 && !c->is_shut && !c->is_broken) {
+			c->is_shut = true;
+			c->is_broken = shutdown(c->source.fd, SHUT_WR) < 0;
+		}
+		if (!c->conn && c->is_broken)
+			client_free(c);
+		else
+			watch(c);
+	}
+}
+
+void hbus_gateway_clients_expire(struct hbus_gateway *gateway)
+{
+	for (struct hbus_gateway_client *c = gateway->clients; c; c = c->next) {
+		if (!c->conn && !c->is_broken && gateway->now_ms >= c->close_ms) {
+			c->is_broken = true;
+			mark(c);
+		}
+	}
+}
+
+void hbus_gateway_clients_free(struct hbus_gateway *gateway)
+{
+	while (gateway->clients)
+		client_free(gateway->clients);
+	gateway->dirty = NULL;
+}
+
+/* -- reading -- */
+
+static void read_in(struct hbus_gateway_client *c)
+{
+	static uint8_t room[READ_SIZE];
+	ssize_t n = recv(c->source.fd, room, sizeof(room), 0);
+
+	if (n > 0 && c->conn)
+		(void)hbus_mqtt_input(c->conn, room, (size_t)n);
+	else if (n > 0)
+		return;
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		broke(c);
+}
+
+static void ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
+{
+	struct hbus_gateway_client *c = (struct hbus_gateway_client *)(void *)source;
+
+	(void)gateway;
+	if (events & EPOLLOUT)
+		mark(c);
+	if (events & EPOLLIN && !c->is_broken)
+		read_in(c);
+	else if (events & (EPOLLHUP | EPOLLERR))
+		broke(c);
+}
+
+void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd)
+{
+	struct hbus_gateway_client *c = calloc(1, sizeof(*c));
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
+
+	if (!c || epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+		free(c);
+		close(fd);
+		return;
+	}
+	c->source = (struct hbus_gateway_source){ ready, fd };
+	c->gateway = gateway;
+	c->events = EPOLLIN;
+	c->next = gateway->clients;
+	c->link = &gateway->clients;
+	if (c->next)
+		c->next->link = &c->next;
+	gateway->clients = c;
+	c->conn = hbus_mqtt_accept(gateway->engine, c);
+	if (!c->conn)
+		broke(c);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Listening sockets: TCP by host and port, Unix by path. */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "dataplane/mqtt/gateway.h"
+
+enum { BACKLOG = 1024, ACCEPTS_PER_ROUND = 64 };
+
+#define UNIX_PREFIX "unix:"
+
+struct listener {
+	struct hbus_gateway_source source;
+	bool is_unix;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+};
+
+static void ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
+{
+	struct listener *listener = (struct listener *)(void *)source;
+	int one = 1;
+
+	(void)events;
+	for (int i = 0; i < ACCEPTS_PER_ROUND; i++) {
+		int fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE)
+				hbus_gateway_log("no descriptor for one more client: %s", strerror(errno));
+			return;
+		}
+		if (!listener->is_unix)
+			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		hbus_gateway_client_new(gateway, fd);
+	}
+}
+
+/* Consumes @fd. */
+static int add(struct hbus_gateway *gateway, int fd, const char *path)
+{
+	struct listener *listener = calloc(1, sizeof(*listener));
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = listener };
+
+	if (!listener || listen(fd, BACKLOG) < 0 || epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+		int r = listener ? -errno : -ENOMEM;
+
+		free(listener);
+		close(fd);
+		return r;
+	}
+	listener->source = (struct hbus_gateway_source){ ready, fd };
+	if (path) {
+		listener->is_unix = true;
+		snprintf(listener->path, sizeof(listener->path), "%s", path);
+	}
+	gateway->listeners[gateway->n_listeners++] = &listener->source;
+	return 0;
+}
+
+/* A socket that nobody listens on any more is replaced, a living one is not. */
+static int remove_stale(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int r = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+		r = -EADDRINUSE;
+	else if (errno == ECONNREFUSED && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
+		unlink(address->sun_path);
+	close(fd);
+	return r;
+}
+
+static int listen_unix(struct hbus_gateway *gateway, const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, r;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	r = remove_stale(&address);
+	if (r < 0)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	return add(gateway, fd, path);
+}
+
+static int listen_address(struct hbus_gateway *gateway, const struct addrinfo *info)
+{
+	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, info->ai_protocol);
+	int one = 1, r;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (info->ai_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	return add(gateway, fd, NULL);
+}
+
+/* Cuts HOST:PORT, [HOST]:PORT or PORT in two. Return: false when it is none of them. */
+static bool split(const char *address, char host[256], const char **ret_port)
+{
+	const char *colon = strrchr(address, ':');
+	size_t size = colon ? (size_t)(colon - address) : 0;
+	bool has_brackets = size >= 2 && address[0] == '[' && address[size - 1] == ']';
+
+	if (has_brackets) {
+		address++;
+		size -= 2;
+	} else if (memchr(address, ':', size)) {
+		return false;
+	}
+	if (size >= 256)
+		return false;
+	memcpy(host, address, size);
+	host[size] = '\0';
+	*ret_port = colon ? colon + 1 : address;
+	return **ret_port != '\0';
+}
+
+static int listen_tcp(struct hbus_gateway *gateway, const char *address)
+{
+	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+	struct addrinfo *infos, *info;
+	char host[256];
+	const char *port;
+	int r;
+
+	if (!split(address, host, &port))
+		return -EINVAL;
+	/* A port alone is the loopback's: what can be reached from outside is named. */
+	r = getaddrinfo(host[0] ? host : "127.0.0.1", port, &hints, &infos);
+	if (r != 0)
+		return r == EAI_SYSTEM ? -errno : -EINVAL;
+	r = -EADDRNOTAVAIL;
+	for (info = infos; info && gateway->n_listeners < HBUS_GATEWAY_LISTENERS_MAX; info = info->ai_next) {
+		r = listen_address(gateway, info);
+		if (r < 0)
+			break;
+	}
+	freeaddrinfo(infos);
+	return r;
+}
+
+int hbus_gateway_listen(struct hbus_gateway *gateway, const char *address)
+{
+	int r;
+
+	if (gateway->n_listeners == HBUS_GATEWAY_LISTENERS_MAX)
+		r = -ENOSPC;
+	else if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0)
+		r = listen_unix(gateway, address + strlen(UNIX_PREFIX));
+	else
+		r = listen_tcp(gateway, address);
+	if (r < 0)
+		hbus_gateway_log("cannot listen on %s: %s", address, strerror(-r));
+	return r;
+}
+
+void hbus_gateway_listen_close(struct hbus_gateway *gateway)
+{
+	while (gateway->n_listeners > 0) {
+		struct listener *listener = (struct listener *)(void *)gateway->listeners[--gateway->n_listeners];
+
+		close(listener->source.fd);
+		if (listener->is_unix)
+			unlink(listener->path);
+		free(listener);
+	}
+}

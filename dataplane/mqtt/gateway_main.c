@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hugebus-mqtt: MQTT clients on the bus. One loop: sockets, the bus, the engine's clock, and then what
+ * all of them left to be written.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "dataplane/mqtt/gateway.h"
+
+enum {
+	EVENTS_PER_ROUND = 256,
+	TAKES_PER_ROUND = 64,  /* polls of the bus between two looks at the sockets */
+	CHORES_MS = 250,       /* counters, and connections that linger */
+	SPARE_FDS = 64,
+};
+
+void hbus_gateway_log(const char *format, ...)
+{
+	va_list args;
+
+	fputs("hugebus-mqtt: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* -- the engine's callbacks -- */
+
+static uint8_t on_publish(void *context, const struct hbus_mqtt_message *message)
+{
+	struct hbus_gateway *gateway = context;
+
+	return hbus_gateway_bus_publish(gateway->bus, message);
+}
+
+static uint8_t on_subscribe(void *context, const char *filter)
+{
+	struct hbus_gateway *gateway = context;
+
+	return hbus_gateway_bus_subscribe(gateway->bus, filter);
+}
+
+static void on_unsubscribe(void *context, const char *filter)
+{
+	struct hbus_gateway *gateway = context;
+
+	hbus_gateway_bus_unsubscribe(gateway->bus, filter);
+}
+
+/* -- sources beside listeners and clients -- */
+
+static volatile sig_atomic_t must_end;
+
+static void on_signal(int number)
+{
+	(void)number;
+	must_end = 1;
+}
+
+static void bus_ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
+{
+	/* Nothing: every round looks at the bus. */
+	(void)gateway;
+	(void)source;
+	(void)events;
+}
+
+/* -- the loop -- */
+
+/* Return: true when there is more. */
+static bool take_events(struct hbus_gateway *gateway)
+{
+	for (int i = 0; i < TAKES_PER_ROUND; i++)
+		if (!hbus_gateway_bus_take(gateway->bus, gateway->engine))
+			return false;
+	return true;
+}
+
+static int sleep_ms(const struct hbus_gateway *gateway, uint64_t chores_ms)
+{
+	uint64_t next = hbus_mqtt_next_ms(gateway->engine);
+
+	next = next < chores_ms ? next : chores_ms;
+	return next <= gateway->now_ms ? 0 : (int)(next - gateway->now_ms);
+}
+
+static void serve(struct hbus_gateway *gateway, const struct epoll_event *events, int n)
+{
+	for (int i = 0; i < n; i++) {
+		struct hbus_gateway_source *source = events[i].data.ptr;
+
+		source->ready(gateway, source, events[i].events);
+		while (hbus_gateway_bus_is_pressed(gateway->bus) &&
+		       hbus_gateway_bus_take(gateway->bus, gateway->engine))
+			continue;
+	}
+}
+
+static void loop(struct hbus_gateway *gateway)
+{
+	struct epoll_event events[EVENTS_PER_ROUND];
+	uint64_t chores_ms = 0;
+	bool has_more = true;
+
+	while (!must_end) {
+		int timeout = has_more || gateway->dirty ? 0 : sleep_ms(gateway, chores_ms);
+		int n = epoll_wait(gateway->epoll_fd, events, EVENTS_PER_ROUND, timeout);
+
+		gateway->now_ms = now_ms();
+		hbus_mqtt_tick(gateway->engine, gateway->now_ms);
+		serve(gateway, events, n);
+		has_more = take_events(gateway);
+		if (gateway->now_ms >= chores_ms) {
+			hbus_gateway_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
+			hbus_gateway_clients_expire(gateway);
+			chores_ms = gateway->now_ms + CHORES_MS;
+		}
+		hbus_gateway_clients_flush(gateway);
+	}
+}
+
+/* -- start and end -- */
+
+static int watch_bus(struct hbus_gateway *gateway)
+{
+	static struct hbus_gateway_source source = { bus_ready, -1 };
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &source };
+
+	source.fd = hbus_gateway_bus_fd(gateway->bus);
+	return epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, source.fd, &event) < 0 ? -errno : 0;
+}
+
+static void raise_fd_limit(uint32_t n)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= n + SPARE_FDS)
+		return;
+	limit.rlim_cur = limit.rlim_max < n + SPARE_FDS ? limit.rlim_max : n + SPARE_FDS;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void catch_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *options)
+{
+	const struct hbus_mqtt_io io = {
+		.context = gateway,
+		.send = hbus_gateway_client_send,
+		.close = hbus_gateway_client_close,
+		.publish = on_publish,
+		.subscribe = on_subscribe,
+		.unsubscribe = on_unsubscribe,
+	};
+	int r;
+
+	gateway->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (gateway->epoll_fd < 0)
+		return -errno;
+	if (getrandom(options->limits.secret, sizeof(options->limits.secret), 0) < 0)
+		return -errno;
+	r = hbus_gateway_bus_open(options, &gateway->bus);
+	if (r == 0)
+		r = watch_bus(gateway);
+	if (r == 0)
+		r = hbus_mqtt_new(&options->limits, &io, gateway->now_ms, &gateway->engine);
+	for (unsigned int i = 0; i < options->n_listen && r == 0; i++)
+		r = hbus_gateway_listen(gateway, options->listen[i]);
+	return r;
+}
+
+static void stop(struct hbus_gateway *gateway)
+{
+	hbus_gateway_listen_close(gateway);
+	if (gateway->engine) {
+		hbus_mqtt_shutdown(gateway->engine);
+		hbus_gateway_clients_flush(gateway);
+		hbus_gateway_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
+	}
+	hbus_gateway_clients_free(gateway);
+	gateway->engine = hbus_mqtt_free(gateway->engine);
+	gateway->bus = hbus_gateway_bus_close(gateway->bus);
+	if (gateway->epoll_fd >= 0)
+		close(gateway->epoll_fd);
+}
+
+int main(int argc, char **argv)
+{
+	static struct hbus_gateway_options options;
+	static struct hbus_gateway gateway = { .epoll_fd = -1 };
+	int r;
+
+	hbus_gateway_options_parse(argc, argv, &options);
+	gateway.options = &options;
+	gateway.now_ms = now_ms();
+	raise_fd_limit(options.limits.conns_max);
+	catch_signals();
+	r = start(&gateway, &options);
+	if (r == 0) {
+		hbus_gateway_log("serving on %s%s", options.listen[0], options.n_listen > 1 ? " and more" : "");
+		loop(&gateway);
+	} else {
+		hbus_gateway_log("cannot start: %s", strerror(-r));
+	}
+	stop(&gateway);
+	return r == 0 ? 0 : 1;
+}

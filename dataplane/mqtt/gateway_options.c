@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The command line of hugebus-mqtt. */
+#include <argp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/mqtt/gateway.h"
+
+const char *argp_program_version = "hugebus-mqtt " HBUS_VERSION;
+
+enum key {
+	KEY_ANONYMOUS = 256,
+	KEY_RELIABLE,
+	KEY_RING,
+	KEY_PACKET,
+	KEY_CONNS,
+	KEY_SESSIONS,
+	KEY_SUBSCRIPTIONS,
+	KEY_QUEUE,
+	KEY_QUEUE_BYTES,
+	KEY_INFLIGHT,
+	KEY_RECEIVE,
+	KEY_RETAINED,
+	KEY_RETAINED_BYTES,
+	KEY_MEMORY,
+	KEY_EXPIRY,
+	KEY_KEEP_ALIVE,
+};
+
+static const struct argp_option options[] = {
+	{ NULL, 0, NULL, 0, "Who may come:", 1 },
+	{ "listen", 'l', "ADDRESS", 0, "HOST:PORT, PORT or unix:PATH (repeatable; 127.0.0.1:1883)", 1 },
+	{ "allow-anonymous", KEY_ANONYMOUS, NULL, 0, "serve clients that give no name and password", 1 },
+	{ NULL, 0, NULL, 0, "The bus:", 2 },
+	{ "socket", 's', "PATH", 0, "its socket (HUGEBUS_SOCKET, else the system's)", 2 },
+	{ "reliable", KEY_RELIABLE, NULL, 0, "publishers on the bus wait for this gateway (needs the right)", 2 },
+	{ "ring-bytes", KEY_RING, "N", 0, "size of the gateway's ring, a power of two (4194304)", 2 },
+	{ NULL, 0, NULL, 0, "Limits:", 3 },
+	{ "packet-max", KEY_PACKET, "BYTES", 0, "a packet from a client (262144)", 3 },
+	{ "connections-max", KEY_CONNS, "N", 0, "connections (16384)", 3 },
+	{ "sessions-max", KEY_SESSIONS, "N", 0, "sessions, with and without a connection (65536)", 3 },
+	{ "session-expiry-max", KEY_EXPIRY, "S", 0, "life of a session without a connection (604800)", 3 },
+	{ "subscriptions-max", KEY_SUBSCRIPTIONS, "N", 0, "subscriptions of a session, up to 256 (256)", 3 },
+	{ "queue-max", KEY_QUEUE, "N", 0, "messages that wait for a session (8192)", 3 },
+	{ "queue-bytes-max", KEY_QUEUE_BYTES, "BYTES", 0, "the same in bytes (8388608)", 3 },
+	{ "inflight-max", KEY_INFLIGHT, "N", 0, "messages to a client that it has not acknowledged (1024)", 3 },
+	{ "receive-max", KEY_RECEIVE, "N", 0, "QoS 2 messages of a client not released yet (64)", 3 },
+	{ "retained-max", KEY_RETAINED, "N", 0, "retained messages (100000)", 3 },
+	{ "retained-bytes-max", KEY_RETAINED_BYTES, "BYTES", 0, "the same in bytes (67108864)", 3 },
+	{ "memory-max", KEY_MEMORY, "BYTES", 0, "all messages kept for clients (268435456)", 3 },
+	{ "keep-alive-max", KEY_KEEP_ALIVE, "S", 0, "told to MQTT 5 clients that want longer; 0 = any (0)", 3 },
+	{ 0 },
+};
+
+static uint64_t number(struct argp_state *state, const char *text, uint64_t min, uint64_t max)
+{
+	char *end;
+	unsigned long long value = strtoull(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end != '\0' || value < min || value > max)
+		argp_error(state, "'%s' is not a number from %llu to %llu", text, (unsigned long long)min,
+			   (unsigned long long)max);
+	return value;
+}
+
+static uint32_t number32(struct argp_state *state, const char *text, uint64_t min, uint64_t max)
+{
+	return (uint32_t)number(state, text, min, max);
+}
+
+static error_t parse_limit(int key, char *arg, struct argp_state *state, struct hbus_mqtt_config *limits)
+{
+	switch (key) {
+	case KEY_PACKET: limits->packet_max = number32(state, arg, 1024, HBUS_MQTT_VARINT_MAX); return 0;
+	case KEY_CONNS: limits->conns_max = number32(state, arg, 1, 1u << 20); return 0;
+	case KEY_SESSIONS: limits->sessions_max = number32(state, arg, 1, 1u << 24); return 0;
+	case KEY_EXPIRY: limits->session_expiry_max_s = number32(state, arg, 0, UINT32_MAX); return 0;
+	case KEY_SUBSCRIPTIONS: limits->subscriptions_max = number32(state, arg, 1, 256); return 0;
+	case KEY_QUEUE: limits->queue_max = number32(state, arg, 1, 1u << 24); return 0;
+	case KEY_QUEUE_BYTES: limits->queue_bytes_max = number32(state, arg, 1, UINT32_MAX); return 0;
+	case KEY_INFLIGHT: limits->inflight_max = (uint16_t)number(state, arg, 1, 65535); return 0;
+	case KEY_RECEIVE: limits->receive_max = (uint16_t)number(state, arg, 1, 65535); return 0;
+	case KEY_RETAINED: limits->retained_max = number32(state, arg, 0, 1u << 24); return 0;
+	case KEY_RETAINED_BYTES: limits->retained_bytes_max = number(state, arg, 0, UINT64_MAX / 2); return 0;
+	case KEY_MEMORY: limits->message_bytes_max = number(state, arg, 0, UINT64_MAX / 2); return 0;
+	case KEY_KEEP_ALIVE: limits->keep_alive_max_s = (uint16_t)number(state, arg, 0, 43690); return 0;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static void add_listen(struct hbus_gateway_options *o, const char *address, struct argp_state *state)
+{
+	if (o->n_listen == HBUS_GATEWAY_LISTENERS_MAX)
+		argp_error(state, "more than %d times --listen", HBUS_GATEWAY_LISTENERS_MAX);
+	o->listen[o->n_listen++] = address;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct hbus_gateway_options *o = state->input;
+
+	switch (key) {
+	case 'l':
+		add_listen(o, arg, state);
+		return 0;
+	case 's':
+		o->socket = arg;
+		return 0;
+	case KEY_ANONYMOUS:
+		o->allows_anonymous = true;
+		return 0;
+	case KEY_RELIABLE:
+		o->is_reliable = true;
+		return 0;
+	case KEY_RING:
+		o->ring_size = number(state, arg, 65536, UINT64_C(1) << 32);
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s' is not an option", arg);
+		return 0;
+	case ARGP_KEY_END:
+		if (!o->allows_anonymous)
+			argp_error(state, "nobody could come: give --allow-anonymous");
+		return 0;
+	default:
+		return parse_limit(key, arg, state, &o->limits);
+	}
+}
+
+void hbus_gateway_options_parse(int argc, char **argv, struct hbus_gateway_options *ret_options)
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse,
+		.doc = "Serve MQTT 3.1.1 and 5.0 clients on a hugebus: their topics are the bus's topics.\v"
+		       "Sessions and retained messages are kept in memory and are lost when this program ends.\n\n"
+		       "Exit status: 0 ended as asked, 1 could not go on, 2 wrong usage.",
+	};
+
+	argp_err_exit_status = 2;
+	*ret_options = (struct hbus_gateway_options){ .ring_size = 4 << 20 };
+	hbus_mqtt_config_default(&ret_options->limits);
+	argp_parse(&argp, argc, argv, 0, NULL, ret_options);
+	if (ret_options->n_listen == 0)
+		ret_options->listen[ret_options->n_listen++] = "127.0.0.1:1883";
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Topic names to the numbers under which this program publishes them
+ *
+ * A hash table that only grows, to a limit: clients choose the names, so somebody may try to fill
+ * it. Keyed by a secret, so that nobody can choose names that collide. One thread.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define HBUS_GATEWAY_TOPICS_MAX 65536u
+
+struct hbus_gateway_topics {
+	struct hbus_gateway_topic **slots;
+	uint32_t n_slots, n; /* n_slots is a power of two, or 0 */
+	uint64_t secret[2];
+};
+
+/** hbus_gateway_topics_find() - Return: the number, or 0 when the name is not there. */
+uint32_t hbus_gateway_topics_find(const struct hbus_gateway_topics *topics, const char *name);
+
+/** hbus_gateway_topics_add() - a name that is not there. Return: 0, -ENOSPC at the limit or -ENOMEM. */
+int hbus_gateway_topics_add(struct hbus_gateway_topics *topics, const char *name, uint32_t number);
+
+void hbus_gateway_topics_deinit(struct hbus_gateway_topics *topics);
