@@ -1,0 +1,187 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# MQTT clients that others wrote (mosquitto_pub and _sub) on a bus through hugebus-mqtt: both versions,
+# every QoS, and one topic space with the programs that use shared memory.
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+needs_commands mosquitto_pub mosquitto_sub
+PATH=$HBUS_BUILD/dataplane/mqtt:$PATH
+
+# Whoever asks first for this port gets it; in a namespace of its own a test would need root.
+port=$((20000 + $$ % 20000))
+
+_start_gateway() {
+	export HUGEBUS_SOCKET=$lab/bus
+	lab_spawn daemon hugebusd --socket "$lab/bus"
+	lab_until 5 test -S "$lab/bus"
+	lab_spawn gateway hugebus-mqtt --socket "$lab/bus" --listen "127.0.0.1:$port" --listen "unix:$lab/mqtt" \
+		--allow-anonymous "$@"
+	lab_wait_line gateway serving
+}
+
+pub() { timeout 10 mosquitto_pub -p "$port" "$@"; }
+
+# sub NAME ARGUMENTS...: in the background; ready when the broker has acknowledged.
+sub() {
+	local name=$1
+	shift
+	lab_spawn "$name" stdbuf -oL mosquitto_sub -d -p "$port" "$@"
+	lab_wait_line "$name" SUBACK
+}
+
+# What a subscriber printed, without its debug lines.
+heard() { grep -v '^Client \|^Subscribed ' "$lab/$1.out"; }
+
+hears() {
+	lab_until 5 grep -qxF -- "$2" "$lab/$1.out" && return 0
+	printf '%s did not hear "%s" but:\n' "$1" "$2" >&2
+	cat "$lab/$1.out" >&2
+	return 1
+}
+
+every_qos_of_both_versions_arrives() {
+	_start_gateway
+	local version qos
+	for version in mqttv311 mqttv5; do
+		for qos in 0 1 2; do
+			sub "s$version$qos" -V $version -q $qos -t "q/#" -v -i "$version$qos"
+		done
+	done
+	for version in mqttv311 mqttv5; do
+		for qos in 0 1 2; do
+			pub -V $version -q $qos -t "q/$version/$qos" -m "m$qos" || return 1
+		done
+	done
+	for reader in smqttv3110 smqttv3111 smqttv3112 smqttv50 smqttv51 smqttv52; do
+		for version in mqttv311 mqttv5; do
+			for qos in 0 1 2; do
+				hears $reader "q/$version/$qos m$qos" || return 1
+			done
+		done
+		expect "$(heard $reader | wc -l)" = 6
+	done
+}
+
+mqtt_and_shared_memory_share_one_topic_space() {
+	_start_gateway
+	sub mqtt -t "room/+" -v
+	lab_spawn bus stdbuf -oL hugebus sub -t 'room/+' --ready "$lab/ready" --format '%t %p\n'
+	lab_until 5 test -e "$lab/ready"
+	pub -t room/1 -m "from mqtt" -q 1
+	hugebus pub -t room/2 -m "from the bus" || return 1
+	hears mqtt "room/1 from mqtt" || return 1
+	hears mqtt "room/2 from the bus" || return 1
+	hears bus "room/1 from mqtt" || return 1
+	hears bus "room/2 from the bus"
+}
+
+properties_reach_a_version_5_subscriber() {
+	_start_gateway
+	sub five -V mqttv5 -t p -F '%t|%p|%P|%C|%R|%D'
+	pub -V mqttv5 -t p -m x -D PUBLISH user-property key value -D PUBLISH content-type text/plain \
+		-D PUBLISH response-topic back -D PUBLISH correlation-data 7
+	hears five "p|x|key:value|text/plain|back|7"
+}
+
+a_request_gets_its_response() {
+	needs_rr=$(command -v mosquitto_rr) || return 0
+	_start_gateway
+	sub server -V mqttv5 -t ask -F '%p %R'
+	lab_spawn asks timeout 20 "$needs_rr" -V mqttv5 -p "$port" -t ask -e answer -m question
+	hears server "question answer" || return 1
+	pub -V mqttv5 -t answer -m 42
+	lab_wait_line asks '^42$' 5
+}
+
+retained_messages_wait_for_subscribers() {
+	_start_gateway
+	pub -t r/1 -m old -r -q 1
+	pub -t r/1 -m new -r -q 1
+	pub -t r/2 -m two -r -q 1
+	sub late -t 'r/#' -F '%r %t %p'
+	hears late "1 r/1 new" || return 1
+	hears late "1 r/2 two"
+	expect "$(heard late | wc -l)" = 2
+	pub -t r/1 -n -r -q 1
+	expect "$(timeout 2 mosquitto_sub -p "$port" -t 'r/#' -W 1 -F '%t')" = "r/2"
+}
+
+a_session_keeps_its_messages() {
+	_start_gateway
+	sub first -i keeper -c -q 1 -t s
+	lab_stop first
+	pub -t s -m while-away -q 1
+	sub again -i keeper -c -q 1 -t s
+	hears again while-away
+}
+
+a_killed_client_leaves_its_will() {
+	_start_gateway
+	sub heir -t will -v
+	sub victim -t nothing --will-topic will --will-payload gone --will-qos 1
+	lab_stop victim KILL
+	hears heir "will gone"
+}
+
+the_unix_socket_serves_too() {
+	_start_gateway
+	sub tcp -t u
+	timeout 10 mosquitto_pub --unix "$lab/mqtt" -t u -m "by a path" -q 1
+	hears tcp "by a path"
+	expect "$(stat -c %F "$lab/mqtt")" = socket
+	lab_stop gateway
+	expect ! -e "$lab/mqtt"
+}
+
+twenty_thousand_messages_arrive_in_order() {
+	_start_gateway
+	sub all -t flood -q 1
+	seq 20000 | pub -t flood -q 1 -l
+	lab_until 20 _last_came
+	heard all | cmp - <(seq 20000)
+}
+
+_last_came() { [ "$(tail -n 1 "$lab/all.out")" = 20000 ]; }
+
+large_messages_pass_up_to_the_limit() {
+	_start_gateway
+	head -c 200000 /dev/zero | tr '\0' x >"$lab/large"
+	head -c 300000 /dev/zero | tr '\0' x >"$lab/too-large"
+	sub big -t big
+	pub -t big -q 1 -f "$lab/large"
+	lab_until 5 _large_came || return 1
+	! timeout 5 mosquitto_pub -p "$port" -t big -q 1 -f "$lab/too-large" 2>/dev/null
+}
+
+_large_came() { [ "$(heard big | tr -d '\n' | wc -c)" = 200000 ]; }
+
+a_malformed_packet_closes_its_own_connection_only() {
+	_start_gateway
+	sub other -t o
+	exec 7<>"/dev/tcp/127.0.0.1/$port"
+	printf '\x10\x0d\0\4MQTT\4\2\0\0\0\1x\x82\0' >&7
+	expect "$(timeout 5 od -An -tx1 <&7 | tr -d ' \n')" = 20020000
+	exec 7>&-
+	pub -t o -m alive
+	hears other alive
+}
+
+the_gateway_ends_with_a_goodbye_and_counts() {
+	_start_gateway
+	sub one -V mqttv5 -t x
+	pub -t x -m 1 -q 1
+	hears one 1
+	lab_until 5 _counted
+	lab_stop gateway
+	expect $? = 0
+}
+
+_counted() { hugebus stats | grep -qE 'mqtt +publishes_in +1 '; }
+
+nobody_comes_without_being_allowed() {
+	_start_gateway
+	timeout 5 hugebus-mqtt --socket "$lab/bus" --listen 127.0.0.1:1 2>/dev/null
+	expect $? = 2
+}
+
+run_cases "$@"
