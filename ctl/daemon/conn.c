@@ -269,6 +269,19 @@ void hbus_conn_socket_event(struct hbus_conn *conn, uint32_t events)
 			break;
 }
 
+/* The request that was one too many was served; it is paid for before the next is read. */
+static void unpause(struct hbus_conn *conn)
+{
+	struct hbus_server *server = conn->server;
+	uint64_t delay = hbus_state_request_delay(server->state, conn->member, server->now_ns);
+
+	conn->until_ns = server->now_ns + delay;
+	if (delay > 0)
+		return;
+	conn->is_paused = false;
+	watch(conn);
+}
+
 uint64_t hbus_conns_tick(struct hbus_server *server)
 {
 	uint64_t next = UINT64_MAX;
@@ -282,10 +295,8 @@ uint64_t hbus_conns_tick(struct hbus_server *server)
 			continue;
 		if (conn->is_later && conn->member)
 			flush(conn);
-		if (conn->is_paused && conn->member && conn->until_ns <= server->now_ns) {
-			conn->is_paused = false;
-			watch(conn);
-		}
+		if (conn->is_paused && conn->member && conn->until_ns <= server->now_ns)
+			unpause(conn);
 		if (conn->socket < 0 && conn->until_ns <= server->now_ns)
 			bury_later(conn);
 		if (conn->is_dead || (!conn->is_later && !conn->is_paused && conn->socket >= 0))

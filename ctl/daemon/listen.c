@@ -24,12 +24,15 @@ static int fail(struct hbus_config_error *error, const char *what, const char *p
 static int choose_socket(struct hbus_place *place, const struct hbus_config *config,
 			 struct hbus_config_error *error)
 {
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	const char *runtime = getenv("XDG_RUNTIME_DIR"), *service = getenv("RUNTIME_DIRECTORY");
 	int n;
 
 	if (config->socket_path[0])
 		n = snprintf(place->socket_path, sizeof(place->socket_path), "%s",
 			     config->socket_path);
+	else if (service && service[0] == '/')
+		n = snprintf(place->socket_path, sizeof(place->socket_path), "%s/hugebus.sock",
+			     service);
 	else if (geteuid() == 0)
 		n = snprintf(place->socket_path, sizeof(place->socket_path),
 			     "/run/hugebus/hugebus.sock");
@@ -53,10 +56,13 @@ static int choose_state(struct hbus_place *place, const struct hbus_config *conf
 			struct hbus_config_error *error)
 {
 	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	const char *service = getenv("STATE_DIRECTORY");
 	int n;
 
 	if (config->state_dir[0])
 		n = snprintf(place->state_dir, sizeof(place->state_dir), "%s", config->state_dir);
+	else if (service && service[0] == '/')
+		n = snprintf(place->state_dir, sizeof(place->state_dir), "%s", service);
 	else if (geteuid() == 0)
 		n = snprintf(place->state_dir, sizeof(place->state_dir), "/var/lib/hugebus");
 	else if (state && state[0] == '/')

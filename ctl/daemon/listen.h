@@ -19,6 +19,7 @@ struct hbus_place {
 /**
  * hbus_place_take() - lock and listen at config's paths, or at the standard ones where they are empty
  *
+ * A service of systemd: the directories that it says in $RUNTIME_DIRECTORY and $STATE_DIRECTORY.
  * Root: /run/hugebus/hugebus.sock and /var/lib/hugebus. Others: $XDG_RUNTIME_DIR/hugebus/hugebus.sock
  * and $XDG_STATE_HOME/hugebus (~/.local/state/hugebus). Makes the last directory of each path.
  * Return: 0 or -errno with a sentence.

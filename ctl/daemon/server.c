@@ -20,6 +20,8 @@
 #define EVENTS_PER_ROUND 256
 #define REFILL_NS 1000000000ull
 #define OWN_FDS 64
+#define PAUSE_NS 500000000ull
+#define CATCH_UP_ROUNDS_MAX 1000
 
 uint64_t hbus_server_clock(void)
 {
@@ -446,11 +448,35 @@ static int timeout_ms(uint64_t now_ns, uint64_t next_ns)
 	return next_ns > 60000 ? 60000 : (int)next_ns;
 }
 
-int hbus_server_run(struct hbus_server *server)
+/*
+ * One round of events within @timeout. A daemon that did not run for a while (stopped, or the machine
+ * was) must hear what waits for it before it says that anybody's time is over: until nothing is left to
+ * read, no time passes. Return: 0 or -errno.
+ */
+static int one_round(struct hbus_server *server, int timeout)
 {
 	struct epoll_event events[EVENTS_PER_ROUND];
+	uint64_t late_ns = server->now_ns + (uint64_t)(timeout < 0 ? 0 : timeout) * 1000000 + PAUSE_NS;
+	int n = epoll_wait(server->epoll_fd, events, EVENTS_PER_ROUND, timeout);
+
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	server->now_ns = hbus_server_clock();
+	if (timeout >= 0 && server->now_ns > late_ns)
+		server->catch_up_rounds = CATCH_UP_ROUNDS_MAX;
+	else if (n <= 0 || server->catch_up_rounds == 0)
+		server->catch_up_rounds = 0;
+	else
+		server->catch_up_rounds--;
+	for (int i = 0; i < n; i++)
+		handle(server, &events[i]);
+	return 0;
+}
+
+int hbus_server_run(struct hbus_server *server)
+{
 	uint64_t next;
-	int n;
+	int timeout, r;
 
 	hbus_log_write(&server->log, HBUS_LOG_INFO, "event=ready socket=%s pages=%u",
 		       server->place.socket_path, server->reserve.n_free);
@@ -458,14 +484,16 @@ int hbus_server_run(struct hbus_server *server)
 		hbus_notify("READY=1\nSTATUS=serving");
 	while (!server->is_stopping) {
 		server->now_ns = hbus_server_clock();
-		next = tick(server);
-		n = epoll_wait(server->epoll_fd, events, EVENTS_PER_ROUND,
-			       timeout_ms(server->now_ns, next));
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		server->now_ns = hbus_server_clock();
-		for (int i = 0; i < n; i++)
-			handle(server, &events[i]);
+		timeout = 0;
+		if (server->catch_up_rounds > 0) {
+			hbus_conns_bury(server);
+		} else {
+			next = tick(server);
+			timeout = timeout_ms(server->now_ns, next);
+		}
+		r = one_round(server, timeout);
+		if (r < 0)
+			return r;
 		if (server->reload_asked)
 			reload(server);
 	}

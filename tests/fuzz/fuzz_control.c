@@ -222,6 +222,30 @@ static void list(struct program *p, struct sim_client *client)
 		    { .kind = next(p) % 11, .cursor = next(p) % 3 });
 }
 
+/* The administrator changes the rules, the topics and the quotas. */
+static void configure(struct program *p)
+{
+	struct hbus_config *config = &p->sim->config;
+	uint8_t dice = next(p);
+
+	if (!config->rules) {
+		config->rules = calloc(2, sizeof(*config->rules));
+		config->topics = calloc(1, sizeof(*config->topics));
+		require(config->rules && config->topics);
+	}
+	config->rules[0] = (struct hbus_policy_rule){ dice & 1, HBUS_SUBJECT_UID, 1000,
+						      HBUS_RIGHT_SUBSCRIBE | HBUS_RIGHT_RELIABLE, "a/#" };
+	config->rules[1] = (struct hbus_policy_rule){ dice & 2, HBUS_SUBJECT_ANY, 0,
+						      dice >> 4, "a/+" };
+	config->n_rules = dice >> 2 & 3;
+	config->n_rules = config->n_rules > 2 ? 2 : config->n_rules;
+	strcpy(config->topics[0].name, "b");
+	config->topics[0].is_hot = dice & 0x40;
+	config->n_topics = dice >> 7;
+	config->quota.limits.max[HBUS_QUOTA_RINGS] = dice & 0x20 ? 2 : 4096;
+	hbus_state_configure(p->sim->state, config, p->sim->now_ns);
+}
+
 static void connected_step(struct program *p, struct sim_client *client, size_t idx, uint8_t op)
 {
 	switch (op) {
@@ -249,6 +273,7 @@ static void connected_step(struct program *p, struct sim_client *client, size_t 
 	case 22: sim_hangup(p->sim, client); break;
 	case 23: sim_die(p->sim, client); break;
 	case 24: simple(p, client, HBUS_MSG_RELOAD); break;
+	case 25: configure(p); break;
 	default: answer(p, client, idx); break;
 	}
 }

@@ -60,7 +60,7 @@ static pid_t start(const char *option, const char *value, rlim_t n_files)
 	pid_t pid;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/ctl/daemon/hugebusd", build ? build : ".");
+	snprintf(path, sizeof(path), "%s/ctl/daemon/hugebusd", build ? build : "build");
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
@@ -294,6 +294,65 @@ static void without_descriptors_it_refuses_politely_and_serves_on(void)
 	CHECK_EQ(wait_for(pid), 0);
 }
 
+static void who_asks_too_often_is_served_slowly(void)
+{
+	struct hbus_msg_list msg = { .kind = HBUS_LIST_DAEMON };
+	struct raw greedy, other;
+	uint64_t begin_ms;
+	pid_t pid;
+
+	make_place();
+	write_config("quotas = { each = { requests_per_s = 20; request_burst = 10; }; };");
+	pid = start("--config", config_path, 0);
+	greedy = open_raw();
+	begin_ms = bus_now_ms();
+	for (int i = 0; i < 30; i++)
+		raw_send(&greedy, &msg, HBUS_MSG_LIST, sizeof(msg), NULL, 0);
+	CHECK(raw_reply(&greedy) != NULL); /* the last one's */
+	CHECK(bus_now_ms() - begin_ms >= 800);
+	CHECK(bus_now_ms() - begin_ms < 5000);
+	other = open_raw(); /* the same user: it waits too, but is served */
+	raw_close(&other);
+	kill(pid, SIGTERM);
+	CHECK_EQ(wait_for(pid), 0);
+}
+
+/* It was stopped for longer than a member may be away; who came back meanwhile is not sent away. */
+static void a_daemon_that_was_stopped_ends_nobody(void)
+{
+	struct hbus_msg_sub_open open_msg = { .sub_id = 1 };
+	struct hbus_msg_hello hello = { .major = HBUS_PROTO_MAJOR, .name = "raw" };
+	const struct hbus_msg_reply *reply;
+	struct hbus_token token;
+	struct raw raw;
+	uint64_t id;
+	pid_t pid;
+
+	make_place();
+	pid = start(NULL, NULL, 0);
+	raw = connect_to(socket_path);
+	raw_send(&raw, &hello, HBUS_MSG_HELLO, sizeof(hello), NULL, 0);
+	reply = raw_reply(&raw);
+	CHECK(reply != NULL);
+	token = reply->token;
+	id = reply->value[0];
+	raw_send(&raw, &open_msg, HBUS_MSG_SUB_OPEN, sizeof(open_msg), NULL, 0);
+	CHECK_EQ(raw_reply(&raw)->status, 0);
+	raw_close(&raw);
+	bus_sleep_ms(100);
+	kill(pid, SIGSTOP);
+	raw = connect_to(socket_path);
+	hello.token = token;
+	raw_send(&raw, &hello, HBUS_MSG_HELLO, sizeof(hello), NULL, 0);
+	bus_sleep_ms(2500);
+	kill(pid, SIGCONT);
+	reply = raw_reply(&raw);
+	CHECK(reply != NULL);
+	CHECK_EQ(reply->value[0], id);
+	kill(pid, SIGTERM);
+	CHECK_EQ(wait_for(pid), 0);
+}
+
 /* ---- users ---- */
 
 static int as_user(uid_t uid, int (*fn)(void))
@@ -387,6 +446,8 @@ static const struct bus_case cases[] = {
 	{ "the_service_manager_is_told", the_service_manager_is_told },
 	{ "without_descriptors_it_refuses_politely_and_serves_on",
 	  without_descriptors_it_refuses_politely_and_serves_on },
+	{ "who_asks_too_often_is_served_slowly", who_asks_too_often_is_served_slowly },
+	{ "a_daemon_that_was_stopped_ends_nobody", a_daemon_that_was_stopped_ends_nobody },
 	{ "users_are_kept_apart_by_policy", users_are_kept_apart_by_policy },
 	{ "one_user_that_takes_all_it_can_leaves_the_next_its_share",
 	  one_user_that_takes_all_it_can_leaves_the_next_its_share },

@@ -2,6 +2,7 @@
 /* The daemon's state machine on the test's clock: who is told what, in which order, and who waits. */
 #include <criterion/criterion.h>
 
+#include "ctl/daemon/state_int.h"
 #include "tests/unit/sim.h"
 
 #define ALICE 1000
@@ -428,6 +429,68 @@ Test(state, the_death_of_a_reader_takes_its_gates_out)
 	cr_assert_eq(counts().n_attachments, 0);
 }
 
+Test(state, a_gate_that_is_installed_for_a_reader_that_died_meanwhile_is_taken_out)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	const struct hbus_msg_gate *removal;
+	struct hbus_msg_gate_add add;
+
+	open_ring(pub, "a");
+	open_sub(sub, HBUS_SUB_RELIABLE);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a");
+	add = gate_add(pub);
+	sim_die(&sim, sub);
+	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_REMOVE));
+	answer(pub, HBUS_MSG_GATE_ADDED, add.ring_id, add.gate_id, add.attach_idx, 0);
+	removal = sim_next(pub, HBUS_MSG_GATE_REMOVE);
+	cr_assert_not_null(removal);
+	answer(pub, HBUS_MSG_GATE_REMOVED, removal->ring_id, removal->gate_id, removal->attach_idx, 0);
+	cr_assert_eq(counts().n_attachments, 0);
+}
+
+Test(state, a_slot_that_was_given_back_is_used_for_the_next_ring)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_msg_ring_grant grant;
+
+	SIM_REQUEST(&sim, sub, HBUS_MSG_SUB_OPEN, 0, struct hbus_msg_sub_open, { .sub_id = 1 });
+	SIM_REQUEST(&sim, sub, HBUS_MSG_SUB_SLOTS, 1, struct hbus_msg_sub_slots,
+		    { .sub_id = 1, .n_slots = 1 });
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
+	for (int i = 0; i < 3; i++) {
+		grant = grant_ring(pub, "a");
+		say_ring(pub, HBUS_MSG_RING_MAPPED, grant.geometry.ring_id, 0);
+		accept_gate(pub);
+		cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_OPENED));
+		accept_ring(sub, grant.geometry.ring_id, 0);
+		say_ring(pub, HBUS_MSG_RING_CLOSE, grant.geometry.ring_id, 0);
+		say_ring(sub, HBUS_MSG_SUB_RING_DONE, grant.geometry.ring_id, 1);
+		cr_assert_eq(counts().n_rings, 0);
+	}
+}
+
+Test(state, a_number_that_comes_again_for_another_topic_is_told_again)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_msg_ring_grant grant;
+	const struct hbus_msg_topic_match *match;
+	uint32_t id;
+
+	pair(pub, sub, 0, &grant);
+	id = sim.state->next_topic_id;
+	say_ring(pub, HBUS_MSG_RING_CLOSE, grant.geometry.ring_id, 0);
+	say_ring(sub, HBUS_MSG_SUB_RING_DONE, grant.geometry.ring_id, 1);
+	cr_assert_eq(counts().n_topics, 0);
+	sim.state->next_topic_id = id - 1; /* as after 2^24 topics */
+	grant = grant_ring(pub, "a/other");
+	say_ring(pub, HBUS_MSG_RING_MAPPED, grant.geometry.ring_id, 0);
+	accept_gate(pub);
+	match = sim_next(sub, HBUS_MSG_TOPIC_MATCH);
+	cr_assert_not_null(match);
+	cr_assert_eq(match->topic_id, id);
+	cr_assert_str_eq(match->name, "a/other");
+}
+
 /* ---- limits ---- */
 
 Test(state, the_sixty_fifth_reliable_reader_of_a_ring_gets_no_gate)
@@ -692,6 +755,20 @@ Test(state, nobody_comes_back_with_another_users_token)
 	hello_with(sub, 0, &token);
 	cr_assert_neq(sub->id, id);
 	cr_assert_eq(counts().n_members, 2);
+}
+
+Test(state, nobody_comes_back_with_half_a_token)
+{
+	struct sim_client *sub = join(ALICE);
+	struct hbus_token token = token_of(sub);
+	uint64_t id = sub->id;
+
+	open_sub(sub, 0);
+	sim_hangup(&sim, sub);
+	token.bytes[15] ^= 1;
+	sim_reconnect(&sim, sub, ALICE);
+	hello_with(sub, 0, &token);
+	cr_assert_neq(sub->id, id);
 }
 
 /* ---- restarts ---- */
