@@ -495,8 +495,10 @@ static int topic_add(struct hbus_state *state, struct hbus_member *member, struc
 		*ret_text = "the daemon has no memory";
 		r = HBUS_E_NO_MEMORY;
 	}
-	if (r < 0)
+	if (r < 0) {
 		hbus_topic_check_unused(state, *ret_topic);
+		*ret_topic = NULL;
+	}
 	*ret_is_new = r == 0;
 	return r;
 }
