@@ -215,7 +215,7 @@ void hbus_on_ring_opened(struct hbus *bus, const struct hbus_msg_ring_opened *me
 
 /* -- the end of a ring -- */
 
-static void say_done(struct hbus_subscriber *sub, uint64_t ring_id)
+void hbus_ring_done_say(struct hbus_subscriber *sub, uint64_t ring_id)
 {
 	struct hbus_call *call;
 	union hbus_msg message;
@@ -239,7 +239,7 @@ void hbus_on_ring_ended(struct hbus *bus, const struct hbus_msg_ring_event *mess
 	if (!sub)
 		return;
 	if (sub->is_closing) {
-		say_done(sub, message->ring_id);
+		hbus_ring_done_say(sub, message->ring_id);
 		return;
 	}
 	if (!at)
@@ -268,7 +268,7 @@ static void give_back(struct hbus_subscriber *sub, struct hbus_attached *at)
 	if (slot)
 		hbus_slots_give(slot, at->n_delivered, at->n_filtered, at->n_lost);
 	if (!sub->is_closing)
-		say_done(sub, at->ring_id);
+		hbus_ring_done_say(sub, at->ring_id);
 	hbus_attached_free(at);
 }
 

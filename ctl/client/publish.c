@@ -197,6 +197,13 @@ static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
 	return r;
 }
 
+/* An event may have no payload, and then perhaps no pointer. */
+static inline void put_payload(unsigned char *to, const void *data, size_t size)
+{
+	if (__builtin_expect(size > 0, 1))
+		hbus_copy_in(to, data, size);
+}
+
 static inline void put_u64(unsigned char *to, uint64_t value)
 {
 	hbus_copy_in(to, &value, sizeof(value));
@@ -236,7 +243,7 @@ static inline int publish(struct hbus_publisher *publisher, hbus_topic_t topic, 
 	if (__builtin_expect(r == 0, 1)) {
 		if (prefix)
 			put_u64(body, stamp_ns(publisher));
-		hbus_copy_in(body + prefix, data, size);
+		put_payload(body + prefix, data, size);
 		hbus_ring_pub_add(&ring->pub, prefix ? HBUS_FLAG_TIME : 0, publisher->last_wire, prefix + size, 1);
 		if (!publisher->in_batch)
 			commit(publisher, ring);
@@ -319,7 +326,7 @@ int hbus_publish_with(struct hbus_publisher *publisher, hbus_topic_t topic, cons
 	flags = attribute_flags(publisher, attributes, &prefix);
 	r = claim(publisher, ring, prefix + size, publisher->timeout_us, &body);
 	if (r == 0) {
-		hbus_copy_in(put_attributes(body, flags, attributes), data, size);
+		put_payload(put_attributes(body, flags, attributes), data, size);
 		hbus_ring_pub_add(&ring->pub, flags, publisher->last_wire, prefix + size, 1);
 		if (!publisher->in_batch)
 			commit(publisher, ring);
@@ -335,7 +342,7 @@ static void put_run(unsigned char *body, const unsigned char *data, size_t size,
 	put_u64(body, (uint64_t)size << 32 | n);
 	body += 8;
 	if (stride == size) {
-		hbus_copy_in(body, data, n * size);
+		put_payload(body, data, n * size);
 		return;
 	}
 	for (size_t i = 0; i < n; i++)

@@ -166,6 +166,8 @@ void hbus_slots_free(struct hbus_subscriber *sub, bool is_forked);
 
 /* attach.c */
 void hbus_attached_free(struct hbus_attached *at);
+/* Tells the daemon that the ring is left; under bus->lock. */
+void hbus_ring_done_say(struct hbus_subscriber *sub, uint64_t ring_id);
 /* Tells the owner's thread that something has changed; wakes it. */
 void hbus_subscriber_news(struct hbus_subscriber *sub);
 
