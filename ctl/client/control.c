@@ -434,6 +434,10 @@ void hbus_control_stop(struct hbus *bus)
 		pthread_mutex_unlock(&bus->lock);
 		hbus_control_poke(bus);
 		pthread_join(bus->thread, NULL);
+		bus->has_thread = false;
 	}
-	hbus_outgoing_clear(bus);
+	/* Replies that nobody will receive. */
+	pthread_mutex_lock(&bus->lock);
+	hbus_link_lost_locked(bus);
+	pthread_mutex_unlock(&bus->lock);
 }

@@ -410,9 +410,15 @@ size_t bus_collect(struct hbus_subscriber *sub, uint64_t *numbers, size_t n_max,
 	while (n < n_max) {
 		int got = hbus_poll(sub, events, n_max - n < 64 ? (unsigned int)(n_max - n) : 64);
 
+		bool are_filled = true;
+
 		CHECK(got >= 0);
 		for (int i = 0; i < got; i++)
-			CHECK(bus_is_filled(events[i].data, events[i].size, &numbers[n++]));
+			are_filled &= bus_is_filled(events[i].data, events[i].size, &numbers[n + (size_t)i]);
+		if (hbus_release(sub) == 0) { /* else they were overwritten meanwhile */
+			CHECK(are_filled);
+			n += (size_t)got;
+		}
 		if (got == 0 && hbus_wait(sub, wait_ms) != 1)
 			break;
 	}
