@@ -6,6 +6,8 @@
 
 /* How often a lapped reader may fail to enter before the ring counts as corrupt. */
 #define ENTRIES_FAILED_MAX 10000u
+/* Attempts of one seek. To fail one, the publisher must overrun the whole ring while some checkpoints are read. */
+#define SEEK_ATTEMPTS 256u
 /* Attempts within one call; the publisher must overrun a whole ring between two loads to fail one. */
 #define ENTRY_ATTEMPTS 8u
 
@@ -117,7 +119,7 @@ static enum hbus_ring_outcome settle(struct hbus_ring_sub *sub)
 
 enum hbus_ring_outcome hbus_ring_sub_seek_newest(struct hbus_ring_sub *sub)
 {
-	for (uint32_t i = 0; i < ENTRIES_FAILED_MAX; i++) {
+	for (uint32_t i = 0; i < SEEK_ATTEMPTS; i++) {
 		struct place place = {0};
 		enum hbus_ring_outcome outcome;
 
@@ -135,7 +137,7 @@ enum hbus_ring_outcome hbus_ring_sub_seek_newest(struct hbus_ring_sub *sub)
 
 enum hbus_ring_outcome hbus_ring_sub_seek_oldest(struct hbus_ring_sub *sub)
 {
-	for (uint32_t i = 0; i < ENTRIES_FAILED_MAX; i++) {
+	for (uint32_t i = 0; i < SEEK_ATTEMPTS; i++) {
 		struct place place = {0};
 
 		if (!checkpoint_find(sub, OLDEST, NULL, NULL, &place))
@@ -149,7 +151,7 @@ enum hbus_ring_outcome hbus_ring_sub_seek_oldest(struct hbus_ring_sub *sub)
 
 enum hbus_ring_outcome hbus_ring_sub_seek(struct hbus_ring_sub *sub, uint64_t sequence, uint64_t *ret_lost)
 {
-	for (uint32_t i = 0; i < ENTRIES_FAILED_MAX; i++) {
+	for (uint32_t i = 0; i < SEEK_ATTEMPTS; i++) {
 		struct place place = {0};
 		enum hbus_ring_outcome outcome;
 

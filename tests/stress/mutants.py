@@ -79,12 +79,19 @@ MUTANTS = [
      "*ret_lost = place.sequence - sequence;", "*ret_lost = place.sequence - sequence - 1;", "torture"),
     ("zero-word-forgotten-tortured", "ring_pub.h",
      "\tatomic_store_explicit(hbus_ring_pub_word(pub, position), 0, memory_order_relaxed);\n", "", "torture"),
+    ("length-not-bounded", "ring_sub.h",
+     "if (!hbus_word_has_magic(word) || size > sub->record_max)", "if (!hbus_word_has_magic(word))", "fuzz"),
+    ("padding-of-attributes-not-counted", "ring_sub.c",
+     " || HBUS_ALIGN8((uint64_t)size) > left - 8", "", "fuzz"),
+    ("run-beyond-its-record", "ring_sub.c", " || n * HBUS_ALIGN8(size) > left - 8", "", "fuzz"),
+    ("position-of-checkpoint-not-aligned", "ring_sub.c", " || position % 8 != 0", "", "fuzz"),
 ]
 
 # Scenarios that are programs of their own: sources, compiler arguments, arguments
 PROGRAMS = {
     "tsan": ("tests/stress/tsan_ring.c", ["-fsanitize=thread", "-pthread"], ["1500"]),
     "step": ("tests/crash/step.c", [], []),
+    "fuzz": ("tests/fuzz/fuzz_ring.c", ["tests/fuzz/driver.c"], []),
     "torture": ("tests/crash/torture_ring.c", [], ["--seconds", "5"]),
 }
 
@@ -92,11 +99,12 @@ PROGRAMS = {
 def build(root, cc, tree, name, scenario):
     program = tree / ("mutant-" + name)
     if scenario in PROGRAMS:
-        sources = [*PROGRAMS[scenario][1], root / PROGRAMS[scenario][0], *(tree / "shm").glob("*.c")]
+        source, cc_args, _ = PROGRAMS[scenario]
+        sources = [*cc_args, root / source, *(tree / "shm").glob("*.c")]
     else:
         sources = [root / "tests/stress/explore.c", root / "tests/stress/sched_ring.c"]
     subprocess.run([*cc.split(), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-w", "-I", tree, "-I", root, *sources,
-                    "-o", program], check=True)
+                    "-o", program], check=True, cwd=root)
     return program
 
 
