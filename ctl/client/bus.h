@@ -46,6 +46,7 @@ struct hbus {
 	const _Atomic uint32_t *alive; /* 1; a page of its own that fork() wipes in the child */
 	pthread_t thread;
 	bool has_thread;
+	bool is_losing;   /* the link breaks: what is still to be read is read, nothing is sent */
 	bool is_stopping;
 	uint32_t flags;
 	/* -- the link -- */

@@ -17,8 +17,12 @@
 
 /* Messages handled in one go, so that a chatty daemon does not keep the lock for ever. */
 #define RECEIVE_MAX 256u
+/* As many as the daemon queues for one client. */
+#define LAST_WORDS_MAX 16384u
 /* With several threads and no control thread, one may have handled what another waits for. */
 #define PUMP_SLICE_MS 20
+
+static void handle(struct hbus *bus, const union hbus_msg *message, struct hbus_wire_fds *fds);
 
 static int try_send(struct hbus *bus, void *message, const int *fds, unsigned int n_fds)
 {
@@ -26,6 +30,8 @@ static int try_send(struct hbus *bus, void *message, const int *fds, unsigned in
 
 	if (bus->socket_fd < 0)
 		return -ENOTCONN;
+	if (bus->is_losing) /* nobody listens any more */
+		return 0;
 	if (!bus->outgoing)
 		r = hbus_wire_send(bus->socket_fd, message, fds, n_fds);
 	if (r == -EAGAIN)
@@ -226,9 +232,33 @@ static void arm_timer(struct hbus *bus, uint32_t in_ms)
 	timerfd_settime(bus->timer_fd, 0, &at, NULL);
 }
 
+/*
+ * What the daemon said before it died is still in the socket, rings among it that nobody will offer again when their
+ * publishers are dead too. A failed send is often the first to notice, so: listen to the end before closing.
+ */
+static void hear_last_words(struct hbus *bus)
+{
+	bus->is_losing = true;
+	for (unsigned int i = 0; i < LAST_WORDS_MAX && bus->socket_fd >= 0 && !bus->is_stopping; i++) {
+		union hbus_msg message;
+		struct hbus_wire_fds fds;
+
+		if (hbus_wire_receive(bus->socket_fd, &message, &fds) != 0)
+			break;
+		handle(bus, &message, &fds);
+		hbus_wire_fds_close(&fds);
+	}
+	bus->is_losing = false;
+}
+
 void hbus_link_lost_locked(struct hbus *bus)
 {
-	struct hbus_call *calls = bus->calls;
+	struct hbus_call *calls;
+
+	if (bus->is_losing)
+		return;
+	hear_last_words(bus);
+	calls = bus->calls;
 
 	if (bus->socket_fd >= 0) {
 		epoll_ctl(bus->epoll_fd, EPOLL_CTL_DEL, bus->socket_fd, NULL);

@@ -237,7 +237,8 @@ int hbus_pub_ring_new(struct hbus *bus, const struct hbus_publisher_options *opt
 		}
 		ring_unlink(bus, ring);
 		hbus_pub_ring_free(ring);
-		if (r != HBUS_E_DISCONNECTED)
+		/* Lost with the daemon that granted it: its successor has never heard of the ring. */
+		if (r != HBUS_E_DISCONNECTED && r != HBUS_E_NOT_FOUND)
 			return r;
 	}
 	return r;

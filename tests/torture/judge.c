@@ -2,6 +2,8 @@
 /* The judge. See judge.h. */
 #include "tests/torture/judge.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool overlaps(const struct outage *outages, unsigned int n, uint64_t from_ns, uint64_t until_ns)
@@ -17,6 +19,16 @@ static bool overlaps(const struct outage *outages, unsigned int n, uint64_t from
  * every event: received or told lost. Of a publisher that was killed, one event more than acked may be there (or
  * one batch: it was committed, and the kill came before the ledger's word).
  */
+static void show(const struct ledger_publisher *publisher, const struct ledger_view *view, const char *what)
+{
+	fprintf(stderr,
+		"torture: %s: ring %" PRIx64 " acknowledged %" PRIu64 " received %" PRIu64 " told lost %" PRIu64
+		" first %u next %" PRIu64 ", %s, lived %.3f to %.3f s, first event %.3f s\n",
+		what, publisher->ring_id, publisher->acked, view->received, view->lost, view->first_missing, view->next,
+		publisher->has_finished ? "finished" : "killed", (double)publisher->created_ns / 1e9,
+		(double)publisher->ended_ns / 1e9, (double)view->first_event_ns / 1e9);
+}
+
 static void judge_pair(const struct ledger_publisher *publisher, const struct ledger_view *view, bool is_excused,
 		       struct verdict *verdict)
 {
@@ -26,17 +38,22 @@ static void judge_pair(const struct ledger_publisher *publisher, const struct le
 	if (known == 0 && publisher->acked > 0) {
 		if (is_excused)
 			verdict->excused++;
-		else
+		else {
+			show(publisher, view, "met by nobody");
 			verdict->lost_acked += publisher->acked;
+		}
 		return;
 	}
 	if (missing > 0) {
+		show(publisher, view, "met too late");
 		verdict->late++;
 		verdict->lost_acked += missing;
 		known += missing;
 	}
-	if (known + view->unreported < publisher->acked)
+	if (known + view->unreported < publisher->acked) {
+		show(publisher, view, "not read to the end");
 		verdict->lost_acked += publisher->acked - known - view->unreported;
+	}
 	if (known > publisher->acked + (publisher->has_finished ? 0 : 16))
 		verdict->too_many += known - publisher->acked;
 }

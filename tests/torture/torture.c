@@ -434,6 +434,10 @@ static int run(struct torture *t, unsigned int seconds, unsigned int max_kills)
 		}
 	}
 	finish(t);
+	if (t->is_verbose)
+		for (unsigned int i = 0; i < t->n_outages; i++)
+			fprintf(stderr, "daemon away %.3f to %.3f s\n", (double)t->outages[i].from_ns / 1e9,
+				(double)t->outages[i].until_ns / 1e9);
 	judge(t->ledger, t->outages, t->n_outages, &verdict);
 	nap_us(300000);
 	fds_after = count_fds(daemon_of(t)->pid);
