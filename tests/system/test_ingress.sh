@@ -97,6 +97,30 @@ it_runs_as_any_user() {
 	grep -q '^ok 1' "$lab/out"
 }
 
+packets_need_no_rights_in_a_user_namespace() {
+	unshare -Urn true 2>/dev/null || exit 0
+	bus || exit 1
+	hugebus route add '*:5001' real --vlan any || exit 1
+	subscriber all -t real -C 300 -W 20
+	cat >"$lab/inside.sh" <<-'END'
+		ip link add v0 type veth peer name v1 && ip addr add 10.5.0.1/24 dev v0 || exit 77
+		ip link set v0 up && ip link set v1 up
+		ip neigh add 10.5.0.9 dev v0 nud permanent lladdr 02:00:00:00:00:09
+		ethtool -K v0 tx off >/dev/null 2>&1
+		hugebus-ingress --no-huge --json --vdev net_af_packet0,iface=v1 >"$1/account.json" 2>"$1/ingress.err" &
+		for i in $(seq 200); do grep -q ready: "$1/ingress.err" && break; sleep 0.1; done
+		devices --count 300 --rate 1000 --seconds 5 10.5.0.9 5001
+		sleep 0.3
+		kill %1 && wait %1
+	END
+	unshare -Urn bash "$lab/inside.sh" "$lab" >&2
+	case $? in 0) ;; 77) exit 0 ;; *) cat "$lab/ingress.err" >&2; exit 1 ;; esac
+	lab_until 10 lab_has_ended all
+	lab_stop all || exit 1
+	expect "$(account '.events.published')" -eq 300
+	expect "$(account '.frames.in_flight')" -eq 0
+}
+
 a_topic_with_a_ring_of_its_own_shares_it_with_none() {
 	bus || exit 1
 	_capture_routes
