@@ -28,6 +28,7 @@ static int add(struct hbus_eal_args *args, const char *format, ...)
 	va_end(list);
 	if (r < 0)
 		return -ENOMEM;
+	args->owned[args->n] = args->at[args->n];
 	args->n++;
 	return 0;
 }
@@ -207,6 +208,6 @@ int hbus_options_eal(const struct hbus_ingress_options *options, struct hbus_eal
 void hbus_options_eal_free(struct hbus_eal_args *args)
 {
 	for (int i = 0; i < args->n; i++)
-		free(args->at[i]);
+		free(args->owned[i]);
 	args->n = 0;
 }

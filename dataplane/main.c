@@ -40,6 +40,7 @@ struct ingress {
 	struct hbus_loop loops[HBUS_INGRESS_WORKERS_MAX];
 	uint64_t seen_ns[HBUS_INGRESS_WORKERS_MAX];  /* the last busy_ns of each */
 	unsigned int n_loops;
+	struct hbus_eal_args eal_args;
 	uint64_t start_ns;
 	uint64_t busy_ns;            /* when a loop was last seen to be busy */
 	uint64_t chores_ns;          /* when the chores were last done */
@@ -87,15 +88,14 @@ static void say_ready(const struct ingress *ingress)
 
 static int start(struct ingress *ingress)
 {
-	static struct hbus_eal_args eal_args;
-	int r = hbus_options_eal(ingress->options, &eal_args);
+	int r = hbus_options_eal(ingress->options, &ingress->eal_args);
 
 	if (r == 0)
 		r = hbus_options_pin_control(ingress->options);
 	if (r == 0)
 		r = hbus_pilot_new(ingress->options, &ingress->pilot);
 	if (r == 0)
-		r = start_eal(&eal_args);
+		r = start_eal(&ingress->eal_args);
 	if (r < 0)
 		return r;
 	hbus_loop_clock_init(&ingress->shared);
@@ -242,6 +242,7 @@ static int poll_process(const struct hbus_ingress_options *options)
 	hbus_ports_deinit(&ingress.ports);
 	hbus_pilot_free(ingress.pilot);
 	rte_eal_cleanup();
+	hbus_options_eal_free(&ingress.eal_args);
 	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

@@ -44,9 +44,10 @@ struct hbus_ingress_options {
 	char **eal_args;                 /* what stood behind -- */
 };
 
-/* Words for rte_eal_init(), which keeps and reorders them. */
+/* Words for rte_eal_init(), which keeps them, and moves and overwrites their places. */
 struct hbus_eal_args {
 	char *at[HBUS_INGRESS_EAL_ARGS_MAX + 1];
+	char *owned[HBUS_INGRESS_EAL_ARGS_MAX];
 	int n;
 };
 
