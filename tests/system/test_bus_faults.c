@@ -430,6 +430,47 @@ static void a_daemon_without_its_journal_is_given_new_rings(void)
 	hbus_close(bus);
 }
 
+static void publish_and_stand_still(void *context)
+{
+	(void)context;
+	open_publisher(0, 0);
+	for (uint64_t i = 0; i < 100; i++)
+		OK(publish_number(i, 64));
+	CHECK_EQ(write(ready_pipe[1], "x", 1), 1);
+	pause();
+}
+
+static void a_publisher_that_died_with_the_daemon_is_read_to_its_end(void)
+{
+	struct hbus *reader_bus = bus_open();
+	struct hbus_subscriber *sub = bus_subscriber(reader_bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
+	struct reader reader = {.sub = sub};
+	struct hbus_subscriber_info info = {0};
+	char byte;
+	pid_t pid;
+
+	CHECK_EQ(pipe(ready_pipe), 0);
+	pid = bus_fork(publish_and_stand_still, NULL);
+	CHECK_EQ(read(ready_pipe[0], &byte, 1), 1);
+	while (info.n_rings == 0)
+		OK(hbus_subscriber_info(sub, &info));
+	bus_daemon_kill();
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	read_some(&reader, 100);
+	CHECK_EQ(reader.next, 100);
+	bus_daemon_start();
+	for (int i = 0; i < 60 && info.n_rings > 0; i++) { /* the daemon waits 2 s for it */
+		read_some(&reader, 100);
+		OK(hbus_subscriber_info(sub, &info));
+	}
+	CHECK_EQ(info.n_rings, 0);
+	CHECK_EQ(info.n_delivered, 100);
+	CHECK_EQ(info.n_lost, 0);
+	hbus_subscriber_close(sub);
+	hbus_close(reader_bus);
+}
+
 static const struct bus_case cases[] = {
 	{"a_lossy_reader_that_falls_behind_knows_what_it_lost", a_lossy_reader_that_falls_behind_knows_what_it_lost},
 	{"events_overwritten_in_the_readers_hands_count_as_lost", events_overwritten_in_the_readers_hands_count_as_lost},
@@ -441,6 +482,8 @@ static const struct bus_case cases[] = {
 	{"traffic_outlives_the_daemon_and_meets_the_next_one", traffic_outlives_the_daemon_and_meets_the_next_one},
 	{"calls_fail_clearly_while_no_daemon_is_there", calls_fail_clearly_while_no_daemon_is_there},
 	{"a_call_waits_for_a_daemon_that_comes_back", a_call_waits_for_a_daemon_that_comes_back},
+	{"a_publisher_that_died_with_the_daemon_is_read_to_its_end",
+	 a_publisher_that_died_with_the_daemon_is_read_to_its_end},
 	{"a_daemon_without_its_journal_is_given_new_rings", a_daemon_without_its_journal_is_given_new_rings},
 };
 

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What happens between the end of one daemon and the return of everybody to the next. */
+#include <poll.h>
+
+#include "bus.h"
+
+static struct hbus *open_without_thread(void)
+{
+	struct hbus_options options = {.struct_size = sizeof(options), .flags = HBUS_OPEN_NO_THREAD};
+	struct hbus *bus = NULL;
+
+	OK(hbus_open(bus_address, &options, &bus));
+	return bus;
+}
+
+static void dispatch_for(struct hbus *bus, unsigned int ms)
+{
+	uint64_t until_ms = bus_now_ms() + ms;
+
+	while (bus_now_ms() < until_ms) {
+		struct pollfd waiter = {.fd = hbus_control_fd(bus), .events = POLLIN};
+
+		poll(&waiter, 1, 5);
+		OK(hbus_dispatch(bus));
+	}
+}
+
+static void publish_numbers(struct hbus_publisher *publisher, hbus_topic_t topic, uint64_t from, uint64_t n)
+{
+	for (uint64_t i = from; i < from + n; i++)
+		OK(hbus_publish(publisher, topic, &i, sizeof(i)));
+}
+
+static void expect_numbers(struct hbus_subscriber *sub, uint64_t from, size_t n)
+{
+	uint64_t *numbers = calloc(n + 1, sizeof(*numbers));
+
+	CHECK_EQ(bus_collect(sub, numbers, n, 3000), n);
+	for (size_t i = 0; i < n; i++)
+		CHECK_EQ(numbers[i], from + i);
+	free(numbers);
+}
+
+static void wait_attached(struct hbus_subscriber *sub)
+{
+	struct hbus_subscriber_info info = {0};
+
+	while (info.n_rings == 0)
+		OK(hbus_subscriber_info(sub, &info));
+}
+
+/* The subscriber comes back only after a new publisher has begun: it has subscribed before, so it gets all. */
+static void a_subscriber_that_comes_back_late_misses_nothing(void)
+{
+	for (int round = 0; round < 4; round++) {
+		struct hbus *slow = open_without_thread(), *bus;
+		struct hbus_subscriber *sub = bus_subscriber(slow, round % 2 ? HBUS_SUB_FLAG_RELIABLE : 0,
+							     HBUS_START_LATEST, "t/#");
+		struct hbus_publisher *publisher;
+		hbus_topic_t topic;
+
+		bus_daemon_kill();
+		bus_daemon_start();
+		bus = bus_open();
+		publisher = bus_publisher(bus, 0, 0, 0);
+		OK(hbus_publisher_topic(publisher, "t/new", NULL, NULL, &topic));
+		publish_numbers(publisher, topic, 0, 100);
+		dispatch_for(slow, 200);
+		publish_numbers(publisher, topic, 100, 100);
+		expect_numbers(sub, 0, 200);
+		hbus_publisher_close(publisher);
+		hbus_subscriber_close(sub);
+		hbus_close(bus);
+		hbus_close(slow);
+	}
+}
+
+static void a_publisher_that_comes_back_late_is_read_without_a_gap(void)
+{
+	struct hbus *slow = open_without_thread(), *bus = bus_open();
+	struct hbus_subscriber *sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "#");
+	struct hbus_publisher *publisher = bus_publisher(slow, 0, 0, 0);
+	hbus_topic_t topic, second;
+	uint64_t n = 0;
+
+	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
+	wait_attached(sub);
+	for (int round = 0; round < 4; round++, n += 200) {
+		publish_numbers(publisher, topic, n, 50);
+		bus_daemon_kill();
+		publish_numbers(publisher, topic, n + 50, 50);
+		bus_daemon_start();
+		publish_numbers(publisher, topic, n + 100, 50);
+		dispatch_for(slow, 400);
+		publish_numbers(publisher, topic, n + 150, 50);
+		expect_numbers(sub, n, 200);
+	}
+	OK(hbus_publisher_topic(publisher, "u", NULL, NULL, &second));
+	publish_numbers(publisher, second, 0, 10);
+	expect_numbers(sub, 0, 10);
+	hbus_publisher_close(publisher);
+	hbus_subscriber_close(sub);
+	hbus_close(bus);
+	hbus_close(slow);
+}
+
+static void a_daemon_that_dies_again_and_again_costs_nothing(void)
+{
+	struct hbus *publisher_bus = bus_open(), *bus = bus_open();
+	struct hbus_subscriber *sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
+	struct hbus_publisher *publisher = bus_publisher(publisher_bus, 0, 0, 0);
+	struct hbus_subscriber_info info;
+	hbus_topic_t topic;
+	uint64_t n = 0;
+
+	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
+	for (unsigned int round = 0; round < 25; round++) {
+		publish_numbers(publisher, topic, n, 100);
+		bus_daemon_kill();
+		bus_daemon_start();
+		bus_sleep_ms(round % 5 * 7); /* in the middle of coming back, too */
+		expect_numbers(sub, n, 100);
+		n += 100;
+	}
+	OK(hbus_subscriber_info(sub, &info));
+	CHECK_EQ(info.n_rings, 1);
+	CHECK_EQ(info.n_delivered, n);
+	CHECK_EQ(info.n_lost, 0);
+	hbus_publisher_close(publisher);
+	hbus_subscriber_close(sub);
+	hbus_close(bus);
+	hbus_close(publisher_bus);
+}
+
+static void closing_while_no_daemon_is_there_is_quick(void)
+{
+	struct hbus *bus = bus_open();
+	struct hbus_subscriber *sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
+	struct hbus_publisher *publisher = bus_publisher(bus, 0, 0, 0);
+	uint64_t begin_ms;
+	hbus_topic_t topic;
+
+	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
+	wait_attached(sub);
+	bus_daemon_kill();
+	publish_numbers(publisher, topic, 0, 10);
+	expect_numbers(sub, 0, 10);
+	begin_ms = bus_now_ms();
+	hbus_publisher_close(publisher);
+	hbus_subscriber_close(sub);
+	hbus_close(bus);
+	CHECK(bus_now_ms() - begin_ms < 500);
+}
+
+static const struct bus_case cases[] = {
+	{"a_subscriber_that_comes_back_late_misses_nothing", a_subscriber_that_comes_back_late_misses_nothing},
+	{"a_publisher_that_comes_back_late_is_read_without_a_gap", a_publisher_that_comes_back_late_is_read_without_a_gap},
+	{"a_daemon_that_dies_again_and_again_costs_nothing", a_daemon_that_dies_again_and_again_costs_nothing},
+	{"closing_while_no_daemon_is_there_is_quick", closing_while_no_daemon_is_there_is_quick},
+};
+
+int main(int argc, char **argv)
+{
+	return bus_main(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
+}
