@@ -23,6 +23,8 @@ void hbus_mqtt_conn_free(struct hbus_mqtt_conn *conn)
 	hbus_mqtt_frame_deinit(&conn->frame);
 	aliases_free(conn->alias_in, conn->engine->config.alias_max);
 	aliases_free(conn->alias_out, conn->n_alias_out);
+	free(conn->held);
+	free(conn->rest);
 	free(conn);
 }
 
@@ -180,13 +182,9 @@ static uint8_t judge_will(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_co
 	return hbus_mqtt_check_topic(conn->engine, conn->principal, topic, c->will_topic.size);
 }
 
-static uint8_t judge_connect(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_connect *c)
+/* What can be said without knowing who it is. */
+static uint8_t judge_connect(const struct hbus_mqtt_connect *c)
 {
-	struct hbus_mqtt *engine = conn->engine;
-	struct hbus_mqtt_login login = { c->version, c->client_id, c->user, c->password, c->has_user,
-					 c->has_password };
-	uint8_t reason = 0;
-
 	if (hbus_mqtt_has(&c->props, HBUS_MQTT_P_AUTH_METHOD))
 		return HBUS_MQTT_BAD_AUTH_METHOD;
 	if (hbus_mqtt_has(&c->props, HBUS_MQTT_P_AUTH_DATA))
@@ -195,10 +193,18 @@ static uint8_t judge_connect(struct hbus_mqtt_conn *conn, const struct hbus_mqtt
 		return HBUS_MQTT_BAD_CLIENT_ID;
 	if (c->client_id.size == 0 && c->version == HBUS_MQTT_V3 && !c->is_clean)
 		return HBUS_MQTT_BAD_CLIENT_ID;
-	if (engine->io.authenticate)
-		reason = engine->io.authenticate(engine->io.context, conn->transport, &login, conn->principal);
-	conn->principal[HBUS_MQTT_PRINCIPAL_MAX - 1] = '\0';
-	return reason ? reason : judge_will(conn, c);
+	return 0;
+}
+
+static uint8_t authenticate(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_connect *c)
+{
+	struct hbus_mqtt *engine = conn->engine;
+	struct hbus_mqtt_login login = { c->version, c->client_id, c->user, c->password, c->has_user,
+					 c->has_password };
+
+	if (!engine->io.authenticate)
+		return 0;
+	return engine->io.authenticate(engine->io.context, conn->transport, &login, conn->principal);
 }
 
 /* Nobody can guess the next one, so nobody can take its session. */
@@ -399,6 +405,29 @@ static void accept_connect(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_c
 		hbus_mqtt_resume(session);
 }
 
+static void finish_connect(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_connect *c, uint8_t reason)
+{
+	conn->principal[HBUS_MQTT_PRINCIPAL_MAX - 1] = '\0';
+	if (reason == 0)
+		reason = judge_will(conn, c);
+	if (reason)
+		refuse(conn, c->version, reason);
+	else
+		accept_connect(conn, c);
+}
+
+static void hold(struct hbus_mqtt_conn *conn, const uint8_t *body, size_t size)
+{
+	conn->held = malloc(size);
+	if (!conn->held) {
+		refuse(conn, conn->version, HBUS_MQTT_QUOTA);
+		return;
+	}
+	memcpy(conn->held, body, size);
+	conn->held_size = size;
+	conn->state = CONN_JUDGED;
+}
+
 void hbus_mqtt_on_connect(struct hbus_mqtt_conn *conn, const uint8_t *body, size_t size)
 {
 	struct hbus_mqtt_connect c;
@@ -406,10 +435,27 @@ void hbus_mqtt_on_connect(struct hbus_mqtt_conn *conn, const uint8_t *body, size
 
 	if (reason == 0) {
 		conn->version = c.version;
-		reason = judge_connect(conn, &c);
+		reason = judge_connect(&c);
 	}
-	if (reason)
+	if (reason) {
 		refuse(conn, c.version, reason);
+		return;
+	}
+	reason = authenticate(conn, &c);
+	if (reason == HBUS_MQTT_PENDING)
+		hold(conn, body, size);
 	else
-		accept_connect(conn, &c);
+		finish_connect(conn, &c, reason);
+}
+
+void hbus_mqtt_on_judged(struct hbus_mqtt_conn *conn, uint8_t reason)
+{
+	struct hbus_mqtt_connect c;
+
+	conn->state = CONN_NEW;
+	/* It was well-formed before, and it is the same. */
+	if (hbus_mqtt_parse_connect(conn->held, conn->held_size, &c) == 0)
+		finish_connect(conn, &c, reason);
+	free(conn->held);
+	conn->held = NULL;
 }

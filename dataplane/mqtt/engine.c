@@ -112,7 +112,7 @@ static void conn_timer(struct hbus_mqtt_conn *conn)
 	struct hbus_mqtt *engine = conn->engine;
 	uint64_t due_ms = conn->heard_ms + conn->keep_alive_ms;
 
-	if (conn->state == CONN_NEW) {
+	if (conn->state != CONN_OPEN) {
 		engine->counters.connect_timeouts++;
 		hbus_mqtt_conn_close(conn, true);
 	} else if (due_ms > hbus_mqtt_now(engine)) {
@@ -292,6 +292,24 @@ static void first_packet(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_who
 		hbus_mqtt_conn_fail(conn, HBUS_MQTT_PROTOCOL_ERROR);
 }
 
+/* What comes behind a CONNECT that is being judged waits, as much as a packet may be. */
+static void keep_rest(struct hbus_mqtt_conn *conn, const uint8_t *data, size_t size)
+{
+	uint8_t *rest = NULL;
+
+	if (size == 0)
+		return;
+	if (conn->rest_size + size <= conn->engine->config.packet_max)
+		rest = realloc(conn->rest, conn->rest_size + size);
+	if (!rest) {
+		hbus_mqtt_conn_fail(conn, HBUS_MQTT_TOO_LARGE);
+		return;
+	}
+	memcpy(rest + conn->rest_size, data, size);
+	conn->rest = rest;
+	conn->rest_size += size;
+}
+
 /* Takes packets until the bytes are used up or the connection is closed. */
 static void input(struct hbus_mqtt_conn *conn, const uint8_t *data, size_t size)
 {
@@ -303,6 +321,10 @@ static void input(struct hbus_mqtt_conn *conn, const uint8_t *data, size_t size)
 	while (conn->state != CONN_CLOSED) {
 		bool is_new = conn->state == CONN_NEW;
 
+		if (conn->state == CONN_JUDGED) {
+			keep_rest(conn, data, size);
+			return;
+		}
 		r = hbus_mqtt_frame_next(&conn->frame, &data, &size,
 					 is_new ? config->connect_packet_max : config->packet_max, &whole);
 		if (r == HBUS_MQTT_FRAME_MORE)
@@ -330,6 +352,30 @@ bool hbus_mqtt_input(struct hbus_mqtt_conn *conn, const void *data, size_t size)
 	bool is_open;
 
 	input(conn, data, size);
+	is_open = conn->state != CONN_CLOSED;
+	hbus_mqtt_reap(engine);
+	return is_open;
+}
+
+bool hbus_mqtt_is_waiting(const struct hbus_mqtt_conn *conn)
+{
+	return conn->state == CONN_JUDGED;
+}
+
+bool hbus_mqtt_authenticated(struct hbus_mqtt_conn *conn, uint8_t reason,
+			     const char principal[HBUS_MQTT_PRINCIPAL_MAX])
+{
+	struct hbus_mqtt *engine = conn->engine;
+	uint8_t *rest = conn->rest;
+	size_t size = conn->rest_size;
+	bool is_open;
+
+	conn->rest = NULL;
+	conn->rest_size = 0;
+	memcpy(conn->principal, principal, sizeof(conn->principal));
+	hbus_mqtt_on_judged(conn, reason);
+	input(conn, rest, size);
+	free(rest);
 	is_open = conn->state != CONN_CLOSED;
 	hbus_mqtt_reap(engine);
 	return is_open;

@@ -35,6 +35,9 @@
 #define HBUS_MQTT_TAKEOVERS_MAX 10
 #define HBUS_MQTT_TAKEOVER_WINDOW_MS 10000
 
+/** Not a reason code of MQTT: the answer takes time. */
+#define HBUS_MQTT_PENDING 0xff
+
 struct hbus_mqtt;
 struct hbus_mqtt_conn;
 
@@ -76,8 +79,8 @@ struct hbus_mqtt_io {
 	/* The first client wants @filter, or the last one does not any more. */
 	uint8_t (*subscribe)(void *context, const char *filter);
 	void (*unsubscribe)(void *context, const char *filter);
-	/* Who is this? Fills in the principal, "" for anonymous. Return: 0 or the reason code to refuse
-	 * with. NULL: everybody may come, as "". */
+	/* Who is this? Fills in the principal, "" for anonymous. Return: 0, the reason code to refuse with,
+	 * or HBUS_MQTT_PENDING: hbus_mqtt_authenticated() will say. NULL: everybody may come, as "". */
 	uint8_t (*authenticate)(void *context, void *transport, const struct hbus_mqtt_login *login,
 				char principal[HBUS_MQTT_PRINCIPAL_MAX]);
 	/* May they publish to this name or subscribe to this filter? NULL: they may. */
@@ -200,6 +203,18 @@ struct hbus_mqtt_conn *hbus_mqtt_accept(struct hbus_mqtt *engine, void *transpor
  * Return: false when the connection was closed by what they said.
  */
 bool hbus_mqtt_input(struct hbus_mqtt_conn *conn, const void *data, size_t size);
+
+/** hbus_mqtt_is_waiting() - for hbus_mqtt_authenticated(): do not read from the client meanwhile. */
+bool hbus_mqtt_is_waiting(const struct hbus_mqtt_conn *conn);
+
+/**
+ * hbus_mqtt_authenticated() - the answer to a pending io->authenticate()
+ * @reason: 0 or the reason code to refuse with
+ *
+ * Return: false when the connection was closed.
+ */
+bool hbus_mqtt_authenticated(struct hbus_mqtt_conn *conn, uint8_t reason,
+			     const char principal[HBUS_MQTT_PRINCIPAL_MAX]);
 
 /** hbus_mqtt_writable() - what was unsent has gone out, or most of it: more may follow. */
 void hbus_mqtt_writable(struct hbus_mqtt_conn *conn);

@@ -188,7 +188,8 @@ void hbus_mqtt_will_forget(struct hbus_mqtt_session *session);
 
 /* -- connections: connect.c -- */
 
-enum hbus_mqtt_conn_state { CONN_NEW, CONN_OPEN, CONN_CLOSED };
+/* CONN_JUDGED: CONNECT has come, and who it is from is being found out. */
+enum hbus_mqtt_conn_state { CONN_NEW, CONN_JUDGED, CONN_OPEN, CONN_CLOSED };
 
 struct hbus_mqtt_alias {
 	size_t size;
@@ -211,10 +212,14 @@ struct hbus_mqtt_conn {
 	uint16_t send_max;      /* its receive maximum, at most our inflight_max */
 	uint16_t alias_out_max, n_alias_out;
 	struct hbus_mqtt_alias *alias_in, *alias_out;
+	uint8_t *held, *rest;   /* while judged: CONNECT's body, and what came behind it */
+	size_t held_size, rest_size;
 	char principal[HBUS_MQTT_PRINCIPAL_MAX];
 };
 
 void hbus_mqtt_on_connect(struct hbus_mqtt_conn *conn, const uint8_t *body, size_t size);
+/* The answer has come: accept or refuse the CONNECT that was held. */
+void hbus_mqtt_on_judged(struct hbus_mqtt_conn *conn, uint8_t reason);
 void hbus_mqtt_on_disconnect(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_bye *packet);
 /* Say why (MQTT 5), close, and leave the session to its will and its expiry. Counts the reason. */
 void hbus_mqtt_conn_fail(struct hbus_mqtt_conn *conn, uint8_t reason);

@@ -87,6 +87,45 @@ Test(mqtt_v5, refuses_enhanced_authentication)
 	IS_CLOSED(d);
 }
 
+static const char slow_principal[HBUS_MQTT_PRINCIPAL_MAX] = "slow";
+
+Test(mqtt_v5, waits_for_a_slow_answer_about_a_client_and_keeps_what_it_says_meanwhile)
+{
+	struct kit_client *c = client();
+
+	hello(c, "a", (struct kit_hello){ .version = 5, .user = "slow" });
+	HEARS_NOTHING(c);
+	cr_assert(hbus_mqtt_is_waiting(c->conn));
+	subscribe(c, 1, "t", 0);
+	publish(c, "t", "early", 2, 2);
+	HEARS_NOTHING(c);
+	cr_assert_eq(kit_n_events, 0);
+	cr_assert(hbus_mqtt_authenticated(c->conn, 0, slow_principal));
+	HEARS(c, "CONNACK sp0 00" LIMITS);
+	HEARS(c, "SUBACK #1 00");
+	HEARS(c, "PUBACK #2");
+	settle();
+	HEARS(c, "PUBLISH t q0 r0 d0 early");
+}
+
+Test(mqtt_v5, refuses_after_a_slow_answer_and_does_not_wait_for_ever)
+{
+	struct kit_client *c = client(), *d = client(), *e = client();
+
+	hello(c, "a", (struct kit_hello){ .version = 5, .user = "slow" });
+	hello(d, "b", (struct kit_hello){ .version = 5, .user = "slow" });
+	hello(e, "c", (struct kit_hello){ .version = 5, .user = "slow" });
+	publish(c, "t", "early", 2, 2);
+	hbus_mqtt_authenticated(c->conn, HBUS_MQTT_BAD_LOGIN, slow_principal);
+	HEARS(c, "CONNACK sp0 86");
+	IS_CLOSED(c);
+	hang_up(d);
+	pass(config.connect_timeout_ms);
+	IS_CLOSED(e);
+	cr_assert_eq(kit_n_events, 0);
+	cr_assert_eq(counters->conns_now, 0);
+}
+
 /* -- DISCONNECT (3.14), malformed packets (4.13) -- */
 
 Test(mqtt_v5, says_why_it_disconnects)
