@@ -28,7 +28,8 @@ struct hbus_gateway_options {
 	const char *listen[HBUS_GATEWAY_LISTENERS_MAX];
 	unsigned int n_listen;
 	bool allows_anonymous;
-	const char *password_file;
+	const char *password_file; /* NULL = there are no passwords */
+	const char *hash_name;     /* --hash-password: print a line and end */
 	bool is_reliable;
 	uint64_t ring_size;
 	struct hbus_mqtt_config limits;
@@ -61,6 +62,7 @@ void hbus_gateway_bus_count(struct hbus_gateway_bus *bus, const struct hbus_mqtt
 /* -- sockets -- */
 
 struct hbus_gateway;
+struct hbus_gateway_login;
 
 /* What epoll gives back: the first member of listeners and clients. */
 struct hbus_gateway_source {
@@ -74,6 +76,8 @@ struct hbus_gateway {
 	int epoll_fd;
 	struct hbus_mqtt *engine;
 	struct hbus_gateway_bus *bus;
+	struct hbus_gateway_login *login; /* NULL = no password file */
+	uint64_t n_asked;
 	const struct hbus_gateway_options *options;
 	struct hbus_gateway_client *clients; /* all */
 	struct hbus_gateway_client *dirty;   /* have something to send or to do at the end of the round */
@@ -91,6 +95,10 @@ void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd);
 /* The engine's callbacks. */
 size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts);
 void hbus_gateway_client_close(void *context, void *transport);
+uint8_t hbus_gateway_client_login(void *context, void *transport, const struct hbus_mqtt_login *login,
+				  char principal[HBUS_MQTT_PRINCIPAL_MAX]);
+/* Give answers about passwords to those who still wait for them. */
+void hbus_gateway_clients_answer(struct hbus_gateway *gateway);
 /* At the end of a round: write, free what is done. */
 void hbus_gateway_clients_flush(struct hbus_gateway *gateway);
 /* Close those who were told to go and did not take it in time. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "dataplane/mqtt/gateway.h"
+#include "dataplane/mqtt/gateway_login.h"
 
 enum {
 	READ_SIZE = 32 << 10,
@@ -30,6 +31,7 @@ struct hbus_gateway_client {
 	struct hbus_gateway_client *next, **link, *dirty_next;
 	uint8_t *out;
 	size_t out_at, out_end, out_room;
+	uint64_t login_id;           /* of the question that was asked last */
 	uint64_t close_ms;           /* when to close at the latest, while it lingers */
 	uint32_t events;             /* what epoll waits for */
 	bool is_dirty, is_broken, is_backlogged;
@@ -145,6 +147,48 @@ void hbus_gateway_client_close(void *context, void *transport)
 	mark(c);
 }
 
+/* -- names and passwords -- */
+
+uint8_t hbus_gateway_client_login(void *context, void *transport, const struct hbus_mqtt_login *login,
+				  char principal[HBUS_MQTT_PRINCIPAL_MAX])
+{
+	struct hbus_gateway *gateway = context;
+	struct hbus_gateway_client *c = transport;
+
+	principal[0] = '\0';
+	if (!login->has_user)
+		return gateway->options->allows_anonymous ? 0 : HBUS_MQTT_NOT_AUTHORIZED;
+	/* Without a file of passwords a name says nothing: all are anonymous. */
+	if (!gateway->login)
+		return 0;
+	if (!login->has_password)
+		return HBUS_MQTT_BAD_LOGIN;
+	c->login_id = ++gateway->n_asked;
+	if (!hbus_gateway_login_ask(gateway->login, c->login_id, login->user.data, login->user.size,
+				    login->password.data, login->password.size))
+		return HBUS_MQTT_BUSY;
+	mark(c);
+	return HBUS_MQTT_PENDING;
+}
+
+void hbus_gateway_clients_answer(struct hbus_gateway *gateway)
+{
+	struct hbus_gateway_answer answer;
+
+	while (hbus_gateway_login_answer(gateway->login, &answer)) {
+		struct hbus_gateway_client *c = gateway->clients;
+		char principal[HBUS_MQTT_PRINCIPAL_MAX];
+
+		while (c && c->login_id != answer.id)
+			c = c->next;
+		if (!c || !c->conn || !hbus_mqtt_is_waiting(c->conn))
+			continue;
+		memcpy(principal, answer.name, sizeof(principal));
+		mark(c);
+		(void)hbus_mqtt_authenticated(c->conn, answer.is_good ? 0 : HBUS_MQTT_BAD_LOGIN, principal);
+	}
+}
+
 /* -- the end of a round -- */
 
 static void client_free(struct hbus_gateway_client *c)
@@ -160,7 +204,8 @@ static void client_free(struct hbus_gateway_client *c)
 static void watch(struct hbus_gateway_client *c)
 {
 	/* What still comes on a connection that ends is read away: closing on it would take back our last words. */
-	bool may_read = !c->conn || unsent(c) <= c->gateway->options->limits.backlog_high;
+	bool may_read = !c->conn || (unsent(c) <= c->gateway->options->limits.backlog_high &&
+				     !hbus_mqtt_is_waiting(c->conn));
 	uint32_t wanted = (may_read ? EPOLLIN : 0u) | (unsent(c) > 0 ? EPOLLOUT : 0u);
 	struct epoll_event event = { .events = wanted, .data.ptr = c };
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "dataplane/mqtt/gateway.h"
+#include "dataplane/mqtt/gateway_login.h"
 
 enum {
 	EVENTS_PER_ROUND = 256,
@@ -84,6 +85,13 @@ static void bus_ready(struct hbus_gateway *gateway, struct hbus_gateway_source *
 	(void)events;
 }
 
+static void login_ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
+{
+	(void)source;
+	(void)events;
+	hbus_gateway_clients_answer(gateway);
+}
+
 /* -- the loop -- */
 
 /* Return: true when there is more. */
@@ -149,6 +157,27 @@ static int watch_bus(struct hbus_gateway *gateway)
 	return epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, source.fd, &event) < 0 ? -errno : 0;
 }
 
+static int open_login(struct hbus_gateway *gateway, const char *path)
+{
+	static struct hbus_gateway_source source = { login_ready, -1 };
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &source };
+	unsigned int line;
+	int r;
+
+	if (!path)
+		return 0;
+	r = hbus_gateway_login_open(path, &line, &gateway->login);
+	if (r < 0) {
+		if (line > 0)
+			hbus_gateway_log("%s:%u: not NAME:HASH with a hash as --hash-password makes", path, line);
+		else
+			hbus_gateway_log("%s: %s", path, strerror(-r));
+		return r;
+	}
+	source.fd = hbus_gateway_login_fd(gateway->login);
+	return epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, source.fd, &event) < 0 ? -errno : 0;
+}
+
 static void raise_fd_limit(uint32_t n)
 {
 	struct rlimit limit;
@@ -177,6 +206,7 @@ static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *opti
 		.publish = on_publish,
 		.subscribe = on_subscribe,
 		.unsubscribe = on_unsubscribe,
+		.authenticate = hbus_gateway_client_login,
 	};
 	int r;
 
@@ -185,7 +215,9 @@ static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *opti
 		return -errno;
 	if (getrandom(options->limits.secret, sizeof(options->limits.secret), 0) < 0)
 		return -errno;
-	r = hbus_gateway_bus_open(options, &gateway->bus);
+	r = open_login(gateway, options->password_file);
+	if (r == 0)
+		r = hbus_gateway_bus_open(options, &gateway->bus);
 	if (r == 0)
 		r = watch_bus(gateway);
 	if (r == 0)
@@ -206,8 +238,23 @@ static void stop(struct hbus_gateway *gateway)
 	hbus_gateway_clients_free(gateway);
 	gateway->engine = hbus_mqtt_free(gateway->engine);
 	gateway->bus = hbus_gateway_bus_close(gateway->bus);
+	gateway->login = hbus_gateway_login_close(gateway->login);
 	if (gateway->epoll_fd >= 0)
 		close(gateway->epoll_fd);
+}
+
+/* Prints a line for the file of passwords. Return: exit status. */
+static int hash_password(const char *name)
+{
+	char line[1024];
+	int r = hbus_gateway_login_hash(name, line, sizeof(line));
+
+	if (r < 0) {
+		hbus_gateway_log("no hash for %s: %s", name, strerror(-r));
+		return 1;
+	}
+	puts(line);
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -217,6 +264,8 @@ int main(int argc, char **argv)
 	int r;
 
 	hbus_gateway_options_parse(argc, argv, &options);
+	if (options.hash_name)
+		return hash_password(options.hash_name);
 	gateway.options = &options;
 	gateway.now_ms = now_ms();
 	raise_fd_limit(options.limits.conns_max);

@@ -10,6 +10,8 @@ const char *argp_program_version = "hugebus-mqtt " HBUS_VERSION;
 
 enum key {
 	KEY_ANONYMOUS = 256,
+	KEY_PASSWORDS,
+	KEY_HASH,
 	KEY_RELIABLE,
 	KEY_RING,
 	KEY_PACKET,
@@ -31,6 +33,8 @@ static const struct argp_option options[] = {
 	{ NULL, 0, NULL, 0, "Who may come:", 1 },
 	{ "listen", 'l', "ADDRESS", 0, "HOST:PORT, PORT or unix:PATH (repeatable; 127.0.0.1:1883)", 1 },
 	{ "allow-anonymous", KEY_ANONYMOUS, NULL, 0, "serve clients that give no name and password", 1 },
+	{ "password-file", KEY_PASSWORDS, "FILE", 0, "names and passwords, lines of NAME:HASH", 1 },
+	{ "hash-password", KEY_HASH, "NAME", 0, "read a password from stdin, print a line for that file, end", 1 },
 	{ NULL, 0, NULL, 0, "The bus:", 2 },
 	{ "socket", 's', "PATH", 0, "its socket (HUGEBUS_SOCKET, else the system's)", 2 },
 	{ "reliable", KEY_RELIABLE, NULL, 0, "publishers on the bus wait for this gateway (needs the right)", 2 },
@@ -109,6 +113,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_ANONYMOUS:
 		o->allows_anonymous = true;
 		return 0;
+	case KEY_PASSWORDS:
+		o->password_file = arg;
+		return 0;
+	case KEY_HASH:
+		o->hash_name = arg;
+		return 0;
 	case KEY_RELIABLE:
 		o->is_reliable = true;
 		return 0;
@@ -119,8 +129,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		argp_error(state, "'%s' is not an option", arg);
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->allows_anonymous)
-			argp_error(state, "nobody could come: give --allow-anonymous");
+		if (!o->allows_anonymous && !o->password_file && !o->hash_name)
+			argp_error(state, "nobody could come: give --password-file or --allow-anonymous");
 		return 0;
 	default:
 		return parse_limit(key, arg, state, &o->limits);

@@ -184,4 +184,17 @@ nobody_comes_without_being_allowed() {
 	expect $? = 2
 }
 
+passwords_decide_who_comes() {
+	echo secret | hugebus-mqtt --hash-password ann >"$lab/passwords"
+	_start_gateway --password-file "$lab/passwords"
+	lab_stop gateway
+	lab_spawn gateway hugebus-mqtt --socket "$lab/bus" --listen "127.0.0.1:$port" --password-file "$lab/passwords"
+	lab_wait_line gateway serving
+	pub -u ann -P secret -t t -m x -q 1 || return 1
+	! pub -u ann -P wrong -t t -m x -q 1 2>/dev/null || return 1
+	! pub -u bob -P secret -t t -m x -q 1 2>/dev/null || return 1
+	! pub -V mqttv5 -u ann -P wrong -t t -m x -q 1 2>/dev/null || return 1
+	! pub -t t -m x -q 1 2>/dev/null
+}
+
 run_cases "$@"
