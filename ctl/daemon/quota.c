@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define NS_PER_S 1000000000ull
+#define SPEND_MAX 1000000u
+#define DEBT_MAX_NS (5 * (int64_t)NS_PER_S)
 
 static const struct hbus_quota_limits *limits_of(const struct hbus_quota *quota, uid_t uid)
 {
@@ -129,22 +131,37 @@ void hbus_account_release(struct hbus_account *account, enum hbus_quota_kind kin
 		account->quota->n_holders[kind]--;
 }
 
+static int64_t request_cost(const struct hbus_account *account)
+{
+	return (int64_t)(NS_PER_S / account->limits.requests_per_s);
+}
+
 uint64_t hbus_account_take_request(struct hbus_account *account, uint64_t now_ns)
 {
-	uint64_t cost = NS_PER_S / account->limits.requests_per_s;
-	uint64_t full = cost * account->limits.request_burst;
+	int64_t cost = request_cost(account);
+	int64_t full = cost * (int64_t)account->limits.request_burst;
 	uint64_t passed = now_ns - account->filled_ns;
 
-	if (account->is_fresh || passed >= full || account->tokens_ns + passed > full)
+	if (account->is_fresh || account->tokens_ns >= full ||
+	    passed >= (uint64_t)(full - account->tokens_ns))
 		account->tokens_ns = full;
 	else
-		account->tokens_ns += passed;
+		account->tokens_ns += (int64_t)passed;
 	account->is_fresh = false;
 	account->filled_ns = now_ns;
 	if (account->tokens_ns < cost)
-		return cost - account->tokens_ns;
+		return (uint64_t)(cost - account->tokens_ns);
 	account->tokens_ns -= cost;
 	return 0;
+}
+
+void hbus_account_spend(struct hbus_account *account, uint64_t n)
+{
+	if (n > SPEND_MAX)
+		n = SPEND_MAX;
+	account->tokens_ns -= request_cost(account) * (int64_t)n;
+	if (account->tokens_ns < -DEBT_MAX_NS)
+		account->tokens_ns = -DEBT_MAX_NS;
 }
 
 const char *hbus_quota_kind_name(enum hbus_quota_kind kind)

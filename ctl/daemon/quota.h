@@ -24,7 +24,7 @@ enum hbus_quota_kind {
 	HBUS_QUOTA_BYTES,
 	HBUS_QUOTA_RINGS,
 	HBUS_QUOTA_TOPICS,
-	HBUS_QUOTA_SUBSCRIPTIONS, /* filters */
+	HBUS_QUOTA_SUBSCRIPTIONS, /* subscribers, and each of their filters */
 	HBUS_QUOTA_FDS,		  /* descriptors that the daemon keeps for the uid */
 	HBUS_QUOTA_CLIENTS,
 	HBUS_QUOTA_N_KINDS,
@@ -61,7 +61,7 @@ struct hbus_account {
 	uint32_t n_refs;
 	uint64_t used[HBUS_QUOTA_N_KINDS];
 	struct hbus_quota_limits limits;
-	uint64_t tokens_ns; /* of the bucket, in time: one request costs 1 s / requests_per_s */
+	int64_t tokens_ns;  /* of the bucket, in time: one request costs 1 s / requests_per_s */
 	uint64_t filled_ns; /* when it was last filled */
 	bool is_fresh;	    /* the bucket was never used: full */
 };
@@ -109,6 +109,9 @@ uint64_t hbus_account_limit(const struct hbus_account *account, enum hbus_quota_
  * Return: 0 = go on; else nothing was taken and the next would be granted in so many nanoseconds.
  */
 uint64_t hbus_account_take_request(struct hbus_account *account, uint64_t now_ns);
+
+/** hbus_account_spend() - a request was as much work as @n more; the bucket may go below empty. */
+void hbus_account_spend(struct hbus_account *account, uint64_t n);
 
 /** hbus_quota_kind_name() - a word for people, such as "rings". */
 const char *hbus_quota_kind_name(enum hbus_quota_kind kind);

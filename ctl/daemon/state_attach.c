@@ -405,7 +405,8 @@ void hbus_attachment_confirm_held(struct hbus_state *state, struct hbus_attachme
 	if (!att->sub || att->gate != HBUS_GATE_NONE || att->reader != HBUS_READER_MAPPED)
 		return;
 	if (!may_read(state, att->ring, att->sub)) {
-		hbus_attachment_leave(state, att, HBUS_ENDED_REVOKED);
+		send_ended(state, att, HBUS_MSG_RING_ENDED, HBUS_ENDED_REVOKED);
+		hbus_attachment_reader_gone(state, att);
 		return;
 	}
 	hbus_tell_ring(state, att->sub, att->ring);
@@ -426,6 +427,9 @@ void hbus_attachment_leave(struct hbus_state *state, struct hbus_attachment *att
 		att->reader = HBUS_READER_LEAVING;
 		done(state, &att->accepting);
 		send_ended(state, att, HBUS_MSG_RING_ENDED, flags);
+		/* Who may not read any more holds nobody back, whether it says that it is done or not. */
+		if ((flags & HBUS_ENDED_REVOKED) && att->gate == HBUS_GATE_INSTALLED)
+			remove_gate(state, att);
 		break;
 	case HBUS_READER_LEAVING:
 	case HBUS_READER_GONE:
@@ -529,6 +533,15 @@ static void gate_added(struct hbus_state *state, struct hbus_attachment *att, in
 	hbus_attachment_open(state, att);
 }
 
+static void gate_removed(struct hbus_state *state, struct hbus_attachment *att)
+{
+	hbus_deadline_disarm(&state->deadlines, &att->deadline);
+	att->gate = HBUS_GATE_NONE;
+	free_idx(att);
+	if (att->reader == HBUS_READER_GONE)
+		finish(state, att);
+}
+
 void hbus_attachment_gate_answer(struct hbus_state *state, struct hbus_member *member,
 				 const struct hbus_msg_gate *msg)
 {
@@ -543,8 +556,7 @@ void hbus_attachment_gate_answer(struct hbus_state *state, struct hbus_member *m
 	if (msg->header.type == HBUS_MSG_GATE_ADDED && att->gate == HBUS_GATE_ADDING)
 		gate_added(state, att, msg->status);
 	else if (msg->header.type == HBUS_MSG_GATE_REMOVED && att->gate == HBUS_GATE_REMOVING) {
-		att->gate = HBUS_GATE_NONE;
-		finish(state, att);
+		gate_removed(state, att);
 	}
 }
 

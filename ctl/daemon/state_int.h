@@ -277,6 +277,7 @@ struct hbus_state {
 	size_t n_counter_sets;
 	uint32_t next_serial, next_topic_id, next_id;
 	uint64_t next_birth;
+	bool has_topic_ids_again; /* all were used once */
 	size_t n_subscribers, n_attachments, n_pending;
 	uint64_t n_protocol_errors;
 	size_t n_away_restored; /* journalled members that are not back */

@@ -60,12 +60,15 @@ static void send_row(const struct listing *listing, struct hbus_msg_row *row)
 
 /* ---- statistics ---- */
 
-static const struct hbus_ring_stats *ring_stats(struct hbus_state *state, struct hbus_ring *ring)
+static const struct hbus_ring_stats *ring_stats(struct listing *listing, struct hbus_ring *ring)
 {
+	struct hbus_state *state = listing->state;
+
 	if (!ring->read_fds[0])
 		return &ring->stats;
 	if (ring->stats_at_ns && state->now_ns - ring->stats_at_ns < STATS_AGE_MAX_NS)
 		return &ring->stats;
+	hbus_account_spend(listing->member->account, 1);
 	state->ops.ring_read(state->ops.context, &ring->geometry, ring->read_fds, &ring->stats);
 	ring->stats_at_ns = state->now_ns;
 	return &ring->stats;
@@ -194,7 +197,7 @@ static void list_rings(struct listing *listing)
 
 		if (!take(listing, is_own(listing, ring->uid)))
 			continue;
-		stats = ring_stats(listing->state, ring);
+		stats = ring_stats(listing, ring);
 		row_init(listing, &row);
 		row.flags = (ring->geometry.is_huge ? 1 : 0) | (ring->geometry.is_isolated ? 2 : 0) |
 			    (ring->phase == HBUS_RING_ENDED ? 4 : 0);
@@ -238,7 +241,7 @@ static void subscriber_row(struct listing *listing, const struct hbus_subscriber
 		row.value[6] += stats.filtered;
 		row.value[7] += stats.lost;
 		if (stats.position)
-			row.value[8] += ahead(ring_stats(listing->state, att->ring)->sequence,
+			row.value[8] += ahead(ring_stats(listing, att->ring)->sequence,
 					      stats.sequence);
 	}
 	hbus_text_copy(row.name, sizeof(row.name), sub->member->name);
@@ -268,7 +271,7 @@ static bool is_dropped(const struct hbus_attachment *att, const struct hbus_ring
 
 static void attachment_row(struct listing *listing, struct hbus_attachment *att)
 {
-	const struct hbus_ring_stats *ring = ring_stats(listing->state, att->ring);
+	const struct hbus_ring_stats *ring = ring_stats(listing, att->ring);
 	struct hbus_slot_stats slot;
 	struct hbus_msg_row row;
 
@@ -314,11 +317,14 @@ static void list_counters(struct listing *listing)
 	char name[64];
 
 	TAILQ_FOREACH(set, &listing->state->counter_sets, in_state) {
-		for (uint32_t i = 0; i < set->n; i++) {
+		if (!is_own(listing, set->uid))
+			continue;
+		hbus_account_spend(listing->member->account, set->n / 64);
+		for (uint32_t i = 0; i < set->n && !listing->is_full; i++) {
 			if (!listing->state->ops.counter_read(listing->state->ops.context, set->fd,
 							      i, name, &value))
 				break;
-			if (!take(listing, is_own(listing, set->uid)))
+			if (!take(listing, true))
 				continue;
 			row_init(listing, &row);
 			row.flags = set->member ? 0 : 1;

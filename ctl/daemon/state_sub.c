@@ -75,7 +75,10 @@ void hbus_sub_open(struct hbus_state *state, struct hbus_member *member,
 		text = "the client has a subscriber of this number";
 	} else {
 		r = check_open(member, msg, &text);
+		if (r == 0)
+			r = hbus_state_charge(member->account, HBUS_QUOTA_SUBSCRIPTIONS, 1, &text);
 		if (r == 0 && !sub_new(state, member, msg)) {
+			hbus_account_release(member->account, HBUS_QUOTA_SUBSCRIPTIONS, 1);
 			r = HBUS_E_NO_MEMORY;
 			text = "the daemon has no memory";
 		}
@@ -213,7 +216,7 @@ struct filter_walk {
 	struct hbus_state *state;
 	struct hbus_filter *filter;
 	struct hbus_pending *opening;
-	uint64_t n_denied;
+	uint64_t n_denied, n_steps;
 	bool has_to_wait; /* for the end of the restart */
 };
 
@@ -223,6 +226,7 @@ static bool attach_topic(void *context, struct hbus_trie_entry *entry)
 	struct hbus_topic *topic = hbus_container_of(entry, struct hbus_topic, by_name);
 	struct hbus_ring_topic *carried;
 
+	walk->n_steps++;
 	LIST_FOREACH(carried, &topic->rings, in_topic) {
 		struct hbus_ring *ring = carried->ring;
 
@@ -306,6 +310,7 @@ static void follow_filter(struct hbus_state *state, struct hbus_filter *filter,
 
 	hbus_tell_again(state, filter->sub, filter->text);
 	attach_filter(&walk);
+	hbus_account_spend(filter->sub->member->account, walk.n_steps / 64);
 	pending->value[1] = walk.n_denied;
 	pending->value[2] = filter->covers_from;
 	if (walk.n_denied > 0 && pending->n_waiting == 1 && pending->value[0] == 0 &&
@@ -466,6 +471,7 @@ void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub)
 	free(sub->told);
 	free(sub->matched);
 	LIST_REMOVE(sub, link);
+	hbus_account_release(sub->member->account, HBUS_QUOTA_SUBSCRIPTIONS, 1);
 	sub->member->n_subs--;
 	state->n_subscribers--;
 	free(sub);

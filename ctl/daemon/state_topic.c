@@ -25,10 +25,22 @@ static uint32_t new_topic_id(struct hbus_state *state)
 {
 	if (state->topics.n >= HBUS_TOPIC_ID_MAX)
 		return 0;
-	do
+	do {
+		state->has_topic_ids_again |= state->next_topic_id == HBUS_TOPIC_ID_MAX;
 		state->next_topic_id = state->next_topic_id % HBUS_TOPIC_ID_MAX + 1;
-	while (hbus_table_find(&state->topics, state->next_topic_id));
+	} while (hbus_table_find(&state->topics, state->next_topic_id));
 	return state->next_topic_id;
+}
+
+/* The number had another meaning once, and subscribers may remember. */
+static void forget_number(struct hbus_state *state, uint32_t id)
+{
+	struct hbus_table_node *node = NULL;
+	struct hbus_subscriber_state *sub;
+
+	while ((node = hbus_table_next(&state->members, node)))
+		LIST_FOREACH(sub, &hbus_container_of(node, struct hbus_member, by_id)->subs, link)
+			hbus_tell_forget(sub, id);
 }
 
 static struct hbus_topic *topic_new(struct hbus_state *state, uint32_t id, const char *name)
@@ -45,6 +57,8 @@ static struct hbus_topic *topic_new(struct hbus_state *state, uint32_t id, const
 	topic->id = id;
 	topic->owner = HBUS_UID_NONE;
 	LIST_INIT(&topic->rings);
+	if (state->has_topic_ids_again)
+		forget_number(state, id);
 	hbus_table_insert(&state->topics, id, &topic->by_id);
 	return topic;
 }
@@ -149,12 +163,6 @@ int hbus_topic_obtain(struct hbus_state *state, struct hbus_member *member, cons
 
 static void topic_free(struct hbus_state *state, struct hbus_topic *topic)
 {
-	struct hbus_table_node *node = NULL;
-	struct hbus_subscriber_state *sub;
-
-	while ((node = hbus_table_next(&state->members, node)))
-		LIST_FOREACH(sub, &hbus_container_of(node, struct hbus_member, by_id)->subs, link)
-			hbus_tell_forget(sub, topic->id);
 	if (topic->account) {
 		hbus_account_release(topic->account, HBUS_QUOTA_TOPICS, 1);
 		hbus_account_put(topic->account);

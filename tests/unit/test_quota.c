@@ -157,6 +157,24 @@ Test(quota, requests_come_from_a_bucket)
 	hbus_account_put(a);
 }
 
+Test(quota, work_is_paid_for_and_debt_has_a_limit)
+{
+	struct hbus_account *a;
+
+	setup(10, 10);
+	a = hbus_quota_get(&quota, 1);
+	cr_assert_eq(hbus_account_take_request(a, 0), 0);
+	hbus_account_spend(a, 4);
+	/* Two were left: two are owed, and the next one costs one. */
+	cr_assert_eq(hbus_account_take_request(a, 0), 3 * SECOND / 10);
+	cr_assert_eq(hbus_account_take_request(a, 3 * SECOND / 10 - 1), 1);
+	cr_assert_eq(hbus_account_take_request(a, 3 * SECOND / 10), 0);
+	hbus_account_spend(a, UINT64_MAX);
+	cr_assert_eq(hbus_account_take_request(a, 3 * SECOND / 10), 5 * SECOND + SECOND / 10);
+	cr_assert_eq(hbus_account_take_request(a, 100 * SECOND), 0);
+	hbus_account_put(a);
+}
+
 Test(quota, accounts_are_shared_by_reference_and_freed_with_the_last)
 {
 	struct hbus_account *a, *b;
