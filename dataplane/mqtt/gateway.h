@@ -7,6 +7,8 @@
  * gateway_bus.c      the bus: publish, subscribe, take events
  * gateway_listen.c   listening sockets
  * gateway_client.c   connections: reading, writing, closing
+ * gateway_login.c    names and passwords      gateway_tls.c   TLS, by OpenSSL
+ * gateway_topics.c   names to numbers         websocket.c     WebSocket
  *
  * One thread serves all sockets and the bus; the client library has its control thread beside it.
  */
@@ -18,6 +20,7 @@
 
 #include "ctl/client/hugebus.h"
 #include "dataplane/mqtt/engine.h"
+#include "dataplane/mqtt/gateway_tls.h"
 
 enum { HBUS_GATEWAY_LISTENERS_MAX = 16 };
 
@@ -30,6 +33,7 @@ struct hbus_gateway_options {
 	bool allows_anonymous;
 	const char *password_file; /* NULL = there are no passwords */
 	const char *hash_name;     /* --hash-password: print a line and end */
+	struct hbus_gateway_tls_files tls;
 	bool is_reliable;
 	uint64_t ring_size;
 	struct hbus_mqtt_config limits;
@@ -78,6 +82,7 @@ struct hbus_gateway {
 	struct hbus_gateway_bus *bus;
 	struct hbus_gateway_login *login; /* NULL = no password file */
 	uint64_t n_asked;
+	struct hbus_gateway_tls *tls; /* NULL = no certificate */
 	const struct hbus_gateway_options *options;
 	struct hbus_gateway_client *clients; /* all */
 	struct hbus_gateway_client *dirty;   /* have something to send or to do at the end of the round */
@@ -86,12 +91,15 @@ struct hbus_gateway {
 	uint64_t now_ms;
 };
 
-/* @address: HOST:PORT, PORT, [HOST]:PORT or unix:PATH. Logs why not. Return: 0 or -errno. */
+/* @address: HOST:PORT, PORT, [HOST]:PORT or unix:PATH, with tls:, ws: or wss: in front. Logs why not. Return: 0 or -errno. */
 int hbus_gateway_listen(struct hbus_gateway *gateway, const char *address);
 void hbus_gateway_listen_close(struct hbus_gateway *gateway);
 
-/* Consumes @fd. */
-void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd);
+#define HBUS_GATEWAY_TLS 0x1u
+#define HBUS_GATEWAY_WEBSOCKET 0x2u
+
+/* Consumes @fd. @flags: what stands between the socket and MQTT. */
+void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd, unsigned int flags);
 /* The engine's callbacks. */
 size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts);
 void hbus_gateway_client_close(void *context, void *transport);

@@ -15,6 +15,7 @@
 
 #include "dataplane/mqtt/gateway.h"
 #include "dataplane/mqtt/gateway_login.h"
+#include "dataplane/mqtt/websocket.h"
 
 enum {
 	READ_SIZE = 32 << 10,
@@ -29,6 +30,8 @@ struct hbus_gateway_client {
 	struct hbus_gateway *gateway;
 	struct hbus_mqtt_conn *conn; /* NULL: the engine has done with it */
 	struct hbus_gateway_client *next, **link, *dirty_next;
+	struct hbus_gateway_tls_session *tls; /* NULL = in the clear */
+	struct hbus_websocket *websocket;     /* NULL = MQTT alone */
 	uint8_t *out;
 	size_t out_at, out_end, out_room;
 	uint64_t login_id;           /* of the question that was asked last */
@@ -67,16 +70,37 @@ static void broke(struct hbus_gateway_client *c)
 
 /* -- writing -- */
 
+/* As send() and recv(), with -errno. */
+static ssize_t stream_write(struct hbus_gateway_client *c, const void *data, size_t size)
+{
+	ssize_t n;
+
+	if (c->tls)
+		return hbus_gateway_tls_write(c->tls, data, size);
+	n = send(c->source.fd, data, size, MSG_NOSIGNAL);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t stream_read(struct hbus_gateway_client *c, void *data, size_t size)
+{
+	ssize_t n;
+
+	if (c->tls)
+		return hbus_gateway_tls_read(c->tls, data, size);
+	n = recv(c->source.fd, data, size, 0);
+	return n < 0 ? -errno : n;
+}
+
 static void write_out(struct hbus_gateway_client *c)
 {
 	while (unsent(c) > 0 && !c->is_broken) {
-		ssize_t n = send(c->source.fd, c->out + c->out_at, unsent(c), MSG_NOSIGNAL);
+		ssize_t n = stream_write(c, c->out + c->out_at, unsent(c));
 
 		if (n > 0)
 			c->out_at += (size_t)n;
-		else if (errno == EAGAIN)
+		else if (n == -EAGAIN)
 			return;
-		else if (errno != EINTR)
+		else if (n != -EINTR)
 			c->is_broken = true;
 	}
 	c->out_at = c->out_end = 0;
@@ -109,10 +133,19 @@ static bool make_room(struct hbus_gateway_client *c, size_t more)
 	return true;
 }
 
+/* There was room made for it. */
+static void append(struct hbus_gateway_client *c, const void *data, size_t size)
+{
+	if (size > 0)
+		memcpy(c->out + c->out_end, data, size);
+	c->out_end += size;
+}
+
 size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts)
 {
 	struct hbus_gateway_client *c = transport;
-	size_t size = 0;
+	uint8_t head[HBUS_WEBSOCKET_HEAD_MAX];
+	size_t size = 0, head_size = 0;
 
 	(void)context;
 	for (int i = 0; i < n_parts; i++)
@@ -121,15 +154,15 @@ size_t hbus_gateway_client_send(void *context, void *transport, const struct iov
 	/* Broken: the engine hears of it at the end of the round. Until then nothing more goes in. */
 	if (c->is_broken)
 		return 0;
-	if (!make_room(c, size)) {
+	if (c->websocket)
+		head_size = hbus_websocket_head(head, size);
+	if (!make_room(c, head_size + size)) {
 		c->is_broken = true;
 		return 0;
 	}
-	for (int i = 0; i < n_parts; i++) {
-		if (parts[i].iov_len > 0)
-			memcpy(c->out + c->out_end, parts[i].iov_base, parts[i].iov_len);
-		c->out_end += parts[i].iov_len;
-	}
+	append(c, head, head_size);
+	for (int i = 0; i < n_parts; i++)
+		append(c, parts[i].iov_base, parts[i].iov_len);
 	if (unsent(c) > WRITE_EARLY && !(c->events & EPOLLOUT))
 		write_out(c);
 	if (unsent(c) > c->gateway->options->limits.backlog_high)
@@ -156,6 +189,9 @@ uint8_t hbus_gateway_client_login(void *context, void *transport, const struct h
 	struct hbus_gateway_client *c = transport;
 
 	principal[0] = '\0';
+	/* Who has shown a certificate needs no password. */
+	if (c->tls && hbus_gateway_tls_name(c->tls, principal, HBUS_MQTT_PRINCIPAL_MAX))
+		return 0;
 	if (!login->has_user)
 		return gateway->options->allows_anonymous ? 0 : HBUS_MQTT_NOT_AUTHORIZED;
 	/* Without a file of passwords a name says nothing: all are anonymous. */
@@ -196,7 +232,9 @@ static void client_free(struct hbus_gateway_client *c)
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
+	c->tls = hbus_gateway_tls_free(c->tls);
 	close(c->source.fd);
+	free(c->websocket);
 	free(c->out);
 	free(c);
 }
@@ -206,7 +244,7 @@ static void watch(struct hbus_gateway_client *c)
 	/* What still comes on a connection that ends is read away: closing on it would take back our last words. */
 	bool may_read = !c->conn || (unsent(c) <= c->gateway->options->limits.backlog_high &&
 				     !hbus_mqtt_is_waiting(c->conn));
-	uint32_t wanted = (may_read ? EPOLLIN : 0u) | (unsent(c) > 0 ? EPOLLOUT : 0u);
+	uint32_t wanted = (may_read ? EPOLLIN : 0u) | (unsent(c) > 0 || (c->tls && hbus_gateway_tls_wants_write(c->tls)) ? EPOLLOUT : 0u);
 	struct epoll_event event = { .events = wanted, .data.ptr = c };
 
 	if (wanted == c->events)
@@ -247,6 +285,8 @@ void hbus_gateway_clients_flush(struct hbus_gateway *gateway)
 			continue;
 		if (!c->conn && unsent(c) == 0 && !c->is_shut && !c->is_broken) {
 			c->is_shut = true;
+			if (c->tls)
+				hbus_gateway_tls_bye(c->tls);
 			c->is_broken = shutdown(c->source.fd, SHUT_WR) < 0;
 		}
 		if (!c->conn && c->is_broken)
@@ -275,17 +315,55 @@ void hbus_gateway_clients_free(struct hbus_gateway *gateway)
 
 /* -- reading -- */
 
+/* The WebSocket has ended: its last words go out, the engine hears that the client has gone. */
+static void end_websocket(struct hbus_gateway_client *c)
+{
+	struct hbus_mqtt_conn *conn = c->conn;
+
+	c->conn = NULL;
+	c->close_ms = c->gateway->now_ms + LINGER_MS;
+	mark(c);
+	if (conn)
+		hbus_mqtt_hangup(conn);
+}
+
+static void feed_websocket(struct hbus_gateway_client *c, uint8_t *data, size_t size)
+{
+	enum hbus_websocket_result result = HBUS_WEBSOCKET_ANSWER;
+
+	while (result != HBUS_WEBSOCKET_MORE && result != HBUS_WEBSOCKET_END && c->conn) {
+		result = hbus_websocket_input(c->websocket, &data, &size);
+		if (c->websocket->answer_size > 0) {
+			mark(c);
+			if (make_room(c, c->websocket->answer_size))
+				append(c, c->websocket->answer, c->websocket->answer_size);
+			/* Answers count like what the engine sends: pings without end are not answered without end. */
+			if (unsent(c) > c->gateway->options->limits.backlog_max)
+				result = HBUS_WEBSOCKET_END;
+		}
+		if (result == HBUS_WEBSOCKET_DATA)
+			(void)hbus_mqtt_input(c->conn, c->websocket->data, c->websocket->data_size);
+	}
+	if (result == HBUS_WEBSOCKET_END)
+		end_websocket(c);
+}
+
 static void read_in(struct hbus_gateway_client *c)
 {
 	static uint8_t room[READ_SIZE];
-	ssize_t n = recv(c->source.fd, room, sizeof(room), 0);
+	ssize_t n;
 
-	if (n > 0 && c->conn)
-		(void)hbus_mqtt_input(c->conn, room, (size_t)n);
-	else if (n > 0)
-		return;
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+	do {
+		n = stream_read(c, room, sizeof(room));
+		if (n > 0 && c->conn && c->websocket)
+			feed_websocket(c, room, (size_t)n);
+		else if (n > 0 && c->conn)
+			(void)hbus_mqtt_input(c->conn, room, (size_t)n);
+	} while (n > 0 && c->tls && hbus_gateway_tls_has_more(c->tls));
+	if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR))
 		broke(c);
+	else if (c->tls && hbus_gateway_tls_wants_write(c->tls))
+		mark(c);
 }
 
 static void ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
@@ -295,13 +373,29 @@ static void ready(struct hbus_gateway *gateway, struct hbus_gateway_source *sour
 	(void)gateway;
 	if (events & EPOLLOUT)
 		mark(c);
-	if (events & EPOLLIN && !c->is_broken)
+	/* TLS may have waited to write before it could read. */
+	if ((events & EPOLLIN || (events & EPOLLOUT && c->tls)) && !c->is_broken)
 		read_in(c);
 	else if (events & (EPOLLHUP | EPOLLERR))
 		broke(c);
 }
 
-void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd)
+static bool open_layers(struct hbus_gateway_client *c, unsigned int flags)
+{
+	if (flags & HBUS_GATEWAY_TLS) {
+		c->tls = hbus_gateway_tls_new(c->gateway->tls, c->source.fd);
+		if (!c->tls)
+			return false;
+	}
+	if (flags & HBUS_GATEWAY_WEBSOCKET) {
+		c->websocket = calloc(1, sizeof(*c->websocket));
+		if (!c->websocket)
+			return false;
+	}
+	return true;
+}
+
+void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd, unsigned int flags)
 {
 	struct hbus_gateway_client *c = calloc(1, sizeof(*c));
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
@@ -319,7 +413,8 @@ void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd)
 	if (c->next)
 		c->next->link = &c->next;
 	gateway->clients = c;
-	c->conn = hbus_mqtt_accept(gateway->engine, c);
+	if (open_layers(c, flags))
+		c->conn = hbus_mqtt_accept(gateway->engine, c);
 	if (!c->conn)
 		broke(c);
 }

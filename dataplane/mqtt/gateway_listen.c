@@ -22,6 +22,7 @@ enum { BACKLOG = 1024, ACCEPTS_PER_ROUND = 64 };
 struct listener {
 	struct hbus_gateway_source source;
 	bool is_unix;
+	unsigned int flags; /* of its clients */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
@@ -41,7 +42,7 @@ static void ready(struct hbus_gateway *gateway, struct hbus_gateway_source *sour
 		}
 		if (!listener->is_unix)
 			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		hbus_gateway_client_new(gateway, fd);
+		hbus_gateway_client_new(gateway, fd, listener->flags);
 	}
 }
 
@@ -169,16 +170,42 @@ static int listen_tcp(struct hbus_gateway *gateway, const char *address)
 	return r;
 }
 
+/* What stands in front of the place says what its clients speak. Return: its size. */
+static size_t take_prefix(const char *address, unsigned int *ret_flags)
+{
+	static const struct {
+		const char *text;
+		unsigned int flags;
+	} prefixes[] = {
+		{ "tls:", HBUS_GATEWAY_TLS },
+		{ "ws:", HBUS_GATEWAY_WEBSOCKET },
+		{ "wss:", HBUS_GATEWAY_TLS | HBUS_GATEWAY_WEBSOCKET },
+	};
+
+	*ret_flags = 0;
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+		if (strncmp(address, prefixes[i].text, strlen(prefixes[i].text)) == 0) {
+			*ret_flags = prefixes[i].flags;
+			return strlen(prefixes[i].text);
+		}
+	}
+	return 0;
+}
+
 int hbus_gateway_listen(struct hbus_gateway *gateway, const char *address)
 {
+	unsigned int n_before = gateway->n_listeners, flags;
+	const char *place = address + take_prefix(address, &flags);
 	int r;
 
 	if (gateway->n_listeners == HBUS_GATEWAY_LISTENERS_MAX)
 		r = -ENOSPC;
-	else if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0)
-		r = listen_unix(gateway, address + strlen(UNIX_PREFIX));
+	else if (strncmp(place, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0)
+		r = listen_unix(gateway, place + strlen(UNIX_PREFIX));
 	else
-		r = listen_tcp(gateway, address);
+		r = listen_tcp(gateway, place);
+	for (unsigned int i = n_before; i < gateway->n_listeners; i++)
+		((struct listener *)(void *)gateway->listeners[i])->flags = flags;
 	if (r < 0)
 		hbus_gateway_log("cannot listen on %s: %s", address, strerror(-r));
 	return r;

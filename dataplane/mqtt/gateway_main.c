@@ -178,6 +178,19 @@ static int open_login(struct hbus_gateway *gateway, const char *path)
 	return epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, source.fd, &event) < 0 ? -errno : 0;
 }
 
+static int open_tls(struct hbus_gateway *gateway, const struct hbus_gateway_tls_files *files)
+{
+	const char *text;
+	int r;
+
+	if (!files->certificate)
+		return 0;
+	r = hbus_gateway_tls_open(files, &text, &gateway->tls);
+	if (r < 0)
+		hbus_gateway_log("no TLS with %s and %s: %s", files->certificate, files->key, text);
+	return r;
+}
+
 static void raise_fd_limit(uint32_t n)
 {
 	struct rlimit limit;
@@ -217,6 +230,8 @@ static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *opti
 		return -errno;
 	r = open_login(gateway, options->password_file);
 	if (r == 0)
+		r = open_tls(gateway, &options->tls);
+	if (r == 0)
 		r = hbus_gateway_bus_open(options, &gateway->bus);
 	if (r == 0)
 		r = watch_bus(gateway);
@@ -239,6 +254,7 @@ static void stop(struct hbus_gateway *gateway)
 	gateway->engine = hbus_mqtt_free(gateway->engine);
 	gateway->bus = hbus_gateway_bus_close(gateway->bus);
 	gateway->login = hbus_gateway_login_close(gateway->login);
+	gateway->tls = hbus_gateway_tls_close(gateway->tls);
 	if (gateway->epoll_fd >= 0)
 		close(gateway->epoll_fd);
 }

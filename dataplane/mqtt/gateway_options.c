@@ -12,6 +12,9 @@ enum key {
 	KEY_ANONYMOUS = 256,
 	KEY_PASSWORDS,
 	KEY_HASH,
+	KEY_CERTIFICATE,
+	KEY_KEY,
+	KEY_AUTHORITIES,
 	KEY_RELIABLE,
 	KEY_RING,
 	KEY_PACKET,
@@ -31,10 +34,14 @@ enum key {
 
 static const struct argp_option options[] = {
 	{ NULL, 0, NULL, 0, "Who may come:", 1 },
-	{ "listen", 'l', "ADDRESS", 0, "HOST:PORT, PORT or unix:PATH (repeatable; 127.0.0.1:1883)", 1 },
+	{ "listen", 'l', "ADDRESS", 0, "HOST:PORT, PORT or unix:PATH; tls:, ws: or wss: in front: TLS, WebSocket, both "
+	  "(repeatable; 127.0.0.1:1883)", 1 },
 	{ "allow-anonymous", KEY_ANONYMOUS, NULL, 0, "serve clients that give no name and password", 1 },
 	{ "password-file", KEY_PASSWORDS, "FILE", 0, "names and passwords, lines of NAME:HASH", 1 },
 	{ "hash-password", KEY_HASH, "NAME", 0, "read a password from stdin, print a line for that file, end", 1 },
+	{ "cert", KEY_CERTIFICATE, "FILE", 0, "for TLS: the certificate and its chain, PEM", 1 },
+	{ "key", KEY_KEY, "FILE", 0, "its private key", 1 },
+	{ "ca", KEY_AUTHORITIES, "FILE", 0, "clients need a certificate of these authorities; its common name is their name", 1 },
 	{ NULL, 0, NULL, 0, "The bus:", 2 },
 	{ "socket", 's', "PATH", 0, "its socket (HUGEBUS_SOCKET, else the system's)", 2 },
 	{ "reliable", KEY_RELIABLE, NULL, 0, "publishers on the bus wait for this gateway (needs the right)", 2 },
@@ -99,6 +106,20 @@ static void add_listen(struct hbus_gateway_options *o, const char *address, stru
 	o->listen[o->n_listen++] = address;
 }
 
+static void check(const struct hbus_gateway_options *o, struct argp_state *state)
+{
+	if (o->hash_name)
+		return;
+	if (!o->allows_anonymous && !o->password_file && !o->tls.authorities)
+		argp_error(state, "nobody could come: give --password-file, --ca or --allow-anonymous");
+	if (!o->tls.certificate != !o->tls.key || (o->tls.authorities && !o->tls.certificate))
+		argp_error(state, "TLS needs --cert and --key");
+	for (unsigned int i = 0; i < o->n_listen; i++)
+		if ((strncmp(o->listen[i], "tls:", 4) == 0 || strncmp(o->listen[i], "wss:", 4) == 0) &&
+		    !o->tls.certificate)
+			argp_error(state, "--listen %s needs --cert and --key", o->listen[i]);
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct hbus_gateway_options *o = state->input;
@@ -116,6 +137,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_PASSWORDS:
 		o->password_file = arg;
 		return 0;
+	case KEY_CERTIFICATE:
+		o->tls.certificate = arg;
+		return 0;
+	case KEY_KEY:
+		o->tls.key = arg;
+		return 0;
+	case KEY_AUTHORITIES:
+		o->tls.authorities = arg;
+		return 0;
 	case KEY_HASH:
 		o->hash_name = arg;
 		return 0;
@@ -129,8 +159,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		argp_error(state, "'%s' is not an option", arg);
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->allows_anonymous && !o->password_file && !o->hash_name)
-			argp_error(state, "nobody could come: give --password-file or --allow-anonymous");
+		check(o, state);
 		return 0;
 	default:
 		return parse_limit(key, arg, state, &o->limits);

@@ -197,4 +197,92 @@ passwords_decide_who_comes() {
 	! pub -t t -m x -q 1 2>/dev/null
 }
 
+# An authority, and certificates of it for the server and for the client "ann"; another authority for nobody.
+_make_certificates() {
+	local name
+	for name in ca other; do
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$name" \
+			-keyout "$lab/$name.key" -out "$lab/$name.pem" 2>/dev/null || return 1
+	done
+	for name in localhost ann; do
+		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
+			-keyout "$lab/$name.key" -out "$lab/$name.csr" 2>/dev/null &&
+			openssl x509 -req -in "$lab/$name.csr" -CA "$lab/ca.pem" -CAkey "$lab/ca.key" -days 2 \
+				-extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") -out "$lab/$name.pem" 2>/dev/null ||
+			return 1
+	done
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=mallory \
+		-CA "$lab/other.pem" -CAkey "$lab/other.key" -keyout "$lab/mallory.key" -out "$lab/mallory.pem" 2>/dev/null
+}
+
+_has_openssl() { command -v openssl >/dev/null && ldd "$(command -v hugebus-mqtt)" | grep -q libssl; }
+
+tls_serves_large_messages_too() {
+	_has_openssl || return 0
+	_make_certificates || return 1
+	_start_gateway --listen "tls:127.0.0.1:$((port + 1))" --cert "$lab/localhost.pem" --key "$lab/localhost.key"
+	head -c 200000 /dev/urandom | base64 -w 0 | head -c 200000 >"$lab/large"
+	sub clear -t s -q 1
+	lab_spawn secret stdbuf -oL mosquitto_sub -d -h 127.0.0.1 -p $((port + 1)) --cafile "$lab/ca.pem" -t s -q 1
+	lab_wait_line secret SUBACK
+	timeout 10 mosquitto_pub -h 127.0.0.1 -p $((port + 1)) --cafile "$lab/ca.pem" -t s -q 2 -f "$lab/large" || return 1
+	lab_until 5 _large_reached clear
+	lab_until 5 _large_reached secret
+	# Plain bytes on the TLS port get nowhere, and nobody else notices.
+	! timeout 2 mosquitto_pub -p $((port + 1)) -t s -m x -q 1 2>/dev/null || return 1
+	pub -t s -m "after that" -q 1
+	hears secret "after that"
+}
+
+_large_reached() { heard "$1" | grep -qxFf "$lab/large"; }
+
+certificates_say_who_comes() {
+	_has_openssl || return 0
+	_make_certificates || return 1
+	_start_gateway
+	lab_stop gateway
+	lab_spawn gateway hugebus-mqtt --socket "$lab/bus" --listen "tls:127.0.0.1:$port" --cert "$lab/localhost.pem" \
+		--key "$lab/localhost.key" --ca "$lab/ca.pem"
+	lab_wait_line gateway serving
+	pub -h 127.0.0.1 --cafile "$lab/ca.pem" --cert "$lab/ann.pem" --key "$lab/ann.key" -t t -m x -q 1 || return 1
+	! pub -h 127.0.0.1 --cafile "$lab/ca.pem" -t t -m x -q 1 2>/dev/null || return 1
+	! pub -h 127.0.0.1 --cafile "$lab/ca.pem" --cert "$lab/mallory.pem" --key "$lab/mallory.key" -t t -m x -q 1 2>/dev/null
+}
+
+websocket_clients_share_the_topics() {
+	_start_gateway --listen "ws:127.0.0.1:$((port + 1))"
+	sub tcp -t 'ws/#' -v
+	timeout 10 python3 - $((port + 1)) <<-'END' || return 1
+		import os, socket, struct, sys
+		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+		s.sendall(b"GET /mqtt HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		          b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+		          b"Sec-WebSocket-Protocol: mqtt\r\n\r\n")
+		answer = b""
+		while b"\r\n\r\n" not in answer:
+		    answer += s.recv(4096)
+		assert answer.startswith(b"HTTP/1.1 101 ") and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer, answer
+		def say(data, kind=0x82):
+		    mask = os.urandom(4)
+		    length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + struct.pack(">H", len(data))
+		    s.sendall(bytes([kind]) + length + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(data)))
+		def hear():
+		    head = s.recv(2, socket.MSG_WAITALL)
+		    assert head[1] < 126
+		    return head[0], s.recv(head[1], socket.MSG_WAITALL)
+		# CONNECT and SUBSCRIBE to "ws/a" in one frame
+		say(b"\x10\x0d\0\4MQTT\4\2\0\0\0\1w" + b"\x82\x09\0\1\0\4ws/a\0")
+		assert hear() == (0x82, b"\x20\2\0\0")
+		assert hear() == (0x82, b"\x90\3\0\1\0")
+		say(b"!", 0x89)
+		assert hear() == (0x8a, b"!")
+		say(b"\x30\x0a\0\4ws/ahi" + b"ws")
+		assert hear() == (0x82, b"\x30\x0a\0\4ws/ahiws")
+		say(b"", 0x88)
+		assert hear() == (0x88, b"\x03\xe8")
+		assert s.recv(1) == b""
+	END
+	hears tcp "ws/a hiws"
+}
+
 run_cases "$@"
