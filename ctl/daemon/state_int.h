@@ -346,7 +346,20 @@ void hbus_topic_tell_interest(struct hbus_state *state, struct hbus_topic *topic
 bool hbus_topic_restore(struct hbus_state *state, const struct hbus_journal_record *record);
 void hbus_topic_save(const struct hbus_topic *topic, struct hbus_journal_record *record);
 
-/* -- state_ring.c -- */
+/* -- state_ring.c, state_ring_topic.c, state_ring_end.c -- */
+struct hbus_ring *hbus_ring_find_own(struct hbus_state *state, const struct hbus_member *member,
+				     uint64_t id);
+/** What it takes of its user's quota. */
+uint64_t hbus_ring_bytes(const struct hbus_geometry *geometry);
+/** The daemon lets go of the memory: its descriptors, and the charge for it. */
+void hbus_ring_release_memory(struct hbus_state *state, struct hbus_ring *ring);
+void hbus_ring_persist(struct hbus_state *state, const struct hbus_ring *ring,
+		       enum hbus_record_kind kind);
+/** May this member publish this topic, by name and by policy? 0 or HBUS_E_*. */
+int hbus_ring_check_topic(struct hbus_state *state, const struct hbus_member *member,
+			  const char *name, const char **ret_text);
+/** The ring carries the topic from now on. False: no memory. */
+bool hbus_ring_link_topic(struct hbus_ring *ring, struct hbus_topic *topic);
 struct hbus_ring *hbus_ring_find(struct hbus_state *state, uint64_t id);
 void hbus_ring_create(struct hbus_state *state, struct hbus_member *member,
 		      const struct hbus_msg_ring_create *msg);

@@ -16,7 +16,7 @@ struct hbus_ring *hbus_ring_find(struct hbus_state *state, uint64_t id)
 	return node ? hbus_container_of(node, struct hbus_ring, by_id) : NULL;
 }
 
-static struct hbus_ring *find_own(struct hbus_state *state, const struct hbus_member *member,
+struct hbus_ring *hbus_ring_find_own(struct hbus_state *state, const struct hbus_member *member,
 				  uint64_t id)
 {
 	struct hbus_ring *ring = hbus_ring_find(state, id);
@@ -40,7 +40,7 @@ bool hbus_ring_is_attachable(const struct hbus_state *state, const struct hbus_r
 
 /* ---- making and freeing ---- */
 
-static uint64_t ring_bytes(const struct hbus_geometry *geometry)
+uint64_t hbus_ring_bytes(const struct hbus_geometry *geometry)
 {
 	return geometry->capacity + HBUS_RING_HEADER_SIZE;
 }
@@ -68,7 +68,7 @@ static struct hbus_ring *ring_new(struct hbus_state *state, struct hbus_member *
 	return ring;
 }
 
-static void release_memory(struct hbus_state *state, struct hbus_ring *ring)
+void hbus_ring_release_memory(struct hbus_state *state, struct hbus_ring *ring)
 {
 	if (!ring->is_memory_held)
 		return;
@@ -77,7 +77,7 @@ static void release_memory(struct hbus_state *state, struct hbus_ring *ring)
 		ring->write_fds[i] = hbus_fd_put(ring->write_fds[i]);
 		ring->read_fds[i] = hbus_fd_put(ring->read_fds[i]);
 	}
-	hbus_account_release(ring->account, HBUS_QUOTA_BYTES, ring_bytes(&ring->geometry));
+	hbus_account_release(ring->account, HBUS_QUOTA_BYTES, hbus_ring_bytes(&ring->geometry));
 	hbus_account_release(ring->account, HBUS_QUOTA_FDS, RING_FDS);
 	state->ops.ring_gone(state->ops.context, &ring->geometry);
 }
@@ -103,7 +103,7 @@ void hbus_ring_free(struct hbus_state *state, struct hbus_ring *ring)
 	hbus_deadline_disarm(&state->deadlines, &ring->deadline);
 	while (!TAILQ_EMPTY(&ring->topics))
 		unlink_topic(state, TAILQ_FIRST(&ring->topics));
-	release_memory(state, ring);
+	hbus_ring_release_memory(state, ring);
 	hbus_account_release(ring->account, HBUS_QUOTA_RINGS, 1);
 	hbus_account_put(ring->account);
 	hbus_table_remove(&state->rings, &ring->by_id);
@@ -123,8 +123,8 @@ void hbus_ring_save(const struct hbus_ring *ring, struct hbus_journal_record *re
 	record->geometry = ring->geometry;
 }
 
-static void persist(struct hbus_state *state, const struct hbus_ring *ring,
-		    enum hbus_record_kind kind)
+void hbus_ring_persist(struct hbus_state *state, const struct hbus_ring *ring,
+		       enum hbus_record_kind kind)
 {
 	struct hbus_journal_record record;
 
@@ -152,7 +152,7 @@ bool hbus_ring_restore(struct hbus_state *state, const struct hbus_journal_recor
 	if (!ring)
 		return false;
 	hbus_account_force(ring->account, HBUS_QUOTA_RINGS, 1);
-	hbus_account_force(ring->account, HBUS_QUOTA_BYTES, ring_bytes(&ring->geometry));
+	hbus_account_force(ring->account, HBUS_QUOTA_BYTES, hbus_ring_bytes(&ring->geometry));
 	hbus_account_force(ring->account, HBUS_QUOTA_FDS, RING_FDS);
 	ring->token = record->token;
 	ring->phase = HBUS_RING_RESTORED;
@@ -164,7 +164,7 @@ bool hbus_ring_restore(struct hbus_state *state, const struct hbus_journal_recor
 /* ---- RING_CREATE ---- */
 
 /* May this member publish this topic, by name and by policy? */
-static int check_topic(struct hbus_state *state, const struct hbus_member *member,
+int hbus_ring_check_topic(struct hbus_state *state, const struct hbus_member *member,
 		       const char *name, const char **ret_text)
 {
 	int r = hbus_topic_check_name(name, strlen(name));
@@ -232,7 +232,7 @@ static void uncharge(struct hbus_member *member, uint64_t bytes)
 	hbus_account_release(member->account, HBUS_QUOTA_RINGS, 1);
 }
 
-static bool link_topic(struct hbus_ring *ring, struct hbus_topic *topic)
+bool hbus_ring_link_topic(struct hbus_ring *ring, struct hbus_topic *topic)
 {
 	struct hbus_ring_topic *carried = calloc(1, sizeof(*carried));
 
@@ -302,7 +302,7 @@ static int make(struct hbus_state *state, struct hbus_member *member,
 	ring->write_fds[1] = fds[1];
 	ring->phase = HBUS_RING_GRANTED;
 	state->ops.random(state->ops.context, &ring->token, sizeof(ring->token));
-	if (!link_topic(ring, topic)) {
+	if (!hbus_ring_link_topic(ring, topic)) {
 		hbus_ring_end(state, ring, 0);
 		*is_charged = false; /* the ring has given it back */
 		*ret_text = "the daemon has no memory";
@@ -320,7 +320,7 @@ void hbus_ring_create(struct hbus_state *state, struct hbus_member *member,
 	struct hbus_topic *topic;
 	bool is_charged = true;
 	const char *text = NULL;
-	int r = check_topic(state, member, msg->first_topic, &text);
+	int r = hbus_ring_check_topic(state, member, msg->first_topic, &text);
 
 	if (r == 0)
 		r = check_create(state, member, msg, capacity, &text);
@@ -407,7 +407,7 @@ static int seal(struct hbus_state *state, struct hbus_ring *ring, const char **r
 void hbus_ring_mapped(struct hbus_state *state, struct hbus_member *member,
 		      const struct hbus_msg_ring *msg)
 {
-	struct hbus_ring *ring = find_own(state, member, msg->ring_id);
+	struct hbus_ring *ring = hbus_ring_find_own(state, member, msg->ring_id);
 	struct hbus_topic *topic;
 	const char *text = "no ring of this client waits to be mapped";
 	int r = HBUS_E_NOT_FOUND;
@@ -422,7 +422,7 @@ void hbus_ring_mapped(struct hbus_state *state, struct hbus_member *member,
 		return;
 	}
 	hbus_member_keep(state, member);
-	persist(state, ring, HBUS_RECORD_RING);
+	hbus_ring_persist(state, ring, HBUS_RECORD_RING);
 	ring->phase = HBUS_RING_ANNOUNCING;
 	ring->birth = ++state->next_birth;
 	topic = TAILQ_FIRST(&ring->topics)->topic;
@@ -434,103 +434,6 @@ void hbus_ring_mapped(struct hbus_state *state, struct hbus_member *member,
 	hbus_ring_gate_done(state, ring);
 	if (topic->n_wanted > 0 || !state->is_restarting)
 		hbus_topic_tell_interest(state, topic, member);
-}
-
-/* ---- RING_TOPIC_ADD ---- */
-
-static bool carries(const struct hbus_ring *ring, const struct hbus_topic *topic)
-{
-	const struct hbus_ring_topic *carried;
-
-	LIST_FOREACH(carried, &topic->rings, in_topic)
-		if (carried->ring == ring)
-			return true;
-	return false;
-}
-
-/* May the ring carry this topic too? */
-static int check_shares(struct hbus_state *state, const struct hbus_ring *ring,
-			const struct hbus_topic *topic, const char **ret_text)
-{
-	const struct hbus_ring_topic *first = TAILQ_FIRST(&ring->topics);
-
-	if (!first || first->topic == topic)
-		return 0;
-	if ((first->topic->flags | topic->flags) & HBUS_TOPIC_HOT) {
-		*ret_text = "one of the topics has a ring of its own";
-		return HBUS_E_POLICY;
-	}
-	if (!hbus_policy_same_readers(&state->policy, first->topic->name, topic->name)) {
-		*ret_text = "the topic has other readers than the ring";
-		return HBUS_E_POLICY;
-	}
-	return 0;
-}
-
-static void tell_readers(struct hbus_state *state, struct hbus_ring *ring,
-			 struct hbus_topic *topic)
-{
-	struct hbus_attachment *att;
-
-	LIST_FOREACH(att, &ring->attachments, in_ring)
-		if (att->sub &&
-		    (att->reader == HBUS_READER_OPENED || att->reader == HBUS_READER_MAPPED))
-			hbus_tell_topic(state, att->sub, topic);
-}
-
-static int topic_add(struct hbus_state *state, struct hbus_member *member, struct hbus_ring *ring,
-		     const struct hbus_msg_ring_topic_add *msg, struct hbus_topic **ret_topic,
-		     bool *ret_is_new, const char **ret_text)
-{
-	int r = check_topic(state, member, msg->name, ret_text);
-
-	*ret_is_new = false;
-	if (r == 0)
-		r = hbus_topic_obtain(state, member, msg->name, msg->type, msg->content_type,
-				      ret_topic, ret_text);
-	if (r < 0 || carries(ring, *ret_topic))
-		return r;
-	r = check_shares(state, ring, *ret_topic, ret_text);
-	if (r == 0 && !link_topic(ring, *ret_topic)) {
-		*ret_text = "the daemon has no memory";
-		r = HBUS_E_NO_MEMORY;
-	}
-	if (r < 0) {
-		hbus_topic_check_unused(state, *ret_topic);
-		*ret_topic = NULL;
-	}
-	*ret_is_new = r == 0;
-	return r;
-}
-
-/*
- * The reply waits until the readers that the topic brings have mapped the ring: what is published on
- * it from then on is behind the place where they begin.
- */
-void hbus_ring_topic_add(struct hbus_state *state, struct hbus_member *member,
-			 const struct hbus_msg_ring_topic_add *msg)
-{
-	struct hbus_ring *ring = find_own(state, member, msg->ring_id);
-	struct hbus_topic *topic = NULL;
-	struct hbus_pending *pending;
-	const char *text = "no such ring of this client is running";
-	bool is_new = false;
-	int r = HBUS_E_NOT_FOUND;
-
-	if (ring && (ring->phase == HBUS_RING_RUNNING || ring->phase == HBUS_RING_ANNOUNCING))
-		r = topic_add(state, member, ring, msg, &topic, &is_new, &text);
-	pending = r == 0 && is_new && member->phase == HBUS_MEMBER_READY ?
-			  hbus_pending_new(state, member, &msg->header) : NULL;
-	if (!pending) {
-		hbus_state_reply(state, member, &msg->header, r, text, topic ? topic->id : 0);
-		return;
-	}
-	pending->value[0] = topic->id;
-	tell_readers(state, ring, topic);
-	hbus_ring_attach_matching(state, ring, topic, HBUS_FROM_NEWEST, pending);
-	if (topic->n_wanted > 0 || !state->is_restarting)
-		hbus_topic_tell_interest(state, topic, member);
-	hbus_pending_done(state, pending);
 }
 
 /* ---- RING_OFFER ---- */
@@ -580,112 +483,9 @@ static int offer(struct hbus_state *state, struct hbus_ring *ring,
 void hbus_ring_offer(struct hbus_state *state, struct hbus_member *member,
 		     const struct hbus_msg_ring_offer *msg, struct hbus_fd *const fds[2])
 {
-	struct hbus_ring *ring = find_own(state, member, msg->geometry.ring_id);
+	struct hbus_ring *ring = hbus_ring_find_own(state, member, msg->geometry.ring_id);
 	const char *text = NULL;
 	int r = offer(state, ring, msg, fds, &text);
 
 	hbus_state_reply(state, member, &msg->header, r, text, r == 0);
-}
-
-/* ---- the end ---- */
-
-void hbus_ring_close(struct hbus_state *state, struct hbus_member *member,
-		     const struct hbus_msg_ring *msg)
-{
-	struct hbus_ring *ring = find_own(state, member, msg->ring_id);
-
-	if (ring)
-		hbus_ring_end(state, ring, 0);
-	hbus_state_reply(state, member, &msg->header, ring ? 0 : HBUS_E_NOT_FOUND,
-			 "no such ring of this client", 0);
-}
-
-void hbus_ring_end(struct hbus_state *state, struct hbus_ring *ring, uint32_t flags)
-{
-	struct hbus_attachment *att, *next;
-	struct hbus_pending *announce = ring->announce;
-	bool was_announced = ring->phase != HBUS_RING_GRANTED;
-
-	ring->was_running = ring->phase == HBUS_RING_RUNNING;
-	TAILQ_REMOVE(&ring->owner->rings, ring, in_member);
-	ring->owner->n_rings--;
-	ring->owner = NULL;
-	if (was_announced)
-		persist(state, ring, HBUS_RECORD_RING_GONE);
-	ring->announce = NULL;
-	if (announce) {
-		announce->status = HBUS_E_CLOSED;
-		announce->text = "the ring was closed";
-		hbus_pending_done(state, announce);
-	}
-	ring->phase = HBUS_RING_ENDED;
-	ring->end_flags = flags;
-	ring->is_in_end = true;
-	for (att = LIST_FIRST(&ring->attachments); att; att = next) {
-		next = LIST_NEXT(att, in_ring);
-		hbus_attachment_ring_ended(state, att);
-	}
-	ring->is_in_end = false;
-	hbus_deadline_arm(&state->deadlines, &ring->deadline, HBUS_WAIT_ENDED, state->now_ns);
-	hbus_ring_check_over(state, ring);
-}
-
-static bool may_still_map(const struct hbus_ring *ring)
-{
-	const struct hbus_attachment *att;
-
-	LIST_FOREACH(att, &ring->attachments, in_ring)
-		if (att->reader == HBUS_READER_WAITING || att->reader == HBUS_READER_OPENED)
-			return true;
-	return false;
-}
-
-/* The memory lives on in those who map it: they pay for it together. */
-static void charge_readers(struct hbus_ring *ring)
-{
-	struct hbus_attachment *att;
-	uint64_t n = 0;
-
-	LIST_FOREACH(att, &ring->attachments, in_ring)
-		n += att->sub != NULL;
-	LIST_FOREACH(att, &ring->attachments, in_ring) {
-		if (!att->sub)
-			continue;
-		att->charged = hbus_account_get(att->sub->member->account);
-		att->n_charged = ring_bytes(&ring->geometry) / n;
-		hbus_account_force(att->charged, HBUS_QUOTA_BYTES, att->n_charged);
-	}
-}
-
-void hbus_ring_check_over(struct hbus_state *state, struct hbus_ring *ring)
-{
-	if (ring->phase != HBUS_RING_ENDED || ring->is_in_end)
-		return;
-	if (LIST_EMPTY(&ring->attachments)) {
-		hbus_ring_free(state, ring);
-		return;
-	}
-	if (ring->is_memory_held && !may_still_map(ring)) {
-		hbus_deadline_disarm(&state->deadlines, &ring->deadline);
-		release_memory(state, ring);
-		charge_readers(ring);
-	}
-}
-
-/* Who has not mapped it by now will not. */
-void hbus_ring_expired(struct hbus_state *state, struct hbus_ring *ring)
-{
-	struct hbus_attachment *att, *next;
-	uint64_t id = ring->geometry.ring_id;
-
-	for (att = LIST_FIRST(&ring->attachments); att && hbus_ring_find(state, id); att = next) {
-		next = LIST_NEXT(att, in_ring);
-		if (att->reader == HBUS_READER_WAITING)
-			hbus_attachment_reader_gone(state, att);
-		else if (att->reader == HBUS_READER_OPENED)
-			att->reader = HBUS_READER_MAPPED; /* it has the descriptors, or will never */
-	}
-	ring = hbus_ring_find(state, id);
-	if (ring)
-		hbus_ring_check_over(state, ring);
 }
