@@ -72,6 +72,7 @@ static unsigned int memory_mib(const struct hbus_ingress_options *options)
 static int add_memory(const struct hbus_ingress_options *options, struct hbus_eal_args *args)
 {
 	unsigned int mib = memory_mib(options);
+	unsigned int no_huge_mib = mib > NO_HUGE_MIB_MIN ? mib : NO_HUGE_MIB_MIN;
 	long n_free = free_hugepages(), n_needed = (long)mib / 2;
 	int r;
 
@@ -86,7 +87,7 @@ static int add_memory(const struct hbus_ingress_options *options, struct hbus_ea
 			 n_free > 0 ? n_free : 0, n_needed, n_needed + 72);
 	r = add(args, "--no-huge");
 	if (r == 0 && !has_word(options, "-m"))
-		r = add(args, "-m") ?: add(args, "%u", mib > NO_HUGE_MIB_MIN ? mib : NO_HUGE_MIB_MIN);
+		r = add(args, "-m") ?: add(args, "%u", no_huge_mib);
 	if (r == 0 && !has_word(options, "--no-shconf"))
 		r = add(args, "--no-shconf");
 	return r;
@@ -173,7 +174,8 @@ static int add_devices(const struct hbus_ingress_options *options, struct hbus_e
 	    !has_word(options, "--no-pci"))
 		r = add(args, "--no-pci");
 	for (unsigned int i = 0; i < options->ifaces.n && r == 0; i++)
-		r = add(args, "--vdev=net_af_xdp%u,iface=%s,busy_budget=0,queue_count=%u,xdp_prog=%s",
+		r = add(args, "--vdev=net_af_xdp%u,iface=%s,"
+			      "busy_budget=0,queue_count=%u,xdp_prog=%s",
 			i, options->ifaces.at[i], options->n_queues, options->xdp_object);
 	for (unsigned int i = 0; i < options->pcaps.n && r == 0; i++)
 		r = add(args, "--vdev=net_pcap%u,rx_pcap=%s", i, options->pcaps.at[i]);

@@ -94,7 +94,7 @@ static int take(const struct interfaces *ifaces)
 	return 0;
 }
 
-/* What a filter has let through and no counter of the killed process has, was still in its queue. */
+/* What a filter has let through and no counter of the killed process has was in its queues. */
 static void report_filter(unsigned int ifindex)
 {
 	struct hbus_reason_stats stats[HBUS_REASONS_MAX];

@@ -101,7 +101,7 @@ unsigned int hbus_loop_poll(struct hbus_loop *loop)
 	return n_frames;
 }
 
-/* A port that never runs dry must not keep the loop: this is twice what a queue of 2048 frames needs. */
+/* A port that never runs dry must not keep the loop: twice what a queue of 2048 frames needs. */
 enum { LAST_TURNS_MAX = 2 * 2048 / HBUS_LOOP_BURST };
 
 int hbus_loop_run(void *context)

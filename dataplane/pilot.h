@@ -5,8 +5,8 @@
  * What the bus says arrives in the library's thread and is only noted (in the directory, under a
  * lock). A thread of the pilot turns it into topics, plans and filter rules:
  *
- *     bus -> directory -> update: name topics, remove from the filters, swap the plan by RCU, add to
- *                                 the filters
+ *     bus -> directory -> update: name topics, remove from the filters, swap the plan by RCU,
+ *                                 add to the filters
  *
  * so that for every frame that the driver lets through there is a plan that knows its route. All
  * functions here are the main thread's.

@@ -186,8 +186,8 @@ static int family_init(struct family *family, uint8_t number, const struct hbus_
 	return 0;
 }
 
-static int table_fill(struct hbus_route_table *table, const struct hbus_route_entry *routes, size_t n,
-		      size_t *ret_bad_idx)
+static int table_fill(struct hbus_route_table *table, const struct hbus_route_entry *routes,
+		      size_t n, size_t *ret_bad_idx)
 {
 	struct level *v4[129], *v6[129];
 	int r;

@@ -23,7 +23,7 @@ struct hbus_steer *hbus_steer_free(struct hbus_steer *steer);
 unsigned int hbus_steer_remove(struct hbus_steer *steer, const struct hbus_directory *directory);
 unsigned int hbus_steer_add(struct hbus_steer *steer, const struct hbus_directory *directory);
 
-/* Puts the program of another object in place of the running one, on the same maps. Logs how it went. */
+/* Puts the program of another object in place of the running one, on its maps. Logs how it went. */
 void hbus_steer_replace(struct hbus_steer *steer, const char *path);
 
 /* Every route goes, so that every frame goes to the kernel. */
