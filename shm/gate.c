@@ -77,6 +77,7 @@ int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus
 	}
 	gate->is_adopted = false;
 	gate->spec = *spec;
+	atomic_store_explicit(&gate->is_unclaimed, 0, memory_order_relaxed); /* relaxed: shown by the state below */
 	/* R(gate.state): the entry's content before the word that shows it. */
 	atomic_store_explicit(&gate->state, HBUS_GATE_READY, memory_order_release);
 	/* relaxed: only this thread writes it; the barrier below makes it visible */
@@ -228,6 +229,29 @@ static void drop(struct hbus_gates *table, struct hbus_ring_header *header, uint
 	table->n_dropped++;
 }
 
+void hbus_gates_unclaim(struct hbus_gates *table)
+{
+	/* relaxed, here and below: it shortens a time limit and orders nothing */
+	for (uint32_t i = 0; i < HBUS_RING_WAKERS_MAX; i++)
+		atomic_store_explicit(&table->gates[i].is_unclaimed, 1, memory_order_relaxed);
+}
+
+void hbus_gates_claim(struct hbus_gates *table, uint32_t idx)
+{
+	atomic_store_explicit(&table->gates[idx].is_unclaimed, 0, memory_order_relaxed); /* relaxed: as above */
+}
+
+static uint64_t stall_limit_us(const struct hbus_gate *gate)
+{
+	uint32_t ms = gate->spec.stall_ms;
+
+	/* relaxed: as above */
+	if (!gate->has_joined && ms > HBUS_UNJOINED_STALL_MS &&
+	    atomic_load_explicit(&gate->is_unclaimed, memory_order_relaxed))
+		ms = HBUS_UNJOINED_STALL_MS;
+	return (uint64_t)ms * 1000;
+}
+
 unsigned int hbus_gates_reap(struct hbus_gates *table, struct hbus_ring_header *header, uint64_t tail,
 			     uint64_t need, uint64_t capacity, uint64_t waited_us)
 {
@@ -243,8 +267,7 @@ unsigned int hbus_gates_reap(struct hbus_gates *table, struct hbus_ring_header *
 		if (!is_gating(gate) || !gate->is_adopted || (int64_t)(gate->floor + capacity - need) >= 0)
 			continue;
 		gate->stalled_us += waited_us;
-		if (!is_dead(gate->spec.pidfd) &&
-		    gate->stalled_us < (uint64_t)gate->spec.stall_ms * 1000)
+		if (!is_dead(gate->spec.pidfd) && gate->stalled_us < stall_limit_us(gate))
 			continue;
 		drop(table, header, i, tail);
 		n_dropped++;

@@ -33,6 +33,8 @@
 
 #include "shm/layout.h"
 
+#define HBUS_UNJOINED_STALL_MS 100u
+
 enum hbus_gate_state {
 	HBUS_GATE_FREE = 0,
 	HBUS_GATE_READY = 1,   /* installed; gates if it is reliable */
@@ -53,6 +55,7 @@ struct hbus_gate_spec {
 
 struct hbus_gate {
 	_Atomic uint32_t state; /* enum hbus_gate_state */
+	_Atomic uint32_t is_unclaimed; /* control thread: the daemon that had it installed is gone, and none has named it again */
 	bool is_adopted;        /* data thread: floor is set */
 	bool has_joined;        /* data thread, once adopted: its slot has shown a cursor */
 	uint64_t floor;         /* data thread, once adopted */
@@ -86,6 +89,9 @@ void hbus_gates_deinit(struct hbus_gates *table);
 int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec);
 /* Takes it out; waits until the data thread cannot be using it. Return: 0 or -ENOENT. */
 int hbus_gates_remove(struct hbus_gates *table, uint32_t idx, uint64_t gate_id);
+/* The daemon that introduces subscribers is gone: whom it introduced is to be named again by the next. */
+void hbus_gates_unclaim(struct hbus_gates *table);
+void hbus_gates_claim(struct hbus_gates *table, uint32_t idx);
 uint32_t hbus_gates_count(const struct hbus_gates *table, bool reliable_only);
 
 /* -- data thread -- */
@@ -100,7 +106,8 @@ uint64_t hbus_gates_scan(struct hbus_gates *table, uint64_t tail, uint64_t capac
  *	does not evict anybody
  *
  * A gate is dropped when its subscriber is dead (pidfd) or has held the publisher for its stall
- * limit. The drop is written to header->dropped[]. Return: number dropped.
+ * limit. One that is unclaimed and has not joined is given HBUS_UNJOINED_STALL_MS: the daemon died perhaps after it
+ * had the gate installed and before it told the subscriber. The drop is written to header->dropped[]. Return: number dropped.
  */
 unsigned int hbus_gates_reap(struct hbus_gates *table, struct hbus_ring_header *header, uint64_t tail,
 			     uint64_t need, uint64_t capacity, uint64_t waited_us);

@@ -266,6 +266,7 @@ void hbus_link_lost_locked(struct hbus *bus)
 		bus->socket_fd = -1;
 	}
 	hbus_outgoing_clear(bus);
+	hbus_unclaim_gates(bus);
 	bus->wants_output = false;
 	bus->link = HBUS_LINK_AWAY;
 	bus->retry_at_ms = hbus_now_ms() + bus->retry_ms;

@@ -10,9 +10,8 @@
 
 /* publisher_gates.c */
 void hbus_on_gate_add(struct hbus *bus, const struct hbus_msg_gate_add *message, struct hbus_wire_fds *fds);
-/* A new connection: no gate is claimed yet. Under bus->lock. */
-struct hbus_pub_ring;
-void hbus_gates_unclaim(struct hbus_pub_ring *ring);
+/* The daemon is gone: the next one has to name the gates again. Under bus->lock. */
+void hbus_unclaim_gates(struct hbus *bus);
 void hbus_on_gate_remove(struct hbus *bus, const struct hbus_msg_gate *message);
 
 /* attach.c */

@@ -40,7 +40,6 @@ struct hbus_pub_ring {
 	_Atomic uint32_t is_refused; /* a restarted daemon does not know it: take a new one */
 	uint64_t stalled_at_us;
 	struct hbus_gates gates;
-	bool is_claimed[HBUS_RING_WAKERS_MAX]; /* bus->lock: this daemon has named the gate at this index */
 	pthread_mutex_t wake_lock; /* install, remove, and wake from other threads */
 	/* -- fixed when it is made -- */
 	struct hbus_geometry geometry;

@@ -49,13 +49,15 @@ static int remove_gate(struct hbus_pub_ring *ring, uint32_t idx, uint64_t gate_i
 /* What the old daemon installed and the new one does not know: its subscriber died or left in between. */
 static void remove_unclaimed(struct hbus_pub_ring *ring, uint32_t idx)
 {
-	if (!ring->is_claimed[idx] && !is_free(ring, idx))
+	/* relaxed: this thread's own word */
+	if (!is_free(ring, idx) && atomic_load_explicit(&ring->gates.gates[idx].is_unclaimed, memory_order_relaxed))
 		remove_gate(ring, idx, ring->gates.gates[idx].spec.gate_id);
 }
 
-void hbus_gates_unclaim(struct hbus_pub_ring *ring)
+void hbus_unclaim_gates(struct hbus *bus)
 {
-	memset(ring->is_claimed, 0, sizeof(ring->is_claimed));
+	for (struct hbus_pub_ring *ring = bus->pub_rings; ring; ring = ring->next)
+		hbus_gates_unclaim(&ring->gates);
 }
 
 static bool is_installed(const struct hbus_pub_ring *ring, const struct hbus_msg_gate_add *message)
@@ -127,7 +129,7 @@ void hbus_on_gate_add(struct hbus *bus, const struct hbus_msg_gate_add *message,
 		status = install(ring, message, fds);
 	}
 	if (status == 0)
-		ring->is_claimed[message->attach_idx] = true;
+		hbus_gates_claim(&ring->gates, message->attach_idx);
 	answer(bus, HBUS_MSG_GATE_ADDED, message->header.serial, message->ring_id, message->gate_id,
 	       message->attach_idx, status);
 }

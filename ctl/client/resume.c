@@ -63,7 +63,6 @@ static bool offer_ring(struct hbus *bus, struct hbus_pub_ring *ring)
 		.is_isolated = ring->geometry.is_isolated,
 	};
 	message.ring_offer.token = ring->token;
-	hbus_gates_unclaim(ring);
 	if (!say(bus, &message, fds, 2, on_offer_reply, ring))
 		return false;
 	for (uint32_t i = 0; i < ring->n_topics; i++) {

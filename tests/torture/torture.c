@@ -220,7 +220,7 @@ static bool anybody_stopped(const struct torture *t)
 }
 
 /* After a kill: how long until every running publisher has published again. */
-static void measure_recovery(struct torture *t)
+static void measure_recovery(struct torture *t, enum kind killed)
 {
 	uint64_t before[VICTIMS_MAX], begin = ledger_now_ns();
 
@@ -244,6 +244,9 @@ static void measure_recovery(struct torture *t)
 			}
 			if (t->n_recoveries < RECOVERIES_MAX)
 				t->recovery_us[t->n_recoveries++] = (uint32_t)us;
+			if (us > 100000)
+				fprintf(stderr, "torture: publishers stood for %u ms after a %s was killed\n", (unsigned int)(us / 1000),
+					kind_names[killed]);
 			return;
 		}
 		nap_us(100);
@@ -264,7 +267,7 @@ static void hurt_somebody(struct torture *t)
 	}
 	kill_victim(t, victim);
 	if (is_quiet && (victim->kind == RELIABLE || victim->kind == DAEMON))
-		measure_recovery(t);
+		measure_recovery(t, victim->kind);
 }
 
 /* -- the whole -- */

@@ -119,6 +119,22 @@ Test(gate, a_slot_in_which_another_has_left_is_of_one_that_has_not_joined_yet)
 	cr_assert_eq(hbus_gates_scan(&table, 60000, CAPACITY), 60000 + CAPACITY);
 }
 
+Test(gate, one_that_has_not_joined_holds_the_publisher_briefly_while_unclaimed)
+{
+	struct hbus_gate_spec spec = spec_of(0, 10, true);
+
+	spec.stall_ms = 1000;
+	cr_assert_eq(hbus_gates_install(&table, 0, &spec), 0);
+	hbus_gates_scan(&table, 0, CAPACITY);
+	for (int i = 0; i < 20; i++)
+		cr_assert_eq(hbus_gates_reap(&table, &header, CAPACITY, 2 * CAPACITY, CAPACITY, 20000), 0);
+	hbus_gates_forgive(&table);
+	hbus_gates_unclaim(&table);
+	for (int i = 0; i < 4; i++)
+		cr_assert_eq(hbus_gates_reap(&table, &header, CAPACITY, 2 * CAPACITY, CAPACITY, 20000), 0);
+	cr_assert_eq(hbus_gates_reap(&table, &header, CAPACITY, 2 * CAPACITY, CAPACITY, 20000), 1);
+}
+
 Test(gate, floors_follow_across_2_to_the_64)
 {
 	hbus_gates_init(&table, 0 - 4096ull, false);
