@@ -214,6 +214,7 @@ static int bus_new(struct hbus **ret_bus)
 	bus->socket_fd = bus->epoll_fd = bus->wake_fd = bus->timer_fd = -1;
 	bus->retry_ms = HBUS_RETRY_FIRST_MS;
 	bus->outgoing_tail = &bus->outgoing;
+	bus->calls_tail = &bus->calls;
 	bus->next_sub_id = 1;
 	pthread_mutex_init(&bus->lock, NULL);
 	pthread_condattr_init(&monotonic);

@@ -59,7 +59,7 @@ struct hbus {
 	uint64_t retry_at_ms;
 	uint32_t serial;
 	uint32_t n_links;  /* how often the link came up */
-	struct hbus_call *calls;
+	struct hbus_call *calls, **calls_tail;
 	struct hbus_outgoing *outgoing, **outgoing_tail;
 	uint32_t n_outgoing;
 	uint32_t n_resuming; /* replies that are missing until the link is up */

@@ -56,8 +56,10 @@ static uint32_t next_serial(struct hbus *bus)
 
 static void call_link(struct hbus *bus, struct hbus_call *call)
 {
-	call->next = bus->calls;
-	bus->calls = call;
+	/* At the end: replies come in the order of the requests, so the first is the one that is looked for. */
+	call->next = NULL;
+	*bus->calls_tail = call;
+	bus->calls_tail = &call->next;
 }
 
 static void call_unlink(struct hbus *bus, struct hbus_call *call)
@@ -66,6 +68,8 @@ static void call_unlink(struct hbus *bus, struct hbus_call *call)
 		if (*at != call)
 			continue;
 		*at = call->next;
+		if (!call->next)
+			bus->calls_tail = at;
 		return;
 	}
 }
@@ -150,7 +154,8 @@ static int ms_until(uint64_t at_ms)
 static int wait_connected(struct hbus *bus, uint64_t until_ms)
 {
 	while (bus->link != HBUS_LINK_CONNECTED) {
-		int left_ms = ms_until(until_ms);
+		/* One that has come back is given time to hear all that we hold. */
+		int left_ms = ms_until(bus->link == HBUS_LINK_AWAY ? until_ms : until_ms + HBUS_CALL_TIMEOUT_MS);
 
 		if (left_ms == 0)
 			return hbus_fail(HBUS_E_DISCONNECTED, "no daemon answers");
@@ -273,6 +278,7 @@ void hbus_link_lost_locked(struct hbus *bus)
 	arm_timer(bus, bus->retry_ms);
 	bus->retry_ms = bus->retry_ms * 2 < HBUS_RETRY_MOST_MS ? bus->retry_ms * 2 : HBUS_RETRY_MOST_MS;
 	bus->calls = NULL;
+	bus->calls_tail = &bus->calls;
 	while (calls) {
 		struct hbus_call *call = calls;
 
