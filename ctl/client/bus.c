@@ -193,6 +193,7 @@ static void bus_free(struct hbus *bus)
 	close_if(bus->timer_fd);
 	close_if(bus->wake_fd);
 	close_if(bus->epoll_fd);
+	hbus_control_free(bus);
 	hbus_steering_free(bus->steering);
 	hbus_counter_sets_free(bus);
 	if (bus->is_embedded)
@@ -271,7 +272,7 @@ static int describe_connect_failure(const struct hbus *bus, int fault)
 	if (fault == -ENAMETOOLONG)
 		return hbus_fail(HBUS_E_INVALID, "the path of the socket is too long");
 	return hbus_fail(HBUS_E_DISCONNECTED, "no daemon at %s: %s", where,
-			 fault < 0 ? strerrordesc_np(-fault) : "it hung up");
+			 fault < 0 ? strerrordesc_np(-fault) : "it does not answer");
 }
 
 static bool is_worth_waiting(const struct hbus *bus, int fault)

@@ -478,3 +478,15 @@ void hbus_control_stop(struct hbus *bus)
 	hbus_link_lost_locked(bus);
 	pthread_mutex_unlock(&bus->lock);
 }
+
+void hbus_control_free(struct hbus *bus)
+{
+	hbus_outgoing_clear(bus);
+	while (bus->calls) {
+		struct hbus_call *call = bus->calls;
+
+		bus->calls = call->next;
+		if (call->on_reply) /* others are on the stack of a thread that was not inherited */
+			free(call);
+	}
+}

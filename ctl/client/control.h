@@ -62,3 +62,5 @@ void hbus_control_poke(struct hbus *bus);
 
 int hbus_control_start(struct hbus *bus);
 void hbus_control_stop(struct hbus *bus);
+/* What still waits to be sent or answered; also in a child after fork(), where nothing runs. */
+void hbus_control_free(struct hbus *bus);

@@ -115,8 +115,11 @@ int hbus_embedded_get(void)
 
 void hbus_embedded_put(void)
 {
+	/* A child may have inherited the lock in the hands of a thread that it has not. */
+	if (owner != getpid())
+		return;
 	pthread_mutex_lock(&lock);
-	if (n_users > 0 && owner == getpid() && --n_users == 0) {
+	if (n_users > 0 && --n_users == 0) {
 		if (first_fd >= 0)
 			close(first_fd);
 		first_fd = -1;
