@@ -5,9 +5,9 @@
  * net_memif of DPDK 22.11 notices in EAL's interrupt thread that a peer has gone, clears a flag
  * that its receive function looks at, and unmaps the shared memory at once. A loop that has passed
  * the flag, and stands still because its CPU is taken away at that moment, then reads what is
- * gone: SIGSEGV, because some peer ended. The drivers call munmap() of the first object that has one,
- * which is this program. Here the interrupt thread waits until every loop has ended its turn; the
- * next turn sees the flag.
+ * gone: SIGSEGV, because some peer ended. The drivers call munmap() of the first object that has
+ * one, which is this program. Here the interrupt thread waits until every loop has ended its turn;
+ * the next turn sees the flag.
  */
 #include <pthread.h>
 #include <string.h>

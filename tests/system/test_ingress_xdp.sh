@@ -200,6 +200,30 @@ a_killed_poll_process_leaves_no_filter() {
 	grep -q 'gw0: the filter had accepted 0 frames' "$lab/ingress.err"
 }
 
+a_kill_loses_what_was_in_flight_and_that_can_be_told() {
+	local accepted received published delivered
+	_lab_network
+	_start_ingress
+	subscriber all -t t/1 --summary "$lab/all.json" -W 30
+	lab_until 5 _wants 1 || exit 1
+	lab_spawn_in devices devices devices --count 1800 --rate 3000 --seconds 30 $GATEWAY 5001
+	sleep 0.3
+	kill -KILL "$(pgrep -P "$(_guard)")"
+	lab_until 5 lab_has_ended ingress || exit 1
+	lab_stop ingress
+	lab_stop all
+	accepted=$(sed -nE 's/.*the filter had accepted ([0-9]+) frames/\1/p' "$lab/ingress.err")
+	received=$(_counter worker0.frames.received)
+	published=$(_counter worker0.events.published)
+	delivered=$(jq .delivered "$lab/all.json")
+	expect "$received" -gt 0
+	expect "$accepted" -ge "$received"
+	expect $((accepted - received)) -le 2048
+	# A burst appears in the ring before it is counted, never after.
+	expect "$delivered" -ge "$published"
+	expect $((delivered - published)) -le 64
+}
+
 a_killed_guard_takes_the_poll_process_with_it() {
 	local poll
 	_lab_network
