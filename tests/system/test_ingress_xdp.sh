@@ -321,6 +321,27 @@ the_filter_is_replaced_without_losing_a_packet() {
 	_has_no_xdp
 }
 
+the_poll_loop_makes_no_system_call() {
+	local task poll
+	command -v strace >/dev/null || exit 0
+	_lab_network
+	_start_ingress
+	subscriber lossy -t t/1
+	subscriber reliable -t t/1 --reliable
+	lab_until 5 _wants 1 || exit 1
+	lab_spawn_in devices devices devices --count 1000 --rate 1000 --seconds 30 $GATEWAY 5001
+	poll=$(pgrep -P "$(_guard)")
+	for task in "/proc/$poll/task"/*; do
+		grep -q rte-worker "$task/comm" && break
+	done
+	timeout 1 strace -qq -o "$lab/calls" -p "${task##*/}"
+	expect "$(wc -l <"$lab/calls")" -eq 0
+	_ended_well devices
+	_stop_ingress
+	balances
+	expect "$(account '.events.published')" -eq 1000
+}
+
 two_interfaces_feed_two_poll_loops() {
 	[ "$(nproc)" -ge 2 ] || exit 0
 	_lab_network
