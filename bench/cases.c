@@ -12,6 +12,7 @@
 
 #define BATCH_MAX_BYTES 65536u
 #define SPANS 64u
+#define LATENCY_SIZE_MAX 256u
 #define READY_MS 5000u
 
 static int complain(const char *what)
@@ -125,9 +126,10 @@ static int throughput_publisher(struct bench_run *run, unsigned int role)
 	if (open_publisher(run, name, params->n_subscribers, &bus, &publisher, &topic))
 		return 1;
 	bench_barrier(run);
-	while (!bench_is_over(run))
+	do {
 		if (publish_some(publisher, topic, params, buffer, &n))
 			return 1;
+	} while (!bench_is_over(run));
 	atomic_store_explicit(&run->shared->role[role].value[0], n, memory_order_relaxed);
 	atomic_fetch_add_explicit(&run->shared->total, n, memory_order_relaxed);
 	atomic_fetch_add_explicit(&run->shared->stop, 1, memory_order_release);
@@ -221,12 +223,10 @@ double bench_case_throughput(struct bench_run *run, const struct bench_cores *co
 
 static int send_event(struct hbus_publisher *publisher, hbus_topic_t topic, unsigned int size, uint64_t value)
 {
-	void *data;
+	unsigned char data[LATENCY_SIZE_MAX];
 
-	if (hbus_reserve(publisher, topic, size, &data))
-		return complain("reserve");
 	event_fill(data, size, value);
-	return hbus_commit(publisher, size) ? complain("commit") : 0;
+	return hbus_publish(publisher, topic, data, size) ? complain("publish") : 0;
 }
 
 /* Spins until event @wanted has come; checks it whole. Return: its value, or 0 on a fault. */

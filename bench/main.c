@@ -63,7 +63,6 @@ struct options {
 
 static const char help[] =
 	"Usage: hugebus bench [options]\n"
-	"       hugebus bench ingress [options]   packet rate and cost (hugebus bench ingress --help)\n"
 	"Measures throughput, latency, broadcast and wake-up between processes of this host. Each result stands\n"
 	"beside the physical limit that two bare cores reach in the same second, and is given as a ratio to it.\n\n"
 	"  --quick           three short repetitions (about 20 s): shows that it works, not the speed\n"

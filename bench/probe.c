@@ -57,14 +57,14 @@ static int stream_writer(struct bench_run *run, unsigned int role)
 
 	(void)role;
 	bench_barrier(run);
-	while (!bench_is_over(run)) {
+	do {
 		while (n + part - atomic_load_explicit(&stream->read, memory_order_acquire) > params->n_items)
 			bench_pause();
 		for (uint64_t i = 0; i < part; i++)
 			fill(stream->data + (n + i) % params->n_items * params->size, params->size, n + i);
 		n += part;
 		atomic_store_explicit(&stream->written, n, memory_order_release);
-	}
+	} while (!bench_is_over(run));
 	atomic_store_explicit(&run->shared->total, n, memory_order_release);
 	return 0;
 }
