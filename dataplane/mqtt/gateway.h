@@ -34,7 +34,7 @@ struct hbus_gateway_options {
 	const char *password_file; /* NULL = there are no passwords */
 	const char *hash_name;     /* --hash-password: print a line and end */
 	struct hbus_gateway_tls_files tls;
-	bool is_reliable;
+	bool is_reliable, adds_cloudevents;
 	uint64_t ring_size;
 	struct hbus_mqtt_config limits;
 };

@@ -13,8 +13,10 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "dataplane/mqtt/attributes.h"
+#include "dataplane/mqtt/cloudevent.h"
 #include "dataplane/mqtt/gateway.h"
 #include "dataplane/mqtt/gateway_topics.h"
 #include "shm/counters.h"
@@ -37,7 +39,8 @@ struct hbus_gateway_bus {
 	struct hbus_gateway_topics topics;
 	uint64_t ring_size, pressure; /* bytes published since events were last taken */
 	uint64_t event_max;
-	bool wants_all;
+	bool wants_all, adds_cloudevents;
+	char source[128]; /* begins the source of CloudEvents */
 	uint64_t n_too_large, n_lapped, n_lost, n_foreign;
 	uint8_t *room; /* copies of one poll's events */
 	size_t room_size;
@@ -75,6 +78,15 @@ static void name_cells(struct hbus_gateway_bus *bus)
 		snprintf(bus->cells[i].name, sizeof(bus->cells[i].name), "%s", names[i]);
 }
 
+static void name_source(struct hbus_gateway_bus *bus)
+{
+	char host[64] = "";
+
+	if (gethostname(host, sizeof(host) - 1) < 0)
+		host[0] = '\0';
+	snprintf(bus->source, sizeof(bus->source), "hugebus://%s/", host);
+}
+
 int hbus_gateway_bus_open(const struct hbus_gateway_options *options, struct hbus_gateway_bus **ret_bus)
 {
 	struct hbus_gateway_bus *bus = calloc(1, sizeof(*bus));
@@ -84,6 +96,8 @@ int hbus_gateway_bus_open(const struct hbus_gateway_options *options, struct hbu
 		return -ENOMEM;
 	bus->ring_size = options->ring_size;
 	bus->event_max = options->limits.packet_max;
+	bus->adds_cloudevents = options->adds_cloudevents;
+	name_source(bus);
 	if (getrandom(bus->topics.secret, sizeof(bus->topics.secret), 0) != (ssize_t)sizeof(bus->topics.secret)) {
 		free(bus);
 		return -EIO;
@@ -258,12 +272,20 @@ static void give(struct hbus_gateway_bus *bus, struct hbus_mqtt *engine, const s
 {
 	struct hbus_mqtt_message message = { .topic = event->topic, .payload = event->data,
 					     .payload_size = event->size };
+	uint8_t room[HBUS_MQTT_CLOUDEVENT_MAX];
 
 	if (!is_taken(bus, event)) {
 		bus->n_too_large++;
 		return;
 	}
-	bus->n_foreign += !hbus_mqtt_attributes_decode(event->extra, event->extra_size, &message);
+	if (!hbus_mqtt_attributes_decode(event->extra, event->extra_size, &message)) {
+		bus->n_foreign++;
+		if (bus->adds_cloudevents) {
+			message.props.size = hbus_mqtt_cloudevent(room, bus->source, event->topic, event->ring_id,
+								  event->sequence, event->time_ns);
+			message.props.data = room;
+		}
+	}
 	if (event->time_ns && event->time_ns < real_ns)
 		message.age_ms = (real_ns - event->time_ns) / 1000000;
 	hbus_mqtt_event(engine, &message);

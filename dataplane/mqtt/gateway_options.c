@@ -16,6 +16,7 @@ enum key {
 	KEY_KEY,
 	KEY_AUTHORITIES,
 	KEY_RELIABLE,
+	KEY_CLOUDEVENTS,
 	KEY_RING,
 	KEY_PACKET,
 	KEY_CONNS,
@@ -45,6 +46,8 @@ static const struct argp_option options[] = {
 	{ NULL, 0, NULL, 0, "The bus:", 2 },
 	{ "socket", 's', "PATH", 0, "its socket (HUGEBUS_SOCKET, else the system's)", 2 },
 	{ "reliable", KEY_RELIABLE, NULL, 0, "publishers on the bus wait for this gateway (needs the right)", 2 },
+	{ "cloudevents", KEY_CLOUDEVENTS, NULL, 0,
+	  "give events of local processes their CloudEvents attributes as user properties", 2 },
 	{ "ring-bytes", KEY_RING, "N", 0, "size of the gateway's ring, a power of two (4194304)", 2 },
 	{ NULL, 0, NULL, 0, "Limits:", 3 },
 	{ "packet-max", KEY_PACKET, "BYTES", 0, "a packet from a client (262144)", 3 },
@@ -151,6 +154,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_RELIABLE:
 		o->is_reliable = true;
+		return 0;
+	case KEY_CLOUDEVENTS:
+		o->adds_cloudevents = true;
 		return 0;
 	case KEY_RING:
 		o->ring_size = number(state, arg, 65536, UINT64_C(1) << 32);

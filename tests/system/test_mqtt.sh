@@ -83,6 +83,13 @@ properties_reach_a_version_5_subscriber() {
 	hears five "p|x|key:value|text/plain|back|7"
 }
 
+local_events_become_cloudevents_when_asked_for() {
+	_start_gateway --cloudevents
+	sub five -V mqttv5 -t ce -F '%p|%P'
+	hugebus pub -t ce -m hello || return 1
+	lab_wait_line five '^hello\|specversion:1.0 id:[0-9]+:[0-9]+ source:hugebus://.*/ce type:hugebus.event subject:ce' 5
+}
+
 a_request_gets_its_response() {
 	needs_rr=$(command -v mosquitto_rr) || return 0
 	_start_gateway

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "dataplane/mqtt/attributes.h"
+#include "dataplane/mqtt/cloudevent.h"
+#include "dataplane/mqtt/props.h"
 
 static uint8_t room[HBUS_MQTT_ATTRIBUTES_MAX];
 static uint8_t props[HBUS_MQTT_ATTRIBUTES_MAX];
@@ -67,4 +69,44 @@ Test(mqtt_attributes, fit_up_to_their_limit)
 	cr_assert_eq(hbus_mqtt_attributes_encode(&in, room), HBUS_MQTT_ATTRIBUTES_MAX);
 	in.props.size++;
 	cr_assert_eq(hbus_mqtt_attributes_encode(&in, room), 0);
+}
+
+static bool next_pair_is(struct hbus_mqtt_reader *reader, const char *key, const char *value)
+{
+	uint8_t id = hbus_mqtt_get_u8(reader);
+	struct hbus_mqtt_span k = hbus_mqtt_get_string(reader), v = hbus_mqtt_get_string(reader);
+
+	return id == HBUS_MQTT_P_USER && k.size == strlen(key) && memcmp(k.data, key, k.size) == 0 &&
+	       v.size == strlen(value) && memcmp(v.data, value, v.size) == 0;
+}
+
+Test(mqtt_cloudevent, has_the_attributes_as_user_properties)
+{
+	static uint8_t event[HBUS_MQTT_CLOUDEVENT_MAX];
+	size_t size = hbus_mqtt_cloudevent(event, "hugebus://h/", "a b/\xc3\xa4", 7, UINT64_MAX, UINT64_C(1700000000000000001));
+	struct hbus_mqtt_reader reader = hbus_mqtt_reader(event, size);
+	struct hbus_mqtt_props checked;
+
+	cr_assert(hbus_mqtt_check_carried(event, size, &checked));
+	cr_assert(next_pair_is(&reader, "specversion", "1.0"));
+	cr_assert(next_pair_is(&reader, "id", "7:18446744073709551615"));
+	cr_assert(next_pair_is(&reader, "source", "hugebus://h/a%20b/%C3%A4"));
+	cr_assert(next_pair_is(&reader, "type", "hugebus.event"));
+	cr_assert(next_pair_is(&reader, "subject", "a b/\xc3\xa4"));
+	cr_assert(next_pair_is(&reader, "time", "2023-11-14T22:13:20.000000001Z"));
+	cr_assert_eq(hbus_mqtt_left(&reader), 0);
+}
+
+Test(mqtt_cloudevent, fits_with_the_longest_topic_and_source)
+{
+	static uint8_t event[HBUS_MQTT_CLOUDEVENT_MAX];
+	static char source[256], topic[256];
+	struct hbus_mqtt_props checked;
+	size_t size;
+
+	memset(source, 's', 255);
+	memset(topic, ' ', 255);
+	size = hbus_mqtt_cloudevent(event, source, topic, UINT64_MAX, UINT64_MAX, UINT64_MAX);
+	cr_assert(hbus_mqtt_check_carried(event, size, &checked));
+	cr_assert_gt(size, 255 + 3 * 255 + 255);
 }
