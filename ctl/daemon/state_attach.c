@@ -265,13 +265,13 @@ static void send_opened(struct hbus_state *state, struct hbus_attachment *att)
 	msg.attach_idx = att->attach_idx;
 	msg.publisher_uid = ring->uid;
 	memcpy(msg.publisher_name, ring->publisher_name, sizeof(msg.publisher_name));
-	if (att->doorbell && att->doorbell->subscriber_end) {
+	if (att->doorbell && !att->doorbell->is_sent) {
 		fds[n_fds++] = att->doorbell->subscriber_end;
 		msg.has_doorbell = 1;
 	}
 	hbus_state_send(state, att->sub->member, &msg, fds, n_fds);
-	if (msg.has_doorbell && att->sub->member->conn)
-		att->doorbell->subscriber_end = hbus_fd_put(att->doorbell->subscriber_end);
+	if (msg.has_doorbell)
+		att->doorbell->is_sent = att->sub->member->conn != NULL;
 }
 
 void hbus_attachment_open(struct hbus_state *state, struct hbus_attachment *att)

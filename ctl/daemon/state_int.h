@@ -178,7 +178,8 @@ struct hbus_doorbell {
 	uint64_t publisher_id;
 	uint32_t n_refs;
 	struct hbus_fd *publisher_end;
-	struct hbus_fd *subscriber_end; /* NULL once sent */
+	struct hbus_fd *subscriber_end;
+	bool is_sent; /* on the connection that the subscriber has now */
 	struct hbus_account *account;
 };
 

@@ -252,11 +252,15 @@ static void forget_what_was_said(struct hbus_member *member)
 	struct hbus_ring *ring;
 	struct hbus_subscriber_state *sub;
 	struct hbus_attachment *att;
+	struct hbus_doorbell *doorbell;
 
 	TAILQ_FOREACH(ring, &member->rings, in_member)
 		ring->is_said = false;
 	LIST_FOREACH(sub, &member->subs, link) {
 		sub->is_said = false;
+		/* What was sent on the connection before may not have been read. */
+		LIST_FOREACH(doorbell, &sub->doorbells, link)
+			doorbell->is_sent = false;
 		LIST_FOREACH(att, &sub->attachments, in_sub)
 			att->is_held = false;
 	}

@@ -5,6 +5,8 @@
 
 #include "ctl/daemon/state_int.h"
 
+#define DOORBELL_FDS 2
+
 /* ---- slots ---- */
 
 static bool bit_is_set(const uint64_t *bits, uint32_t i)
@@ -88,11 +90,11 @@ struct hbus_doorbell *hbus_doorbell_get(struct hbus_state *state, struct hbus_su
 			return doorbell;
 		}
 	}
-	if (hbus_state_charge(sub->member->account, HBUS_QUOTA_FDS, 1, &text) < 0)
+	if (hbus_state_charge(sub->member->account, HBUS_QUOTA_FDS, DOORBELL_FDS, &text) < 0)
 		return NULL;
 	doorbell = calloc(1, sizeof(*doorbell));
 	if (!doorbell || state->ops.doorbell_make(state->ops.context, ends) < 0) {
-		hbus_account_release(sub->member->account, HBUS_QUOTA_FDS, 1);
+		hbus_account_release(sub->member->account, HBUS_QUOTA_FDS, DOORBELL_FDS);
 		free(doorbell);
 		return NULL;
 	}
@@ -112,7 +114,7 @@ void hbus_doorbell_put(struct hbus_doorbell *doorbell)
 	LIST_REMOVE(doorbell, link);
 	hbus_fd_put(doorbell->publisher_end);
 	hbus_fd_put(doorbell->subscriber_end);
-	hbus_account_release(doorbell->account, HBUS_QUOTA_FDS, 1);
+	hbus_account_release(doorbell->account, HBUS_QUOTA_FDS, DOORBELL_FDS);
 	hbus_account_put(doorbell->account);
 	free(doorbell);
 }

@@ -695,9 +695,10 @@ static void come_back(struct sim_client *client, const struct hbus_token *token)
 	cr_assert_eq(status_of(client, client->next_serial), 0);
 }
 
-static uint32_t say_sub_again(struct sim_client *sub, const struct hbus_msg_ring_opened *opened)
+static uint32_t say_sub_again(struct sim_client *sub, uint32_t flags,
+			      const struct hbus_msg_ring_opened *opened)
 {
-	open_sub(sub, 0);
+	open_sub(sub, flags);
 	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a/+");
 	if (opened)
 		SIM_REQUEST(&sim, sub, HBUS_MSG_SUB_HELD, 0, struct hbus_msg_sub_held,
@@ -729,7 +730,7 @@ Test(state, a_reader_that_comes_back_keeps_its_rings)
 
 	sim_hangup(&sim, sub);
 	come_back(sub, &token);
-	cr_assert_eq(status_of(sub, say_sub_again(sub, &opened)), 0);
+	cr_assert_eq(status_of(sub, say_sub_again(sub, 0, &opened)), 0);
 	cr_assert_null(sim_next(sub, HBUS_MSG_RING_OPENED));
 	cr_assert_null(sim_next(sub, HBUS_MSG_RING_ENDED));
 	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_REMOVE));
@@ -743,12 +744,15 @@ Test(state, a_reader_that_lost_the_message_gets_its_ring_again)
 	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
 	struct hbus_token token = token_of(sub);
 	struct hbus_msg_ring_grant grant;
+	const struct hbus_msg_ring_opened *opened;
 
-	pair(pub, sub, 0, &grant);
+	cr_assert_eq(pair(pub, sub, HBUS_SUB_DOORBELL, &grant).has_doorbell, 1);
 	sim_hangup(&sim, sub);
 	come_back(sub, &token);
-	say_sub_again(sub, NULL);
-	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_OPENED));
+	say_sub_again(sub, HBUS_SUB_DOORBELL, NULL);
+	opened = sim_next(sub, HBUS_MSG_RING_OPENED);
+	cr_assert_not_null(opened);
+	cr_assert_eq(opened->has_doorbell, 1);
 	cr_assert_eq(counts().n_attachments, 1);
 }
 
@@ -832,7 +836,7 @@ Test(state, after_a_restart_publishers_and_readers_meet_as_they_were)
 	bring_back(pub, &pub_token, &grant);
 	cr_assert_eq(sim_reply(pub, add_topic(pub, grant.geometry.ring_id, "a/b"))->value[0], topic_id);
 	come_back(sub, &sub_token);
-	say_sub_again(sub, &opened);
+	say_sub_again(sub, 0, &opened);
 	cr_assert_eq(gate_add(pub).gate_id, opened.gate_id);
 	cr_assert_null(sim_next(sub, HBUS_MSG_RING_OPENED));
 	cr_assert_not(counts().is_restarting);
@@ -907,7 +911,7 @@ Test(state, a_reader_cannot_claim_what_policy_denies)
 	restart();
 	sim_reconnect(&sim, sub, BOB);
 	hello_with(sub, 0, &sub_token);
-	say_sub_again(sub, &claim);
+	say_sub_again(sub, 0, &claim);
 	bring_back(pub, &pub_token, &grant);
 	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_ADD));
 	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_ENDED));
