@@ -162,6 +162,7 @@ struct hbus_filter {
 	struct hbus_subscriber_state *sub;
 	uint64_t birth;
 	uint64_t covers_from; /* rings of before the restart with this id or a later one came after the filter */
+	bool is_said;		      /* since its member came back */
 	struct hbus_pending *waiting; /* SUB_FILTER_ADD that waits for the end of the restart */
 	char text[HBUS_TOPIC_NAME_MAX + 1];
 };
@@ -418,6 +419,8 @@ void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub);
 /** Whatever waited for the end of the restart goes on. */
 bool hbus_filter_covers(const struct hbus_filter *filter, const struct hbus_ring *ring);
 void hbus_sub_restart_over(struct hbus_state *state, struct hbus_subscriber_state *sub);
+/** Its member is back: filters that it did not say again go. */
+void hbus_sub_sweep_filters(struct hbus_state *state, struct hbus_subscriber_state *sub);
 /** Attach it to every ring that it asks for and is not attached to. */
 void hbus_sub_attach_all(struct hbus_state *state, struct hbus_subscriber_state *sub);
 
@@ -437,6 +440,8 @@ void hbus_tell_topic(struct hbus_state *state, struct hbus_subscriber_state *sub
 /** The filter came or goes: says again what topics it matches now are to the subscriber, if told. */
 void hbus_tell_again(struct hbus_state *state, struct hbus_subscriber_state *sub,
 		     const char *filter);
+/** It may not have read what it was told: from now on it was told of nothing. */
+void hbus_tell_all_again(struct hbus_subscriber_state *sub);
 void hbus_tell_forget(struct hbus_subscriber_state *sub, uint32_t topic_id);
 void hbus_tell_unwant_all(struct hbus_state *state, struct hbus_subscriber_state *sub);
 bool hbus_sub_matches(const struct hbus_subscriber_state *sub, const char *topic);

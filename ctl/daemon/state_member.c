@@ -253,6 +253,7 @@ static void forget_what_was_said(struct hbus_member *member)
 	struct hbus_subscriber_state *sub;
 	struct hbus_attachment *att;
 	struct hbus_doorbell *doorbell;
+	struct hbus_filter *filter;
 
 	TAILQ_FOREACH(ring, &member->rings, in_member)
 		ring->is_said = false;
@@ -261,6 +262,9 @@ static void forget_what_was_said(struct hbus_member *member)
 		/* What was sent on the connection before may not have been read. */
 		LIST_FOREACH(doorbell, &sub->doorbells, link)
 			doorbell->is_sent = false;
+		hbus_tell_all_again(sub);
+		TAILQ_FOREACH(filter, &sub->filters, link)
+			filter->is_said = false;
 		LIST_FOREACH(att, &sub->attachments, in_sub)
 			att->is_held = false;
 	}
@@ -399,12 +403,15 @@ static void resume_subs(struct hbus_state *state, struct hbus_member *member)
 			hbus_sub_free(state, sub);
 			continue;
 		}
+		sub->is_resuming = false;
+		hbus_sub_sweep_filters(state, sub);
 		for (att = LIST_FIRST(&sub->attachments); att; att = next) {
 			next = LIST_NEXT(att, in_sub);
 			if (!att->is_held)
 				reopen(state, att);
+			else if (att->reader == HBUS_READER_MAPPED)
+				hbus_tell_ring(state, sub, att->ring);
 		}
-		sub->is_resuming = false;
 		hbus_sub_attach_all(state, sub);
 	}
 }

@@ -207,6 +207,22 @@ static void skips_add(struct skips *skips, uint32_t topic_id)
 		skips_flush(skips);
 }
 
+/* Keeps the matched bit and the topic's count as its filters have it now. */
+static bool set_matched(struct skips *skips, struct hbus_topic *topic)
+{
+	struct hbus_subscriber_state *sub = skips->sub;
+	bool is_matched = hbus_sub_matches(sub, topic->name);
+
+	if (is_matched == bit_is_set(sub->matched, topic->id))
+		return is_matched;
+	if (is_matched)
+		bit_set(sub->matched, topic->id);
+	else
+		bit_clear(sub->matched, topic->id);
+	hbus_topic_want(skips->state, topic, is_matched ? 1 : -1);
+	return is_matched;
+}
+
 static void tell(struct skips *skips, struct hbus_topic *topic)
 {
 	struct hbus_subscriber_state *sub = skips->sub;
@@ -214,13 +230,10 @@ static void tell(struct skips *skips, struct hbus_topic *topic)
 	if (!ensure_bit(sub, topic->id) || bit_is_set(sub->told, topic->id))
 		return;
 	bit_set(sub->told, topic->id);
-	if (hbus_sub_matches(sub, topic->name)) {
-		bit_set(sub->matched, topic->id);
-		hbus_topic_want(skips->state, topic, 1);
+	if (set_matched(skips, topic))
 		send_match(skips->state, sub, topic);
-	} else {
+	else
 		skips_add(skips, topic->id);
-	}
 }
 
 void hbus_tell_ring(struct hbus_state *state, struct hbus_subscriber_state *sub,
@@ -250,22 +263,20 @@ static bool tell_again(void *context, struct hbus_trie_entry *entry)
 	struct skips *skips = context;
 	struct hbus_subscriber_state *sub = skips->sub;
 	struct hbus_topic *topic = hbus_container_of(entry, struct hbus_topic, by_name);
-	bool is_matched;
+	bool was_told, was_matched;
 
-	if (topic->id >= sub->n_bits || !bit_is_set(sub->told, topic->id))
+	if (topic->id >= sub->n_bits)
 		return true;
-	is_matched = hbus_sub_matches(sub, topic->name);
-	if (is_matched == bit_is_set(sub->matched, topic->id))
+	was_told = bit_is_set(sub->told, topic->id);
+	was_matched = bit_is_set(sub->matched, topic->id);
+	if (!was_told && !was_matched)
 		return true;
-	if (is_matched) {
-		bit_set(sub->matched, topic->id);
-		hbus_topic_want(skips->state, topic, 1);
-		send_match(skips->state, sub, topic);
-	} else {
-		bit_clear(sub->matched, topic->id);
-		hbus_topic_want(skips->state, topic, -1);
+	if (set_matched(skips, topic) == was_matched || !was_told)
+		return true;
+	if (was_matched)
 		skips_add(skips, topic->id);
-	}
+	else
+		send_match(skips->state, sub, topic);
 	return true;
 }
 
@@ -285,6 +296,12 @@ void hbus_tell_forget(struct hbus_subscriber_state *sub, uint32_t topic_id)
 		return;
 	bit_clear(sub->told, topic_id);
 	bit_clear(sub->matched, topic_id);
+}
+
+void hbus_tell_all_again(struct hbus_subscriber_state *sub)
+{
+	if (sub->n_bits > 0)
+		memset(sub->told, 0, sub->n_bits / 8);
 }
 
 void hbus_tell_unwant_all(struct hbus_state *state, struct hbus_subscriber_state *sub)

@@ -338,6 +338,8 @@ void hbus_sub_filter_add(struct hbus_state *state, struct hbus_member *member,
 		filter = find_filter(sub, msg->filter);
 		if (!filter)
 			r = filter_new(state, sub, msg->filter, msg->covers_from, &filter, &text);
+		if (filter)
+			filter->is_said = true;
 	}
 	if (r == 0 && member->phase == HBUS_MEMBER_READY)
 		pending = hbus_pending_new(state, member, &msg->header);
@@ -399,6 +401,25 @@ void hbus_sub_filter_remove(struct hbus_state *state, struct hbus_member *member
 	hbus_tell_again(state, sub, msg->filter);
 	leave_unwanted(state, sub, pending);
 	hbus_pending_done(state, pending);
+}
+
+void hbus_sub_sweep_filters(struct hbus_state *state, struct hbus_subscriber_state *sub)
+{
+	struct hbus_filter *filter, *next;
+	char text[sizeof(filter->text)];
+	bool is_changed = false;
+
+	for (filter = TAILQ_FIRST(&sub->filters); filter; filter = next) {
+		next = TAILQ_NEXT(filter, link);
+		if (filter->is_said)
+			continue;
+		hbus_text_copy(text, sizeof(text), filter->text);
+		filter_free(state, filter);
+		hbus_tell_again(state, sub, text);
+		is_changed = true;
+	}
+	if (is_changed)
+		leave_unwanted(state, sub, NULL);
 }
 
 void hbus_sub_close(struct hbus_state *state, struct hbus_member *member,

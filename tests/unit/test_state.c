@@ -756,6 +756,50 @@ Test(state, a_reader_that_lost_the_message_gets_its_ring_again)
 	cr_assert_eq(counts().n_attachments, 1);
 }
 
+Test(state, a_reader_that_comes_back_is_told_its_topics_again)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_token token = token_of(sub);
+	struct hbus_msg_ring_grant grant;
+	struct hbus_msg_ring_opened opened = pair(pub, sub, 0, &grant);
+
+	add_topic(pub, grant.geometry.ring_id, "x");
+	while (sim_next(pub, HBUS_MSG_INTEREST))
+		;
+	sim_hangup(&sim, sub);
+	come_back(sub, &token);
+	say_sub_again(sub, 0, &opened);
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_TOPIC_MATCH));
+	cr_assert_eq(((const struct hbus_msg_topic_skip *)sim_next(sub, HBUS_MSG_TOPIC_SKIP))->n_ids, 1);
+	/* That is no news for the publisher; and the account is still right. */
+	cr_assert_null(sim_next(pub, HBUS_MSG_INTEREST));
+	sim_die(&sim, sub);
+	cr_assert_eq(((const struct hbus_msg_interest *)sim_next(pub, HBUS_MSG_INTEREST))->is_wanted, 0);
+}
+
+Test(state, a_filter_that_is_not_said_again_is_gone)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_token token = token_of(sub);
+	struct hbus_msg_ring_grant grant;
+	struct hbus_msg_ring_opened opened = pair(pub, sub, 0, &grant);
+
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "other");
+	while (sim_next(pub, HBUS_MSG_INTEREST))
+		;
+	sim_hangup(&sim, sub);
+	come_back(sub, &token);
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "other");
+	SIM_REQUEST(&sim, sub, HBUS_MSG_SUB_HELD, 0, struct hbus_msg_sub_held,
+		    { .ring_id = opened.geometry.ring_id, .gate_id = opened.gate_id, .sub_id = 1,
+		      .memfd_idx = opened.memfd_idx, .slot_idx = opened.slot_idx,
+		      .attach_idx = opened.attach_idx });
+	SIM_REQUEST(&sim, sub, HBUS_MSG_RESUMED, 0, struct hbus_msg_simple, { { 0 } });
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+	cr_assert_eq(((const struct hbus_msg_interest *)sim_next(pub, HBUS_MSG_INTEREST))->is_wanted, 0);
+}
+
 Test(state, nobody_comes_back_with_another_users_token)
 {
 	struct sim_client *sub = join(ALICE);
