@@ -51,6 +51,14 @@ static void limit_fds(struct hbus_config *config)
 		*total = limit.rlim_cur - OWN_FDS;
 }
 
+/* A process that serves itself alone need not be kept from taking all: the kernel's limits hold. */
+static void lift_quotas(struct hbus_quota_config *quota)
+{
+	for (int kind = 0; kind < HBUS_QUOTA_N_KINDS; kind++)
+		quota->total[kind] = quota->limits.max[kind] = UINT64_MAX / 4;
+	quota->limits.requests_per_s = quota->limits.request_burst = 1000000;
+}
+
 static int load_config(const struct hbus_server_options *options, struct hbus_config **ret_config,
 		       struct hbus_config_error *error)
 {
@@ -77,7 +85,10 @@ static int load_config(const struct hbus_server_options *options, struct hbus_co
 			 options->socket_path);
 	if (options->log_level >= 0)
 		config->log_level = (enum hbus_log_level)options->log_level;
-	limit_fds(config);
+	if (options->is_embedded)
+		lift_quotas(&config->quota);
+	else
+		limit_fds(config);
 	*ret_config = config;
 	return 0;
 }
