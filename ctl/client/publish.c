@@ -10,6 +10,7 @@
 
 #include "ctl/client/publisher.h"
 
+#define HBUS_LINE 64u
 #define SPIN_US 2
 #define SLEEP_FIRST_US 50
 #define SLEEP_MOST_US 1000
@@ -197,10 +198,21 @@ static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
 	return r;
 }
 
-/* An event may have no payload, and then perhaps no pointer. */
+/*
+ * What lies behind the header's cache line first. Stores reach the cache in order, and readers poll the header's line:
+ * were it written first, they would take it away while the next line is still on its way, and the header would have to
+ * fetch it back. An empty event may have no data.
+ */
 static inline void put_payload(unsigned char *to, const void *data, size_t size)
 {
-	if (__builtin_expect(size > 0, 1))
+	size_t n_first = HBUS_LINE - (uintptr_t)to % HBUS_LINE;
+
+	if (size > n_first) {
+		hbus_copy_in(to + n_first, (const unsigned char *)data + n_first, size - n_first);
+		atomic_signal_fence(memory_order_seq_cst);
+		size = n_first;
+	}
+	if (size > 0)
 		hbus_copy_in(to, data, size);
 }
 
