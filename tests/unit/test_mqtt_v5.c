@@ -609,6 +609,54 @@ Test(mqtt_v5, does_not_send_a_no_local_subscriber_its_own)
 	HEARS_NOTHING(c);
 }
 
+Test(mqtt_v5, takes_the_client_of_another_gateway_for_somebody_else)
+{
+	struct kit_client *c = connected("c", V5);
+	struct hbus_mqtt_message m = { .topic = "t", .payload = "x", .payload_size = 1 };
+
+	subscribe(c, 1, "t", 4);
+	hear(c);
+	publish(c, "t", "mine", 0, 0);
+	m.origin = kit_events[0].message.origin;
+	settle();
+	HEARS_NOTHING(c);
+	m.origin.engine++;
+	hbus_mqtt_event(engine, &m);
+	HEARS(c, "PUBLISH t q0 r0 d0 x");
+}
+
+Test(mqtt_v5, retains_what_the_client_of_another_gateway_retains)
+{
+	struct kit_client *c = connected("c", V5);
+	struct hbus_mqtt_message m = { .topic = "t", .payload = "x", .payload_size = 1, .is_retain = true,
+				       .origin = { 1, 1, 1 } };
+
+	hbus_mqtt_event(engine, &m);
+	subscribe(c, 1, "t", 0);
+	HEARS(c, "SUBACK #1 00");
+	HEARS(c, "PUBLISH t q0 r1 d0 x");
+}
+
+Test(mqtt_v5, sends_what_was_begun_again_before_promised_retained_messages)
+{
+	struct kit_client *c = connected("c", V5_PROPS(LIVES_100 "\x21\0\1")), *p = connected("p", V5);
+
+	publish(p, "r/1", "old", 1 | 2, 1);
+	settle();
+	subscribe(c, 1, "t", 1);
+	hear(c);
+	publish(p, "t", "begun", 2, 2);
+	settle();
+	HEARS(c, "PUBLISH t q1 r0 d0 #1 begun");
+	subscribe(c, 2, "r/+", 1);
+	HEARS(c, "SUBACK #2 01");
+	HEARS_NOTHING(c);
+	hang_up(c);
+	c = connected("c", V5_PERSISTENT(LIVES_100));
+	HEARS(c, "PUBLISH t q1 r0 d1 #1 begun");
+	HEARS(c, "PUBLISH r/1 q1 r1 d0 #2 old");
+}
+
 Test(mqtt_v5, keeps_the_retain_flag_where_asked_to)
 {
 	struct kit_client *c = connected("c", V5), *d = connected("d", V5);
