@@ -360,7 +360,7 @@ static void deliver(struct hbus_mqtt_session *session, struct source *source, co
 		session->engine->counters.dropped_offline++;
 		return;
 	}
-	if (!now && session->queue.n >= config->queue_max) {
+	if (session->queue.n >= config->queue_max) {
 		overflow(session, how->qos);
 		return;
 	}
