@@ -61,6 +61,8 @@ MUTANTS = [
     ("cursor-never-stored", "ring_sub.c", "\tsub->cursor = sub->position;\n", "\treturn;\n", "reliable"),
     ("floor-at-adoption", "gate.c", "gate->floor = table->scan_tail;", "gate->floor = tail;", "join"),
     ("not-joined-read-as-position", "gate.c", "if (cursor == 0) /* not joined yet */", "if (cursor == 1)", "join"),
+    ("left-by-the-reader-before", "gate.c",
+     "if (cursor == HBUS_CURSOR_LEFT && !gate->has_joined)", "if (cursor == 1)", "join"),
     ("unmap-at-once", "gate.c", "while ((busy & 1) &&", "while (false && (busy & 1) &&", "join"),
     ("dropped-gate-still-gates", "gate.c", "== HBUS_GATE_READY &&\n\t       gate", "!= HBUS_GATE_FREE &&\n\t       gate",
      "die"),

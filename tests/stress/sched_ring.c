@@ -43,7 +43,7 @@ struct reader {
 	struct hbus_ring_sub sub;
 	uint64_t expected; /* sequence of the next event that it may see */
 	uint64_t gate_id;
-	bool is_reliable, is_evictable, has_lapped, is_joined, is_asleep;
+	bool is_reliable, is_evictable, has_lapped, is_joined, has_left, is_asleep;
 	struct copy copies[POLL_MAX];
 };
 
@@ -511,7 +511,9 @@ static void run_joining(void *arg)
 
 	sched_may_crash(options.may_die && idx == 0);
 	for (unsigned int round = 0; round < ROUNDS; round++) {
-		atomic_store_explicit(&slots[idx].cursor, 0, memory_order_release);
+		/* A slot whose reader has left says so until the next one has found its place. */
+		if (!reader->has_left)
+			atomic_store_explicit(&slots[idx].cursor, 0, memory_order_release);
 		reader->is_joined = false;
 		start_reader(reader, idx, true);
 		reader->gate_id = 100 + idx * ROUNDS + round;
@@ -523,7 +525,8 @@ static void run_joining(void *arg)
 		reader->is_joined = true;
 		check_floor(reader);
 		read_on(reader, 2 + (unsigned int)(sched_random() % 8));
-		if (sched_random() % 2)
+		reader->has_left = sched_random() % 2;
+		if (reader->has_left)
 			hbus_ring_sub_leave(&reader->sub);
 		reader->is_joined = false;
 		ask(idx, 2 * round + 2);
