@@ -28,6 +28,12 @@ struct hbus_journal {
 	size_t n_lines, n_lines_fresh;
 };
 
+/*
+ * Ids are boot number << 32 | count. 21 bits keep them below 2^53, which is what most readers of JSON make of a number; a
+ * new journal begins somewhere in the lower half, so that buses do not share ids.
+ */
+#define BOOT_NUMBER_MASK 0x1fffffu
+
 static void read_machine_boot(char *text, size_t size)
 {
 	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
@@ -105,7 +111,7 @@ static bool read_head(struct hbus_journal *journal, const json_t *json)
 		return false;
 	journal->head.bus_id = strtoull(bus, NULL, 16);
 	journal->head.boot_number =
-		(uint32_t)json_integer_value(json_object_get(json, "boot_number")) + 1;
+		((uint32_t)json_integer_value(json_object_get(json, "boot_number")) + 1) & BOOT_NUMBER_MASK;
 	journal->head.is_same_boot = strcmp(boot, journal->machine_boot) == 0;
 	journal->head.is_new = false;
 	return true;
@@ -178,7 +184,7 @@ int hbus_journal_open(const char *dir, struct hbus_journal **ret_journal,
 	if (getrandom(&journal->head.bus_id, sizeof(journal->head.bus_id), 0) < 0)
 		journal->head.bus_id = (uint64_t)getpid();
 	/* Members of a bus whose journal is lost hold rings by their ids: the new ones must not be the same. */
-	journal->head.boot_number = (uint32_t)(journal->head.bus_id >> 33) | 1;
+	journal->head.boot_number = (uint32_t)(journal->head.bus_id >> 44) | 1;
 	r = read_old(journal, ret_error);
 	if (r < 0) {
 		hbus_journal_free(journal);
