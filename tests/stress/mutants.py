@@ -83,6 +83,11 @@ MUTANTS = [
      "\tatomic_store_explicit(hbus_ring_pub_word(pub, position), 0, memory_order_relaxed);\n", "", "torture"),
     ("length-not-bounded", "ring_sub.h",
      "if (!hbus_word_has_magic(word) || size > sub->record_max)", "if (!hbus_word_has_magic(word))", "fuzz"),
+    ("length-not-bounded-scribbled", "ring_sub.h",
+     "if (!hbus_word_has_magic(word) || size > sub->record_max)", "if (!hbus_word_has_magic(word))", "scribble"),
+    ("header-word-loaded-twice", "ring_sub.h",
+     "uint64_t size = hbus_word_length(word);",
+     "uint64_t size = hbus_word_length(hbus_ring_sub_load_word(sub, sub->position));", "scribble"),
     ("padding-of-attributes-not-counted", "ring_sub.c",
      " || HBUS_ALIGN8((uint64_t)size) > left - 8", "", "fuzz"),
     ("run-beyond-its-record", "ring_sub.c", " || n * HBUS_ALIGN8(size) > left - 8", "", "fuzz"),
@@ -94,6 +99,7 @@ PROGRAMS = {
     "tsan": ("tests/stress/tsan_ring.c", ["-fsanitize=thread", "-pthread"], ["1500"]),
     "step": ("tests/crash/step.c", [], []),
     "fuzz": ("tests/fuzz/fuzz_ring.c", ["tests/fuzz/driver.c"], []),
+    "scribble": ("tests/crash/scribble.c", ["-pthread"], []),
     "torture": ("tests/crash/torture_ring.c", [], ["--seconds", "5"]),
 }
 
