@@ -9,7 +9,7 @@
 
 declare -A lab_pids=()
 lab=
-lab_hugepages_before=
+lab_hugepages_added=0
 
 lab_begin() {
 	lab=$(mktemp -d "${TMPDIR:-/tmp}/hugebus-lab.XXXXXX")
@@ -23,8 +23,10 @@ lab_end() {
 	trap - EXIT
 	for pid in "${lab_pids[@]}"; do kill -KILL "$pid" 2>/dev/null; done
 	for pid in "${lab_pids[@]}"; do wait "$pid" 2>/dev/null; done
-	if [ -n "$lab_hugepages_before" ]; then
-		echo "$lab_hugepages_before" >/proc/sys/vm/nr_hugepages
+	if [ "$lab_hugepages_added" -ne 0 ]; then
+		# The difference, not what there was: another lab may have come or gone meanwhile.
+		echo $(($(cat /proc/sys/vm/nr_hugepages) - lab_hugepages_added)) >/proc/sys/vm/nr_hugepages
+		lab_hugepages_added=0
 	fi
 	rm -rf -- "$lab"
 }
@@ -144,8 +146,8 @@ lab_want_hugepages() {
 	free=$(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)
 	[ "${free:-0}" -lt "$1" ] || return 0
 	[ "$(id -u)" -eq 0 ] && [ -w /proc/sys/vm/nr_hugepages ] || return 1
-	[ -n "$lab_hugepages_before" ] || lab_hugepages_before=$total
 	: "${lab:?lab_begin first}"
 	echo $((total + $1 - free)) >/proc/sys/vm/nr_hugepages
+	lab_hugepages_added=$((lab_hugepages_added + $(cat /proc/sys/vm/nr_hugepages) - total))
 	[ "$(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)" -ge "$1" ]
 }
