@@ -21,7 +21,8 @@
 #include "dataplane/mqtt/gateway_topics.h"
 #include "shm/counters.h"
 
-enum { POLL_MAX = 16, EVENT_OVERHEAD = 64 };
+/* PUBLISH_WAIT_MS: for a reliable reader that is a ring behind. All clients wait meanwhile. */
+enum { POLL_MAX = 16, EVENT_OVERHEAD = 64, PUBLISH_WAIT_MS = 20 };
 
 _Static_assert(sizeof(struct hbus_counter) == sizeof(struct hbus_counter_cell), "the library's cells are ours");
 
@@ -51,7 +52,7 @@ static int open_handles(struct hbus_gateway_bus *bus, const struct hbus_gateway_
 {
 	struct hbus_options bus_options = { .struct_size = sizeof(bus_options), .name = "hugebus-mqtt" };
 	struct hbus_publisher_options pub = { .struct_size = sizeof(pub), .flags = HBUS_PUB_TIMESTAMP,
-					      .capacity = options->ring_size, .timeout_ms = 100 };
+					      .capacity = options->ring_size, .timeout_ms = PUBLISH_WAIT_MS };
 	struct hbus_subscriber_options sub = { .struct_size = sizeof(sub),
 					       .flags = options->is_reliable ? HBUS_SUB_FLAG_RELIABLE : 0 };
 	int r = hbus_open(options->socket, &bus_options, &bus->bus);
@@ -160,6 +161,9 @@ static uint8_t topic_number(struct hbus_gateway_bus *bus, const char *name, hbus
 	if (topic == 0) {
 		if (bus->topics.n >= HBUS_GATEWAY_TOPICS_MAX)
 			return HBUS_MQTT_QUOTA;
+		/* Nobody to ask: refused at once, so that the others do not wait for an answer. */
+		if (!hbus_is_connected(bus->bus))
+			return HBUS_MQTT_UNSPECIFIED;
 		r = hbus_publisher_topic(bus->publisher, name, NULL, NULL, &topic);
 		if (r < 0)
 			return reason_of(r);
@@ -200,6 +204,8 @@ uint8_t hbus_gateway_bus_subscribe(struct hbus_gateway_bus *bus, const char *fil
 
 	if (bus->wants_all && filter[0] != '$')
 		return 0;
+	if (!hbus_is_connected(bus->bus))
+		return HBUS_MQTT_UNSPECIFIED;
 	r = hbus_subscribe(bus->subscriber, filter);
 	if (r == HBUS_E_LIMIT || r == HBUS_E_QUOTA) {
 		/* More filters than a subscriber may have: take all events, the engine knows who wants which. */

@@ -306,4 +306,21 @@ a_reader_that_does_not_read_is_dropped_and_slows_nobody() {
 
 _overflowed() { hugebus stats | grep -qE 'mqtt +queue_overflows +1 '; }
 
+clients_go_on_while_the_daemon_is_away() {
+	_start_gateway
+	sub all -t '#' -v
+	pub -t known -m 1 -q 1 || return 1
+	lab_stop daemon KILL 2>/dev/null
+	pub -t known -m 2 -q 1 || return 1
+	! timeout 2 mosquitto_pub -p "$port" -t unknown -m 3 -q 1 2>/dev/null || return 1
+	pub -V mqttv5 -t known -m 4 -q 1 || return 1
+	hears all "known 2" || return 1
+	hears all "known 4" || return 1
+	lab_spawn daemon hugebusd --socket "$lab/bus"
+	lab_until 10 _takes_unknown || return 1
+	hears all "unknown 5"
+}
+
+_takes_unknown() { timeout 2 mosquitto_pub -p "$port" -t unknown -m 5 -q 1 2>/dev/null; }
+
 run_cases "$@"
