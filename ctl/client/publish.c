@@ -26,9 +26,15 @@ static void relax(void)
 #endif
 }
 
+/* Prefix and payload, also when their sum would wrap around: then it is too large in any case. */
+static inline uint64_t body_len(uint64_t prefix, size_t size)
+{
+	return __builtin_expect(size > HBUS_WORD_LENGTH_MAX, 0) ? size : prefix + size;
+}
+
 static int too_large(const struct hbus_pub_ring *ring, uint64_t len)
 {
-	if (hbus_record_size(len) > ring->pub.batch_max)
+	if (len > ring->pub.batch_max - HBUS_RECORD_HEADER)
 		return hbus_fail(HBUS_E_TOO_LARGE, "%llu bytes in a ring that takes at most %llu at once",
 				 (unsigned long long)len, (unsigned long long)ring->pub.batch_max - HBUS_RECORD_HEADER);
 	return hbus_fail(HBUS_E_TOO_LARGE, "the batch would exceed %llu bytes",
@@ -251,7 +257,7 @@ static inline int publish(struct hbus_publisher *publisher, hbus_topic_t topic, 
 	if (__builtin_expect(r < 0, 0))
 		return r;
 	ring = publisher->last_ring;
-	r = claim(publisher, ring, prefix + size, timeout_us, &body);
+	r = claim(publisher, ring, body_len(prefix, size), timeout_us, &body);
 	if (__builtin_expect(r == 0, 1)) {
 		if (prefix)
 			put_u64(body, stamp_ns(publisher));
@@ -336,7 +342,7 @@ int hbus_publish_with(struct hbus_publisher *publisher, hbus_topic_t topic, cons
 		return r;
 	ring = publisher->last_ring;
 	flags = attribute_flags(publisher, attributes, &prefix);
-	r = claim(publisher, ring, prefix + size, publisher->timeout_us, &body);
+	r = claim(publisher, ring, body_len(prefix, size), publisher->timeout_us, &body);
 	if (r == 0) {
 		put_payload(put_attributes(body, flags, attributes), data, size);
 		hbus_ring_pub_add(&ring->pub, flags, publisher->last_wire, prefix + size, 1);
@@ -400,7 +406,7 @@ int hbus_reserve(struct hbus_publisher *publisher, hbus_topic_t topic, size_t si
 	r = begin(publisher, topic);
 	if (r < 0)
 		return r;
-	r = claim(publisher, publisher->last_ring, prefix + size, publisher->timeout_us, &body);
+	r = claim(publisher, publisher->last_ring, body_len(prefix, size), publisher->timeout_us, &body);
 	if (r == 0) {
 		publisher->reserved = publisher->last_ring;
 		publisher->reserved_body = body;

@@ -105,6 +105,24 @@ static void an_event_of_one_eighth_fits_and_one_byte_more_does_not(void)
 	close_all();
 }
 
+static void a_size_that_wraps_around_is_too_large(void)
+{
+	struct hbus_attributes attributes = {.has_key = 1, .extra = "x", .extra_size = 1};
+	void *room = NULL;
+
+	open_all(0, HBUS_PUB_TIMESTAMP, 0, 0);
+	for (size_t size = SIZE_MAX - 64; size != 0; size++) {
+		CHECK_EQ(hbus_publish(publisher, topic, "x", size), HBUS_E_TOO_LARGE);
+		CHECK_EQ(hbus_publish_with(publisher, topic, "x", size, &attributes), HBUS_E_TOO_LARGE);
+		CHECK_EQ(hbus_publish_run(publisher, topic, "x", size, 1), HBUS_E_TOO_LARGE);
+		CHECK_EQ(hbus_reserve(publisher, topic, size, &room), HBUS_E_TOO_LARGE);
+	}
+	CHECK(!room);
+	OK(publish_number(0, 100));
+	expect_numbers(0, 1);
+	close_all();
+}
+
 static void a_reservation_is_filled_in_place(void)
 {
 	void *room = NULL, *second = NULL;
@@ -430,6 +448,7 @@ static const struct bus_case cases[] = {
 	{"a_batch_appears_whole_or_not_at_all", a_batch_appears_whole_or_not_at_all},
 	{"a_batch_beyond_its_limit_stays_open", a_batch_beyond_its_limit_stays_open},
 	{"an_event_of_one_eighth_fits_and_one_byte_more_does_not", an_event_of_one_eighth_fits_and_one_byte_more_does_not},
+	{"a_size_that_wraps_around_is_too_large", a_size_that_wraps_around_is_too_large},
 	{"a_reservation_is_filled_in_place", a_reservation_is_filled_in_place},
 	{"a_run_is_read_event_by_event_however_small_the_polls", a_run_is_read_event_by_event_however_small_the_polls},
 	{"spans_join_events_of_one_size", spans_join_events_of_one_size},
