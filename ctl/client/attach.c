@@ -33,6 +33,7 @@ void hbus_attached_free(struct hbus_attached *at)
 {
 	hbus_segment_unmap(at->header, HBUS_RING_HEADER_SIZE);
 	hbus_segment_unmap_twice(at->data, at->capacity);
+	hbus_id_set_deinit(&at->carried);
 	free(at);
 }
 
@@ -311,5 +312,19 @@ void hbus_on_topic_skip(struct hbus *bus, const struct hbus_msg_topic_skip *mess
 		return;
 	for (uint32_t i = 0; i < n; i++)
 		hbus_topic_table_skip(&sub->topics, message->ids[i]);
+	hbus_subscriber_news(sub);
+}
+
+void hbus_on_ring_topics(struct hbus *bus, const struct hbus_msg_ring_topics *message)
+{
+	struct hbus_subscriber *sub = find_sub(bus, message->sub_id);
+	struct hbus_attached *at = sub ? find_held(sub, message->ring_id) : NULL;
+	uint32_t n = message->n_ids < HBUS_SKIP_IDS ? message->n_ids : HBUS_SKIP_IDS;
+
+	if (!at)
+		return;
+	/* Without memory the topic stays unknown, and the owner's thread reports it. */
+	for (uint32_t i = 0; i < n; i++)
+		hbus_id_set_add(&at->carried, message->ids[i]);
 	hbus_subscriber_news(sub);
 }

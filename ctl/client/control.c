@@ -348,6 +348,9 @@ static void handle(struct hbus *bus, const union hbus_msg *message, struct hbus_
 	case HBUS_MSG_TOPIC_SKIP:
 		hbus_on_topic_skip(bus, &message->topic_skip);
 		break;
+	case HBUS_MSG_RING_TOPICS:
+		hbus_on_ring_topics(bus, &message->ring_topics);
+		break;
 	case HBUS_MSG_GATE_ADD:
 		hbus_on_gate_add(bus, &message->gate_add, fds);
 		break;

@@ -19,6 +19,7 @@ void hbus_on_ring_opened(struct hbus *bus, const struct hbus_msg_ring_opened *me
 void hbus_on_ring_ended(struct hbus *bus, const struct hbus_msg_ring_event *message);
 void hbus_on_topic_match(struct hbus *bus, const struct hbus_msg_topic_match *message);
 void hbus_on_topic_skip(struct hbus *bus, const struct hbus_msg_topic_skip *message);
+void hbus_on_ring_topics(struct hbus *bus, const struct hbus_msg_ring_topics *message);
 /* Gives back the rings that data threads are done with. */
 void hbus_subscribers_tend(struct hbus *bus);
 

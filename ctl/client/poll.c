@@ -85,10 +85,10 @@ static inline void stats_due(struct hbus_subscriber *sub, struct hbus_attached *
 /* -- scanning one ring -- */
 
 /* NULL: not known yet. */
-static inline const struct hbus_topic_name *decide(struct hbus_subscriber *sub, const struct hbus_attached *at,
+static inline const struct hbus_topic_name *decide(struct hbus_subscriber *sub, struct hbus_attached *at,
 						   const struct hbus_record *record)
 {
-	struct hbus_topic_cache *cache = &sub->cache;
+	struct hbus_topic_cache *cache = &at->cache;
 	const struct hbus_topic_name *name;
 
 	if (__builtin_expect(record->is_unknown, 0))
@@ -96,6 +96,9 @@ static inline const struct hbus_topic_name *decide(struct hbus_subscriber *sub, 
 	if (__builtin_expect(cache->id == record->topic && cache->news == sub->news_seen, 1) && cache->name)
 		return cache->name;
 	name = hbus_topic_table_get(&sub->topics, record->topic);
+	/* A topic that is wanted, but not this publisher's: as if it had no name. */
+	if (name && name != &hbus_topic_skipped && !hbus_id_set_has(&at->carried, record->topic))
+		name = NULL;
 	if (!name && at->unnamed_topic == record->topic && record->topic != 0)
 		return &hbus_topic_skipped;
 	*cache = (struct hbus_topic_cache){.id = record->topic, .news = sub->news_seen, .name = name};
@@ -267,7 +270,7 @@ static inline uint64_t take_plain_spans(struct hbus_ring_sub *ring, struct sink 
 static inline __attribute__((always_inline)) uint64_t take_plain(struct hbus_subscriber *sub, struct hbus_attached *at,
 								 struct sink *sink)
 {
-	const struct hbus_topic_cache *cache = &sub->cache;
+	const struct hbus_topic_cache *cache = &at->cache;
 
 	if (at->skip > 0 || cache->news != sub->news_seen || !cache->name || cache->name == &hbus_topic_skipped)
 		return 0;

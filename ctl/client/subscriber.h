@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "ctl/client/bus.h"
+#include "ctl/client/id_set.h"
 #include "ctl/client/loss.h"
 #include "ctl/client/topic_table.h"
 #include "shm/ring_sub.h"
@@ -54,6 +55,7 @@ struct hbus_attached {
 	uint32_t blocked_topic;
 	uint32_t unnamed_topic;   /* nobody named it in time: skip it; 0 = none */
 	uint64_t blocked_until_ms;
+	struct hbus_topic_cache cache;
 	/* -- fixed when it is attached -- */
 	uint64_t ring_id;
 	uint64_t gate_id;
@@ -71,6 +73,7 @@ struct hbus_attached {
 	void *data;
 	/* -- control side writes, owner's thread reads -- */
 	_Atomic uint32_t ended; /* HBUS_ATTACHED_ENDED and flags */
+	struct hbus_id_set carried; /* topics that are its publisher's to use */
 	/* -- mail_lock -- */
 	struct hbus_attached *mail_next;
 	/* -- bus->lock -- */
@@ -121,7 +124,6 @@ struct hbus_subscriber {
 	bool is_armed;      /* slots say `waiting` */
 	bool has_stats;     /* some ring has statistics to store */
 	uint32_t n_idle_polls;
-	struct hbus_topic_cache cache;
 	struct hbus_loss_list losses;
 	uint64_t n_delivered, n_filtered, n_lost; /* of rings that were left */
 	/* -- between the two -- */

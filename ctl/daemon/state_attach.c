@@ -288,6 +288,7 @@ void hbus_attachment_open(struct hbus_state *state, struct hbus_attachment *att)
 	att->reader = HBUS_READER_OPENED;
 	att->is_held = att->sub->member->conn != NULL;
 	send_opened(state, att);
+	hbus_tell_carried(state, att->sub, ring);
 	if (att->opening)
 		att->opening->value[0]++;
 	done(state, &att->opening);
@@ -410,6 +411,7 @@ void hbus_attachment_confirm_held(struct hbus_state *state, struct hbus_attachme
 		return;
 	}
 	hbus_tell_ring(state, att->sub, att->ring);
+	hbus_tell_carried(state, att->sub, att->ring);
 	if (!att->is_without_gate)
 		add_gate(state, att);
 }

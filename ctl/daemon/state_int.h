@@ -437,6 +437,11 @@ void hbus_tell_ring(struct hbus_state *state, struct hbus_subscriber_state *sub,
 /** Likewise for one topic, whether it was told of it or not. */
 void hbus_tell_topic(struct hbus_state *state, struct hbus_subscriber_state *sub,
 		     struct hbus_topic *topic);
+/** RING_TOPICS: all topics that the ring carries, or one more. */
+void hbus_tell_carried(struct hbus_state *state, struct hbus_subscriber_state *sub,
+		       const struct hbus_ring *ring);
+void hbus_tell_carries(struct hbus_state *state, struct hbus_subscriber_state *sub,
+		       const struct hbus_ring *ring, const struct hbus_topic *topic);
 /** The filter came or goes: says again what topics it matches now are to the subscriber, if told. */
 void hbus_tell_again(struct hbus_state *state, struct hbus_subscriber_state *sub,
 		     const char *filter);

@@ -38,8 +38,10 @@ static void tell_readers(struct hbus_state *state, struct hbus_ring *ring,
 
 	LIST_FOREACH(att, &ring->attachments, in_ring)
 		if (att->sub &&
-		    (att->reader == HBUS_READER_OPENED || att->reader == HBUS_READER_MAPPED))
+		    (att->reader == HBUS_READER_OPENED || att->reader == HBUS_READER_MAPPED)) {
 			hbus_tell_topic(state, att->sub, topic);
+			hbus_tell_carries(state, att->sub, ring, topic);
+		}
 }
 
 static int topic_add(struct hbus_state *state, struct hbus_member *member, struct hbus_ring *ring,

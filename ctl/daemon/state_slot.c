@@ -258,6 +258,49 @@ void hbus_tell_topic(struct hbus_state *state, struct hbus_subscriber_state *sub
 	skips_flush(&skips);
 }
 
+static void send_carried(struct hbus_state *state, struct hbus_subscriber_state *sub,
+			 struct hbus_msg_ring_topics *msg)
+{
+	if (msg->n_ids == 0)
+		return;
+	hbus_state_send(state, sub->member, msg, NULL, 0);
+	msg->n_ids = 0;
+	memset(msg->ids, 0, sizeof(msg->ids));
+}
+
+static void carried_init(struct hbus_msg_ring_topics *msg, const struct hbus_subscriber_state *sub,
+			 const struct hbus_ring *ring)
+{
+	hbus_msg_init(msg, HBUS_MSG_RING_TOPICS);
+	msg->ring_id = ring->geometry.ring_id;
+	msg->sub_id = sub->id;
+}
+
+void hbus_tell_carried(struct hbus_state *state, struct hbus_subscriber_state *sub,
+		       const struct hbus_ring *ring)
+{
+	const struct hbus_ring_topic *carried;
+	struct hbus_msg_ring_topics msg;
+
+	carried_init(&msg, sub, ring);
+	TAILQ_FOREACH(carried, &ring->topics, in_ring) {
+		msg.ids[msg.n_ids++] = carried->topic->id;
+		if (msg.n_ids == HBUS_SKIP_IDS)
+			send_carried(state, sub, &msg);
+	}
+	send_carried(state, sub, &msg);
+}
+
+void hbus_tell_carries(struct hbus_state *state, struct hbus_subscriber_state *sub,
+		       const struct hbus_ring *ring, const struct hbus_topic *topic)
+{
+	struct hbus_msg_ring_topics msg;
+
+	carried_init(&msg, sub, ring);
+	msg.ids[msg.n_ids++] = topic->id;
+	send_carried(state, sub, &msg);
+}
+
 static bool tell_again(void *context, struct hbus_trie_entry *entry)
 {
 	struct skips *skips = context;

@@ -75,6 +75,7 @@ enum hbus_msg_type {
 	HBUS_MSG_ROUTE_GONE = 75,
 	HBUS_MSG_ROW = 76,
 	HBUS_MSG_SOURCE_RULE = 77,
+	HBUS_MSG_RING_TOPICS = 78,
 	HBUS_MSG_TYPE_END
 };
 
@@ -372,6 +373,18 @@ struct hbus_msg_topic_skip {
 	uint32_t ids[HBUS_SKIP_IDS];
 };
 
+/*
+ * Daemon to subscriber, after RING_OPENED and when the ring gets another topic: these topics are the
+ * publisher's to use in this ring. A record that names any other is not believed.
+ */
+struct hbus_msg_ring_topics {
+	struct hbus_msg_header header;
+	uint64_t ring_id;
+	uint32_t sub_id;
+	uint32_t n_ids;
+	uint32_t ids[HBUS_SKIP_IDS];
+};
+
 #define HBUS_GATE_RELIABLE 0x1u
 #define HBUS_GATE_HAS_DOORBELL 0x2u /* third fd */
 
@@ -447,7 +460,8 @@ struct hbus_msg_interest {
 	X(ROUTE_SET, struct hbus_msg_route)                                                        \
 	X(ROUTE_GONE, struct hbus_msg_route)                                                       \
 	X(ROW, struct hbus_msg_row)                                                                \
-	X(SOURCE_RULE, struct hbus_msg_source_rule)
+	X(SOURCE_RULE, struct hbus_msg_source_rule)                                                \
+	X(RING_TOPICS, struct hbus_msg_ring_topics)
 
 #define HBUS_MSG_ASSERT_SIZE(type, body)                                                           \
 	static_assert(sizeof(body) <= HBUS_MSG_SIZE_MAX && sizeof(body) % 8 == 0, #type);

@@ -42,6 +42,7 @@ union hbus_msg {
 	struct hbus_msg_sub_held sub_held;
 	struct hbus_msg_topic_match topic_match;
 	struct hbus_msg_topic_skip topic_skip;
+	struct hbus_msg_ring_topics ring_topics;
 	struct hbus_msg_gate_add gate_add;
 	struct hbus_msg_gate gate;
 	struct hbus_msg_route route;
