@@ -163,7 +163,7 @@ static int reserve_addresses(uint64_t size, uint64_t align, unsigned char **ret_
 	return 0;
 }
 
-int hbus_segment_map_twice(int fd, uint64_t size, int is_writable, int is_huge, void **ret_base)
+static int map_twice(int fd, uint64_t size, int is_writable, int is_huge, int is_lazy, void **ret_base)
 {
 	int prot = PROT_READ | (is_writable ? PROT_WRITE : 0);
 	unsigned char *base = NULL;
@@ -179,7 +179,7 @@ int hbus_segment_map_twice(int fd, uint64_t size, int is_writable, int is_huge, 
 			r = -errno;
 			goto fail;
 		}
-		r = populate(at, size, is_writable);
+		r = is_lazy ? 0 : populate(at, size, is_writable);
 		if (r < 0)
 			goto fail;
 	}
@@ -188,6 +188,16 @@ int hbus_segment_map_twice(int fd, uint64_t size, int is_writable, int is_huge, 
 fail:
 	munmap(base, 2 * size);
 	return r;
+}
+
+int hbus_segment_map_twice(int fd, uint64_t size, int is_writable, int is_huge, void **ret_base)
+{
+	return map_twice(fd, size, is_writable, is_huge, 0, ret_base);
+}
+
+int hbus_segment_map_twice_lazily(int fd, uint64_t size, int is_huge, void **ret_base)
+{
+	return map_twice(fd, size, 0, is_huge, 1, ret_base);
 }
 
 void hbus_segment_unmap_twice(void *base, uint64_t size)

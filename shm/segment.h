@@ -62,4 +62,6 @@ void hbus_segment_unmap(void *base, uint64_t size);
 
 /* As hbus_segment_map(), but twice in a row, so that [base, base + 2 * size) wraps by itself. */
 int hbus_segment_map_twice(int fd, uint64_t size, int is_writable, int is_huge, void **ret_base);
+/* Read-only, without touching it all: for who looks at little of what hbus_memfd_check() found allocated. */
+int hbus_segment_map_twice_lazily(int fd, uint64_t size, int is_huge, void **ret_base);
 void hbus_segment_unmap_twice(void *base, uint64_t size);

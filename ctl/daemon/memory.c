@@ -223,8 +223,8 @@ void hbus_memory_ring_read(const struct hbus_geometry *geometry, struct hbus_fd 
 
 	if (hbus_segment_map(fds[0]->fd, HBUS_RING_HEADER_SIZE, 0, &header) < 0)
 		return;
-	if (hbus_segment_map_twice(fds[1]->fd, geometry->capacity, 0, (int)geometry->is_huge,
-				   &data) == 0) {
+	if (hbus_segment_map_twice_lazily(fds[1]->fd, geometry->capacity, (int)geometry->is_huge,
+					  &data) == 0) {
 		read_mapped(geometry, header, data, stats);
 		hbus_segment_unmap_twice(data, geometry->capacity);
 	}

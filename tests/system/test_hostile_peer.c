@@ -412,9 +412,12 @@ static void publish_for_ever_lapped(void *context)
 		memcpy(ring.data + at, &(uint64_t){hbus_word_make(0, topic, 0)}, 8);
 	board->n_ready++;
 	while (!board->is_over) {
-		ring.header->intent = 8;
-		for (int i = 0; i < 256; i++)
-			ring.header->intent = 1ull << 40;
+		atomic_store_explicit(&ring.header->intent, 8, memory_order_relaxed);
+		for (int i = 0; i < 2000; i++)
+			__asm__ __volatile__("" ::: "memory");
+		atomic_store_explicit(&ring.header->intent, 1ull << 40, memory_order_relaxed);
+		for (int i = 0; i < 1000000; i++)
+			__asm__ __volatile__("" ::: "memory");
 	}
 	hbus_publisher_close(publisher);
 	hbus_close(bus);
@@ -442,7 +445,7 @@ static void a_ring_that_is_never_whole_keeps_nobody_busy(void)
 	board->is_over = 1;
 	bus_join(pid);
 	printf("# list %llu ms, subscribe %llu ms\n", (unsigned long long)list_ms, (unsigned long long)subscribe_ms);
-	CHECK(list_ms < 500);
+	CHECK(list_ms < 50);
 	CHECK(subscribe_ms < 2000);
 	hbus_subscriber_close(sub);
 	hbus_close(bus);
