@@ -306,6 +306,8 @@ static int connect_first(struct hbus *bus, int timeout_ms)
 		epoll_wait(bus->epoll_fd, &event, 1, OPEN_SLICE_MS);
 		bus->retry_at_ms = UINT64_MAX; /* this loop connects, dispatch does not */
 		hbus_dispatch_locked(bus);
+		if (bus->link == HBUS_LINK_AWAY && bus->hello_status < 0)
+			break; /* refused: asking again would bring the same answer */
 	}
 	bus->retry_at_ms = 0;
 	pthread_mutex_unlock(&bus->lock);

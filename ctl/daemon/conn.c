@@ -19,7 +19,7 @@
 #include "ctl/daemon/server_int.h"
 
 #define FRAMES_PER_ROUND 64
-#define ACCEPTS_PER_ROUND 64
+#define ACCEPTS_PER_ROUND 16
 #define LATER_NS 10000000ull
 #define LINGER_NS 1500000000ull
 #define QUEUED_BYTES_MAX (1ull << 30)
@@ -104,6 +104,8 @@ void hbus_conn_disconnect(struct hbus_conn *conn)
 	bury_later(conn);
 }
 
+static void read_some(struct hbus_conn *conn, bool is_last);
+
 /* The socket is of no use any more; the process may be. */
 static void hung_up(struct hbus_conn *conn)
 {
@@ -125,8 +127,8 @@ void hbus_conn_process_ended(struct hbus_conn *conn)
 	if (conn->is_dead)
 		return;
 	/* What it had sent before its end still counts. */
-	if (conn->member)
-		hbus_conn_socket_event(conn, EPOLLIN);
+	if (conn->member && !conn->is_paused)
+		read_some(conn, true);
 	if (conn->is_dead)
 		return;
 	bury_later(conn);
@@ -253,6 +255,27 @@ static bool read_one(struct hbus_conn *conn)
 	return !conn->is_paused;
 }
 
+/* What is left over when the uid's time is used up comes again in the next round. */
+static void read_some(struct hbus_conn *conn, bool is_last)
+{
+	struct hbus_account *account;
+	uint64_t round = conn->server->round, last_ns = hbus_server_clock();
+
+	if (!conn->member || conn->is_dead)
+		return;
+	account = hbus_account_get(hbus_state_account(conn->member));
+	for (int i = 0; i < FRAMES_PER_ROUND && conn->member && !conn->is_dead; i++) {
+		bool has_more = (is_last || hbus_account_has_time(account, round)) && read_one(conn);
+		uint64_t now_ns = hbus_server_clock();
+
+		hbus_account_use_time(account, now_ns - last_ns);
+		last_ns = now_ns;
+		if (!has_more)
+			break;
+	}
+	hbus_account_put(account);
+}
+
 void hbus_conn_socket_event(struct hbus_conn *conn, uint32_t events)
 {
 	if (conn->is_dead || !conn->member)
@@ -264,9 +287,7 @@ void hbus_conn_socket_event(struct hbus_conn *conn, uint32_t events)
 			hung_up(conn);
 		return;
 	}
-	for (int i = 0; i < FRAMES_PER_ROUND && conn->member && !conn->is_dead; i++)
-		if (!read_one(conn))
-			break;
+	read_some(conn, false);
 }
 
 /* The request that was one too many was served; it is paid for before the next is read. */

@@ -164,6 +164,20 @@ void hbus_account_spend(struct hbus_account *account, uint64_t n)
 		account->tokens_ns = -DEBT_MAX_NS;
 }
 
+bool hbus_account_has_time(struct hbus_account *account, uint64_t round)
+{
+	if (account->round != round) {
+		account->round = round;
+		account->spent_ns = 0;
+	}
+	return account->spent_ns < HBUS_QUOTA_ROUND_NS;
+}
+
+void hbus_account_use_time(struct hbus_account *account, uint64_t ns)
+{
+	account->spent_ns += ns;
+}
+
 const char *hbus_quota_kind_name(enum hbus_quota_kind kind)
 {
 	static const char *const names[] = { "bytes", "rings", "topics", "subscriptions", "fds",

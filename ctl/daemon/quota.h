@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #define HBUS_QUOTA_OVERRIDES_MAX 1024u
+#define HBUS_QUOTA_ROUND_NS 500000u
 
 enum hbus_quota_kind {
 	HBUS_QUOTA_BYTES,
@@ -64,6 +65,8 @@ struct hbus_account {
 	int64_t tokens_ns;  /* of the bucket, in time: one request costs 1 s / requests_per_s */
 	uint64_t filled_ns; /* when it was last filled */
 	bool is_fresh;	    /* the bucket was never used: full */
+	uint64_t round;	    /* of the server's loop, to which spent_ns belongs */
+	uint64_t spent_ns;  /* of the daemon's time in this round */
 };
 
 struct hbus_quota {
@@ -112,6 +115,15 @@ uint64_t hbus_account_take_request(struct hbus_account *account, uint64_t now_ns
 
 /** hbus_account_spend() - a request was as much work as @n more; the bucket may go below empty. */
 void hbus_account_spend(struct hbus_account *account, uint64_t n);
+
+/**
+ * hbus_account_has_time() - may the daemon do more for this uid in this round?
+ *
+ * Each uid has HBUS_QUOTA_ROUND_NS a round, whatever its connections have sent: so nobody waits longer
+ * for the others than that for each of them.
+ */
+bool hbus_account_has_time(struct hbus_account *account, uint64_t round);
+void hbus_account_use_time(struct hbus_account *account, uint64_t ns);
 
 /** hbus_quota_kind_name() - a word for people, such as "rings". */
 const char *hbus_quota_kind_name(enum hbus_quota_kind kind);

@@ -69,6 +69,7 @@ struct hbus_server {
 	struct hbus_source listen_source, signal_source, wake_source;
 	uint64_t now_ns, refill_ns, listen_ns; /* listen_ns: 0, or when to listen again */
 	uint64_t n_refused;
+	uint64_t round; /* of events */
 	unsigned int catch_up_rounds; /* not 0: it did not run for a while */
 	bool is_stopping, reload_asked, has_dead, has_timers;
 	/* from other threads */

@@ -486,6 +486,11 @@ uint64_t hbus_state_request_delay(struct hbus_state *state, struct hbus_member *
 	return hbus_account_take_request(member->account, now_ns);
 }
 
+struct hbus_account *hbus_state_account(const struct hbus_member *member)
+{
+	return member->account;
+}
+
 void hbus_state_hangup(struct hbus_state *state, struct hbus_member *member, uint64_t now_ns)
 {
 	struct hbus_pending *pending;

@@ -174,6 +174,9 @@ struct hbus_member *hbus_state_message(struct hbus_state *state, struct hbus_mem
 uint64_t hbus_state_request_delay(struct hbus_state *state, struct hbus_member *member,
 				  uint64_t now_ns);
 
+/** hbus_state_account() - of the member's uid; borrowed. */
+struct hbus_account *hbus_state_account(const struct hbus_member *member);
+
 /** hbus_state_hangup() - the socket of @member is closed. The member may come back for a while. */
 void hbus_state_hangup(struct hbus_state *state, struct hbus_member *member, uint64_t now_ns);
 

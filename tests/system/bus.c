@@ -133,11 +133,18 @@ void bus_daemon_start(void)
 
 static void daemon_end(int signal_number)
 {
+	int status = 0;
+
 	if (daemon_pid <= 0)
 		return;
 	kill(daemon_pid, signal_number);
-	waitpid(daemon_pid, NULL, 0);
+	waitpid(daemon_pid, &status, 0);
 	daemon_pid = -1;
+	if (daemon_namespaces != 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+	    (WIFSIGNALED(status) && WTERMSIG(status) == signal_number))
+		return;
+	printf("# the daemon had ended by itself, status 0x%x\n", status);
+	fail_exit();
 }
 
 void bus_daemon_kill(void)

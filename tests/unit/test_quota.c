@@ -189,3 +189,21 @@ Test(quota, accounts_are_shared_by_reference_and_freed_with_the_last)
 	cr_assert_null(quota.accounts);
 	hbus_account_put(NULL);
 }
+
+Test(quota, one_uid_has_so_much_of_each_round)
+{
+	struct hbus_account *greedy, *other;
+
+	setup(10, 10);
+	greedy = hbus_quota_get(&quota, 1);
+	other = hbus_quota_get(&quota, 2);
+	cr_assert(hbus_account_has_time(greedy, 1));
+	hbus_account_use_time(greedy, HBUS_QUOTA_ROUND_NS - 1);
+	cr_assert(hbus_account_has_time(greedy, 1));
+	hbus_account_use_time(greedy, 1);
+	cr_assert_not(hbus_account_has_time(greedy, 1));
+	cr_assert(hbus_account_has_time(other, 1));
+	cr_assert(hbus_account_has_time(greedy, 2));
+	hbus_account_put(greedy);
+	hbus_account_put(other);
+}
