@@ -58,11 +58,16 @@ struct kit_mapping {
 	void *header, *data;
 };
 
+/* To write: a new ring, all zeroes. qemu-user ignores that it is to be populated, so it is written to. */
 static inline void kit_map(const struct kit_ring *ring, int is_writable, struct kit_mapping *ret)
 {
 	if (hbus_segment_map(ring->header_fd, HBUS_RING_HEADER_SIZE, is_writable, &ret->header) ||
 	    hbus_segment_map_twice(ring->data_fd, KIT_CAPACITY, is_writable, 0, &ret->data))
 		kit_die("map");
+	if (is_writable) {
+		memset(ret->header, 0, HBUS_RING_HEADER_SIZE);
+		memset(ret->data, 0, KIT_CAPACITY);
+	}
 }
 
 static inline void kit_unmap(struct kit_mapping *mapping)
