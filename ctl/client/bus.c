@@ -297,7 +297,7 @@ static int connect_first(struct hbus *bus, int timeout_ms)
 		if (bus->link == HBUS_LINK_AWAY) {
 			fault = hbus_connect(bus, &fd);
 			if (fault == 0 && hbus_hello_send(bus, fd) < 0)
-				hbus_link_lost_locked(bus);
+				hbus_link_lost_locked(bus); /* and hears why, if it was refused */
 		}
 		if (bus->link == HBUS_LINK_AWAY && (now_ms >= until_ms || !is_worth_waiting(bus, fault)))
 			break;

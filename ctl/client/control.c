@@ -248,7 +248,11 @@ static void hear_last_words(struct hbus *bus)
 		union hbus_msg message;
 		struct hbus_wire_fds fds;
 
-		if (hbus_wire_receive(bus->socket_fd, &message, &fds) != 0)
+		int r = hbus_wire_receive(bus->socket_fd, &message, &fds);
+
+		if (r == -ECONNRESET) /* it left without reading all; what it said is behind this */
+			continue;
+		if (r != 0)
 			break;
 		handle(bus, &message, &fds);
 		hbus_wire_fds_close(&fds);
@@ -307,14 +311,27 @@ static void reconnect(struct hbus *bus)
 
 /* -- receiving -- */
 
+/* Who is refused at the door is told so before it has said anything: the words have no serial. */
+static void on_refusal(struct hbus *bus, const struct hbus_msg_reply *reply)
+{
+	if (bus->link != HBUS_LINK_GREETING || reply->header.serial != 0 || reply->request_type != HBUS_MSG_HELLO ||
+	    reply->status >= 0)
+		return;
+	bus->hello_status = reply->status;
+	memcpy(bus->hello_text, reply->text, sizeof(bus->hello_text));
+}
+
 static void on_reply(struct hbus *bus, const union hbus_msg *message, struct hbus_wire_fds *fds)
 {
 	struct hbus_call *call = bus->calls;
 
 	while (call && call->serial != message->header.serial)
 		call = call->next;
-	if (!call) /* timed out meanwhile */
+	if (!call) { /* timed out meanwhile */
+		if (message->header.type == HBUS_MSG_REPLY)
+			on_refusal(bus, &message->reply);
 		return;
+	}
 	if (message->header.type == HBUS_MSG_ROW) {
 		if (call->on_row)
 			call->on_row(call, &message->row);
