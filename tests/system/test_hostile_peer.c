@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Peers that lie in shared memory: a publisher in its ring, a subscriber in its slots, a reader with the futexes. */
-#include <errno.h>
 #include <linux/futex.h>
-#include <pthread.h>
-#include <signal.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -451,6 +449,95 @@ static void a_ring_that_is_never_whole_keeps_nobody_busy(void)
 	hbus_close(bus);
 }
 
+/* -- wake-ups -- */
+
+/* Whoever may read a ring may move its sleepers to another word, where nobody wakes them. */
+static void steal_wake_ups(void *context)
+{
+	struct hbus_subscriber *sub = bus_subscriber(bus_open(), 0, HBUS_START_LATEST, "honest");
+	static _Atomic uint32_t elsewhere;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	_Atomic uint32_t *notify = NULL;
+	unsigned long begin;
+	char line[512];
+
+	(void)context;
+	(void)sub;
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "memfd:hugebus-header") && sscanf(line, "%lx", &begin) == 1)
+			notify = &((struct hbus_ring_header *)begin)->notify;
+	fclose(maps);
+	CHECK(notify);
+	board->n_ready++;
+	while (!board->is_over) {
+		long n = syscall(SYS_futex, notify, FUTEX_CMP_REQUEUE, 0, (void *)(uintptr_t)INT32_MAX, &elsewhere, *notify);
+
+		board->n_rings_ruined += n > 0;
+		sched_yield();
+	}
+}
+
+static void publish_now_and_then(void *context)
+{
+	struct hbus *bus = bus_open();
+	struct hbus_publisher *publisher = bus_publisher(bus, 65536, 0, 1000);
+	hbus_topic_t topic;
+
+	(void)context;
+	OK(hbus_publisher_topic(publisher, "honest", NULL, NULL, &topic));
+	board->n_ready++;
+	wait_ready(3);
+	for (int i = 0; i < 100; i++) {
+		uint64_t payload[2] = {(uint64_t)i, 0};
+
+		usleep(5000 + (unsigned int)(next_random() % 10000));
+		payload[1] = now_us();
+		OK(hbus_publish(publisher, topic, payload, sizeof(payload)));
+	}
+	while (!board->is_over)
+		bus_sleep_ms(5);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+static void a_stolen_wake_up_costs_little_and_loses_nothing(void)
+{
+	struct hbus_subscriber *sub;
+	uint64_t longest_us = 0;
+	pid_t publisher, thief;
+	struct hbus *bus;
+
+	board_make();
+	publisher = bus_fork(publish_now_and_then, NULL);
+	wait_ready(1);
+	thief = bus_fork(steal_wake_ups, NULL);
+	wait_ready(2);
+	bus = bus_open();
+	sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "honest");
+	board->n_ready++;
+	for (uint64_t i = 0; i < 100; i++) {
+		struct hbus_event event;
+		uint64_t payload[2], us;
+
+		CHECK_EQ(hbus_wait(sub, 3000), 1);
+		CHECK_EQ(hbus_poll(sub, &event, 1), 1);
+		memcpy(payload, event.data, sizeof(payload));
+		CHECK_EQ(payload[0], i);
+		us = now_us() - payload[1];
+		longest_us = us > longest_us ? us : longest_us;
+	}
+	board->is_over = 1;
+	bus_join(thief);
+	bus_join(publisher);
+	printf("# %llu times a sleeper was moved; the longest delay was %llu us\n", (unsigned long long)board->n_rings_ruined,
+	       (unsigned long long)longest_us);
+	CHECK(board->n_rings_ruined > 0);
+	/* The cap is 50 ms; the rest is a busy machine. */
+	CHECK(longest_us < 250000);
+	hbus_subscriber_close(sub);
+	hbus_close(bus);
+}
+
 /* -- topics that are not one's own -- */
 
 #define POLICY                                                                                     \
@@ -558,6 +645,7 @@ static const struct bus_case cases[] = {
 	{"a_publisher_cannot_forge_the_topics_of_others", a_publisher_cannot_forge_the_topics_of_others},
 	{"a_publisher_that_scribbles_in_its_ring_harms_that_ring_only",
 	 a_publisher_that_scribbles_in_its_ring_harms_that_ring_only},
+	{"a_stolen_wake_up_costs_little_and_loses_nothing", a_stolen_wake_up_costs_little_and_loses_nothing},
 	{"a_ring_that_is_never_whole_keeps_nobody_busy", a_ring_that_is_never_whole_keeps_nobody_busy},
 };
 
