@@ -229,7 +229,7 @@ static void never_read(void *context)
 	(void)context;
 	for (int i = 0; i < N_FLOODS; i++)
 		flooding[i] = open_raw();
-	flood(flooding, N_FLOODS, &msg, HBUS_MSG_LIST, sizeof(msg), 3000);
+	flood(flooding, N_FLOODS, &msg, HBUS_MSG_LIST, sizeof(msg), 1500);
 }
 
 static void who_never_reads_delays_nobody(void)
@@ -244,7 +244,7 @@ static void answer_what_was_not_asked(void *context)
 	(void)context;
 	for (int i = 0; i < N_FLOODS; i++)
 		flooding[i] = open_raw();
-	flood(flooding, N_FLOODS, &msg, HBUS_MSG_GATE_ADDED, sizeof(msg), 3000);
+	flood(flooding, N_FLOODS, &msg, HBUS_MSG_GATE_ADDED, sizeof(msg), 1500);
 }
 
 static void answers_that_nobody_asked_for_delay_nobody(void)
@@ -267,7 +267,7 @@ static void list_for_ever(void *context)
 	}
 	for (int i = 1; i < N_FLOODS; i++)
 		flooding[i] = open_raw();
-	flood(flooding, N_FLOODS, &list, HBUS_MSG_LIST, sizeof(list), 3000);
+	flood(flooding, N_FLOODS, &list, HBUS_MSG_LIST, sizeof(list), 1500);
 }
 
 static void long_lists_delay_nobody(void)
@@ -277,7 +277,7 @@ static void long_lists_delay_nobody(void)
 
 static void connect_for_ever(void *context)
 {
-	uint64_t until_ms = bus_now_ms() + 3000, n = 0;
+	uint64_t until_ms = bus_now_ms() + 1500, n = 0;
 
 	(void)context;
 	while (bus_now_ms() < until_ms) {
@@ -447,7 +447,7 @@ static bool send_something(struct raw *raw)
 
 static void send_anything(void *context)
 {
-	uint64_t until_ms = bus_now_ms() + 5000, seed = *(const uint64_t *)context;
+	uint64_t until_ms = bus_now_ms() + 2500, seed = *(const uint64_t *)context;
 	struct raw raws[8];
 
 	random_state = seed;

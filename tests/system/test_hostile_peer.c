@@ -13,7 +13,7 @@
 #include "shm/layout.h"
 
 #define N_READERS 4
-#define SECONDS_OF_NOISE 6
+#define SECONDS_OF_NOISE 4
 
 /* What the processes of a case tell each other. */
 struct board {
@@ -595,7 +595,7 @@ static void read_all(void *context)
 {
 	struct hbus *bus = bus_open();
 	struct hbus_subscriber *sub = bus_subscriber(bus, 0, HBUS_START_LATEST, "#");
-	uint64_t honest_ring = 0, n = 0, until_ms = bus_now_ms() + 3000;
+	uint64_t honest_ring = 0, n = 0, until_ms = bus_now_ms() + 1500;
 
 	(void)context;
 	board->n_ready++;
