@@ -87,7 +87,6 @@ static int publish_some(struct hbus_publisher *publisher, hbus_topic_t topic, co
 			unsigned char *buffer, uint64_t *next)
 {
 	unsigned int n = params->mode == BENCH_SINGLE ? 64 : params->batch;
-	void *data;
 
 	if (params->mode == BENCH_RUN) {
 		for (unsigned int i = 0; i < n; i++)
@@ -100,11 +99,9 @@ static int publish_some(struct hbus_publisher *publisher, hbus_topic_t topic, co
 	if (params->mode == BENCH_BATCH && hbus_batch_begin(publisher))
 		return complain("batch");
 	for (unsigned int i = 0; i < n; i++) {
-		if (hbus_reserve(publisher, topic, params->size, &data))
-			return complain("reserve");
-		event_fill(data, params->size, *next);
-		if (hbus_commit(publisher, params->size))
-			return complain("commit");
+		event_fill(buffer, params->size, *next);
+		if (hbus_publish(publisher, topic, buffer, params->size))
+			return complain("publish");
 		(*next)++;
 	}
 	if (params->mode == BENCH_BATCH && hbus_batch_commit(publisher))
