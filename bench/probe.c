@@ -13,8 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "shm/layout.h"
-
 #define STREAM_BYTES (2u << 20)
 #define STREAM_PARTS 8u
 
@@ -212,43 +210,6 @@ double bench_probe_ping_pong(struct bench_run *run, const struct bench_cores *co
 	}
 	munmap(params.court, 4096);
 	return median;
-}
-
-/* -- the walk -- */
-
-#define WALK_BYTES (16u << 10)
-
-double bench_probe_walk(unsigned int size, unsigned int duration_ms)
-{
-	static alignas(64) unsigned char data[WALK_BYTES];
-	unsigned int stride = HBUS_RECORD_HEADER + (unsigned int)HBUS_ALIGN8(size), n = WALK_BYTES / stride;
-	uint64_t begin, now, records = 0, check = 0;
-
-	for (unsigned int i = 0; i < n; i++) {
-		uint64_t word = hbus_word_make(0, 1, size);
-
-		memcpy(data + i * stride, &word, 8);
-		fill(data + i * stride + 8, size, i);
-	}
-	begin = now = bench_now_ns();
-	while (now - begin < (uint64_t)duration_ms * 1000000) {
-		for (unsigned int lap = 0; lap < 64; lap++) {
-			uint64_t at = 0;
-
-			for (unsigned int i = 0; i < n; i++) {
-				_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(data + at);
-				uint64_t header = atomic_load_explicit(word, memory_order_acquire);
-
-				check += sum(data + at + 8, size);
-				at += HBUS_RECORD_HEADER + HBUS_ALIGN8((uint64_t)hbus_word_length(header));
-			}
-			records += n;
-		}
-		now = bench_now_ns();
-	}
-	if (check == 0 && n > 1)
-		return 0;
-	return (double)records * 1e9 / (double)(now - begin);
 }
 
 /* -- futex -- */

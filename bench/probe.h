@@ -13,7 +13,5 @@
 double bench_probe_stream(struct bench_run *run, const struct bench_cores *cores, unsigned int size);
 /* Round trip of one message of @n_lines cache lines, ns: median; p99 in *ret_p99. 0 = failed. */
 double bench_probe_ping_pong(struct bench_run *run, const struct bench_cores *cores, unsigned int n_lines, uint64_t *ret_p99);
-/* Records a second that one thread walks (header word, length, next) with everything in its L1. */
-double bench_probe_walk(unsigned int size, unsigned int duration_ms);
 /* One way from a futex wake to the sleeper's first instruction, at this interval, ns. 0 = failed. */
 double bench_probe_futex(struct bench_run *run, const struct bench_cores *cores, unsigned int interval_us);
