@@ -139,6 +139,7 @@ struct hbus_publisher_options {
 #define HBUS_PUB_HUGE_ONLY 0x4u   /* HBUS_E_NO_HUGEPAGES rather than 4 KiB pages */
 #define HBUS_PUB_ISOLATED 0x8u    /* a fence at each commit; no membarrier by readers disturbs it */
 #define HBUS_PUB_DEFER_WAKE 0x10u /* sleeping subscribers are woken by hbus_publisher_wake() only */
+#define HBUS_PUB_NEVER_WAIT 0x20u /* every publish returns HBUS_FULL at once, as hbus_try_publish() */
 
 HBUS_API int hbus_publisher_open(struct hbus *bus, const struct hbus_publisher_options *options,
 				 struct hbus_publisher **ret_publisher);
@@ -245,7 +246,10 @@ struct hbus_subscriber_options {
 HBUS_API int hbus_subscriber_open(struct hbus *bus, const struct hbus_subscriber_options *options,
 				  struct hbus_subscriber **ret_subscriber);
 HBUS_API void hbus_subscriber_close(struct hbus_subscriber *subscriber);
-/* @filter: an MQTT filter, with + and #. When it returns, existing rings are attached. */
+/*
+ * @filter: an MQTT filter, with + and #. When it returns, existing rings are attached. Both ask the daemon, and
+ * may be called by another thread than the one that polls, by one at a time.
+ */
 HBUS_API int hbus_subscribe(struct hbus_subscriber *subscriber, const char *filter);
 HBUS_API int hbus_unsubscribe(struct hbus_subscriber *subscriber, const char *filter);
 /* Begin this ring at this sequence (HBUS_START_POSITIONS). Before hbus_subscribe(). */

@@ -9,7 +9,8 @@
 #include "ctl/proto/topic.h"
 
 #define PUBLISHER_FLAGS                                                                            \
-	(HBUS_PUB_TIMESTAMP | HBUS_PUB_SMALL_PAGES | HBUS_PUB_HUGE_ONLY | HBUS_PUB_ISOLATED | HBUS_PUB_DEFER_WAKE)
+	(HBUS_PUB_TIMESTAMP | HBUS_PUB_SMALL_PAGES | HBUS_PUB_HUGE_ONLY | HBUS_PUB_ISOLATED | HBUS_PUB_DEFER_WAKE | \
+	 HBUS_PUB_NEVER_WAIT)
 
 int hbus_publisher_fail_busy(void)
 {
@@ -53,6 +54,8 @@ int hbus_publisher_open(struct hbus *bus, const struct hbus_publisher_options *o
 	publisher->flags = publisher->options.flags;
 	publisher->timeout_us = publisher->options.timeout_ms ? publisher->options.timeout_ms * 1000ll
 							      : HBUS_PUBLISH_TIMEOUT_MS * 1000ll;
+	if (publisher->flags & HBUS_PUB_NEVER_WAIT)
+		publisher->timeout_us = 0;
 	*ret_publisher = publisher;
 	return 0;
 }

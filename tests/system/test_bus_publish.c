@@ -286,6 +286,22 @@ static void a_full_ring_times_out_and_goes_on_when_it_is_read(void)
 	close_all();
 }
 
+static void with_never_wait_a_full_ring_is_said_at_once(void)
+{
+	uint64_t n = 0, begin_ms;
+	int r;
+
+	open_all(SMALL_RING, HBUS_PUB_NEVER_WAIT, 200, HBUS_SUB_FLAG_RELIABLE);
+	begin_ms = bus_now_ms();
+	while ((r = publish_number(n, 1000)) == 0)
+		n++;
+	CHECK_EQ(r, HBUS_FULL);
+	CHECK(bus_now_ms() - begin_ms < 150);
+	expect_numbers(0, n);
+	OK(publish_number(n, 1000));
+	close_all();
+}
+
 static void wrong_use_is_refused_with_a_sentence(void)
 {
 	hbus_topic_t none;
@@ -454,6 +470,7 @@ static const struct bus_case cases[] = {
 	{"spans_join_events_of_one_size", spans_join_events_of_one_size},
 	{"attributes_travel_with_the_event", attributes_travel_with_the_event},
 	{"a_full_ring_times_out_and_goes_on_when_it_is_read", a_full_ring_times_out_and_goes_on_when_it_is_read},
+	{"with_never_wait_a_full_ring_is_said_at_once", with_never_wait_a_full_ring_is_said_at_once},
 	{"wrong_use_is_refused_with_a_sentence", wrong_use_is_refused_with_a_sentence},
 	{"a_signal_handler_that_publishes_never_breaks_the_ring", a_signal_handler_that_publishes_never_breaks_the_ring},
 	{"a_forked_child_may_only_close_and_open_anew", a_forked_child_may_only_close_and_open_anew},
