@@ -75,16 +75,17 @@ struct hbus_mqtt_io {
 	/* Send what was taken, as far as the peer takes it soon, then close. */
 	void (*close)(void *context, void *transport);
 	/* Return: 0 when the bus has it, or a reason code from 0x80. */
-	uint8_t (*publish)(void *context, const struct hbus_mqtt_message *message);
+	uint8_t (*publish)(void *bus_context, const struct hbus_mqtt_message *message);
 	/* The first client wants @filter, or the last one does not any more. */
-	uint8_t (*subscribe)(void *context, const char *filter);
-	void (*unsubscribe)(void *context, const char *filter);
+	uint8_t (*subscribe)(void *bus_context, const char *filter);
+	void (*unsubscribe)(void *bus_context, const char *filter);
 	/* Who is this? Fills in the principal, "" for anonymous. Return: 0, the reason code to refuse with,
 	 * or HBUS_MQTT_PENDING: hbus_mqtt_authenticated() will say. NULL: everybody may come, as "". */
 	uint8_t (*authenticate)(void *context, void *transport, const struct hbus_mqtt_login *login,
 				char principal[HBUS_MQTT_PRINCIPAL_MAX]);
 	/* May they publish to this name or subscribe to this filter? NULL: they may. */
 	bool (*authorize)(void *context, const char *principal, const char *topic, bool is_publish);
+	void *bus_context; /* hbus_mqtt_bus_io() sets the three functions that have it (bus.h) */
 };
 
 /** Limits; hbus_mqtt_config_default() has values for all of them. */

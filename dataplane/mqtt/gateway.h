@@ -4,11 +4,10 @@
  *
  * gateway_main.c     start, the loop, the end
  * gateway_options.c  the command line
- * gateway_bus.c      the bus: publish, subscribe, take events
  * gateway_listen.c   listening sockets
  * gateway_client.c   connections: reading, writing, closing
  * gateway_login.c    names and passwords      gateway_tls.c   TLS, by OpenSSL
- * gateway_topics.c   names to numbers         websocket.c     WebSocket
+ * websocket.c        WebSocket                bus.c           the engine on the bus
  *
  * One thread serves all sockets and the bus; the client library has its control thread beside it.
  */
@@ -19,10 +18,14 @@
 #include <stdint.h>
 
 #include "ctl/client/hugebus.h"
+#include "dataplane/mqtt/bus.h"
 #include "dataplane/mqtt/engine.h"
 #include "dataplane/mqtt/gateway_tls.h"
 
-enum { HBUS_GATEWAY_LISTENERS_MAX = 16 };
+enum {
+	HBUS_GATEWAY_LISTENERS_MAX = 16,
+	HBUS_GATEWAY_PUBLISH_WAIT_MS = 20, /* for a reliable reader that is a ring behind; all clients wait meanwhile */
+};
 
 /* -- options -- */
 
@@ -44,25 +47,6 @@ void hbus_gateway_options_parse(int argc, char **argv, struct hbus_gateway_optio
 /* A line on stderr. */
 __attribute__((format(printf, 1, 2))) void hbus_gateway_log(const char *format, ...);
 
-/* -- the bus -- */
-
-struct hbus_gateway_bus;
-
-/* Logs why not. Return: 0 or -errno. */
-int hbus_gateway_bus_open(const struct hbus_gateway_options *options, struct hbus_gateway_bus **ret_bus);
-struct hbus_gateway_bus *hbus_gateway_bus_close(struct hbus_gateway_bus *bus);
-/* Readable when there may be events. */
-int hbus_gateway_bus_fd(const struct hbus_gateway_bus *bus);
-uint8_t hbus_gateway_bus_publish(struct hbus_gateway_bus *bus, const struct hbus_mqtt_message *message);
-uint8_t hbus_gateway_bus_subscribe(struct hbus_gateway_bus *bus, const char *filter);
-void hbus_gateway_bus_unsubscribe(struct hbus_gateway_bus *bus, const char *filter);
-/* Give the engine some events. Return: false when there were none, and the descriptor is armed. */
-bool hbus_gateway_bus_take(struct hbus_gateway_bus *bus, struct hbus_mqtt *engine);
-/* So much was published that our own events should be taken before more is. */
-bool hbus_gateway_bus_is_pressed(const struct hbus_gateway_bus *bus);
-/* Makes the counters that `hugebus stats` shows, and copies the engine's into them. */
-void hbus_gateway_bus_count(struct hbus_gateway_bus *bus, const struct hbus_mqtt_counters *counters);
-
 /* -- sockets -- */
 
 struct hbus_gateway;
@@ -79,7 +63,8 @@ struct hbus_gateway_client;
 struct hbus_gateway {
 	int epoll_fd;
 	struct hbus_mqtt *engine;
-	struct hbus_gateway_bus *bus;
+	struct hbus *hugebus;
+	struct hbus_mqtt_bus *bus;
 	struct hbus_gateway_login *login; /* NULL = no password file */
 	uint64_t n_asked;
 	struct hbus_gateway_tls *tls; /* NULL = no certificate */

@@ -44,29 +44,6 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* -- the engine's callbacks -- */
-
-static uint8_t on_publish(void *context, const struct hbus_mqtt_message *message)
-{
-	struct hbus_gateway *gateway = context;
-
-	return hbus_gateway_bus_publish(gateway->bus, message);
-}
-
-static uint8_t on_subscribe(void *context, const char *filter)
-{
-	struct hbus_gateway *gateway = context;
-
-	return hbus_gateway_bus_subscribe(gateway->bus, filter);
-}
-
-static void on_unsubscribe(void *context, const char *filter)
-{
-	struct hbus_gateway *gateway = context;
-
-	hbus_gateway_bus_unsubscribe(gateway->bus, filter);
-}
-
 /* -- sources beside listeners and clients -- */
 
 static volatile sig_atomic_t must_end;
@@ -98,7 +75,7 @@ static void login_ready(struct hbus_gateway *gateway, struct hbus_gateway_source
 static bool take_events(struct hbus_gateway *gateway)
 {
 	for (int i = 0; i < TAKES_PER_ROUND; i++)
-		if (!hbus_gateway_bus_take(gateway->bus, gateway->engine))
+		if (!hbus_mqtt_bus_take(gateway->bus, gateway->engine))
 			return false;
 	return true;
 }
@@ -117,8 +94,8 @@ static void serve(struct hbus_gateway *gateway, const struct epoll_event *events
 		struct hbus_gateway_source *source = events[i].data.ptr;
 
 		source->ready(gateway, source, events[i].events);
-		while (hbus_gateway_bus_is_pressed(gateway->bus) &&
-		       hbus_gateway_bus_take(gateway->bus, gateway->engine))
+		while (hbus_mqtt_bus_is_pressed(gateway->bus) &&
+		       hbus_mqtt_bus_take(gateway->bus, gateway->engine))
 			continue;
 	}
 }
@@ -138,7 +115,7 @@ static void loop(struct hbus_gateway *gateway)
 		serve(gateway, events, n);
 		has_more = take_events(gateway);
 		if (gateway->now_ms >= chores_ms) {
-			hbus_gateway_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
+			hbus_mqtt_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
 			hbus_gateway_clients_expire(gateway);
 			chores_ms = gateway->now_ms + CHORES_MS;
 		}
@@ -153,7 +130,7 @@ static int watch_bus(struct hbus_gateway *gateway)
 	static struct hbus_gateway_source source = { bus_ready, -1 };
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &source };
 
-	source.fd = hbus_gateway_bus_fd(gateway->bus);
+	source.fd = hbus_mqtt_bus_fd(gateway->bus);
 	return epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, source.fd, &event) < 0 ? -errno : 0;
 }
 
@@ -210,15 +187,40 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+static void log_sentence(const char *sentence)
+{
+	hbus_gateway_log("%s", sentence);
+}
+
+static int open_bus(struct hbus_gateway *gateway, const struct hbus_gateway_options *options)
+{
+	const struct hbus_options bus_options = { .struct_size = sizeof(bus_options), .name = "hugebus-mqtt" };
+	struct hbus_mqtt_bus_options glue = {
+		.counters = "mqtt",
+		.ring_size = options->ring_size,
+		.event_max = options->limits.packet_max,
+		.publish_wait_ms = HBUS_GATEWAY_PUBLISH_WAIT_MS,
+		.is_reliable = options->is_reliable,
+		.adds_cloudevents = options->adds_cloudevents,
+		.log = log_sentence,
+	};
+	int r = hbus_open(options->socket, &bus_options, &gateway->hugebus);
+
+	glue.bus = gateway->hugebus;
+	if (r == 0)
+		r = hbus_mqtt_bus_open(&glue, &gateway->bus);
+	if (r == 0)
+		return 0;
+	hbus_gateway_log("no bus: %s", hbus_error_text());
+	return -ENOTCONN;
+}
+
 static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *options)
 {
-	const struct hbus_mqtt_io io = {
+	struct hbus_mqtt_io io = {
 		.context = gateway,
 		.send = hbus_gateway_client_send,
 		.close = hbus_gateway_client_close,
-		.publish = on_publish,
-		.subscribe = on_subscribe,
-		.unsubscribe = on_unsubscribe,
 		.authenticate = hbus_gateway_client_login,
 	};
 	int r;
@@ -232,9 +234,11 @@ static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *opti
 	if (r == 0)
 		r = open_tls(gateway, &options->tls);
 	if (r == 0)
-		r = hbus_gateway_bus_open(options, &gateway->bus);
+		r = open_bus(gateway, options);
 	if (r == 0)
 		r = watch_bus(gateway);
+	if (r == 0)
+		hbus_mqtt_bus_io(gateway->bus, &io);
 	if (r == 0)
 		r = hbus_mqtt_new(&options->limits, &io, gateway->now_ms, &gateway->engine);
 	for (unsigned int i = 0; i < options->n_listen && r == 0; i++)
@@ -248,11 +252,13 @@ static void stop(struct hbus_gateway *gateway)
 	if (gateway->engine) {
 		hbus_mqtt_shutdown(gateway->engine);
 		hbus_gateway_clients_flush(gateway);
-		hbus_gateway_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
+		hbus_mqtt_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
 	}
 	hbus_gateway_clients_free(gateway);
 	gateway->engine = hbus_mqtt_free(gateway->engine);
-	gateway->bus = hbus_gateway_bus_close(gateway->bus);
+	gateway->bus = hbus_mqtt_bus_close(gateway->bus);
+	if (gateway->hugebus)
+		hbus_close(gateway->hugebus);
 	gateway->login = hbus_gateway_login_close(gateway->login);
 	gateway->tls = hbus_gateway_tls_close(gateway->tls);
 	if (gateway->epoll_fd >= 0)

@@ -70,7 +70,7 @@ uint8_t hbus_mqtt_publish(struct hbus_mqtt *engine, uint64_t session_number, str
 		engine->counters.retained_refused++;
 		return HBUS_MQTT_QUOTA;
 	}
-	reason = engine->io.publish(engine->io.context, message);
+	reason = engine->io.publish(engine->io.bus_context, message);
 	if (reason) {
 		engine->counters.publishes_bus_refused++;
 		return reason;

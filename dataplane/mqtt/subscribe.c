@@ -26,7 +26,7 @@ static uint8_t link_target(struct hbus_mqtt *engine, struct hbus_mqtt_target *ta
 		return HBUS_MQTT_QUOTA;
 	if (!is_first)
 		return 0;
-	reason = engine->io.subscribe(engine->io.context, filter);
+	reason = engine->io.subscribe(engine->io.bus_context, filter);
 	if (reason)
 		hbus_trie_remove(&engine->filters, &target->entry);
 	return reason;
@@ -38,7 +38,7 @@ static void unlink_target(struct hbus_mqtt *engine, struct hbus_mqtt_target *tar
 		return;
 	hbus_trie_remove(&engine->filters, &target->entry);
 	if (!engine->is_quiet && !hbus_trie_find(&engine->filters, filter))
-		engine->io.unsubscribe(engine->io.context, filter);
+		engine->io.unsubscribe(engine->io.bus_context, filter);
 }
 
 /* -- shares -- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Topic names to numbers, by open addressing. */
-#include "dataplane/mqtt/gateway_topics.h"
+#include "dataplane/mqtt/topics.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,28 +10,28 @@
 
 enum { SLOTS_MIN = 256 };
 
-struct hbus_gateway_topic {
+struct hbus_mqtt_topic {
 	uint32_t number;
 	uint32_t size; /* of the name, its terminator included */
 	char name[];
 };
 
 /* The slot of @name, or the free one where it would stand. The table is never full. */
-static struct hbus_gateway_topic **slot_of(const struct hbus_gateway_topics *topics, const char *name, size_t size)
+static struct hbus_mqtt_topic **slot_of(const struct hbus_mqtt_topics *topics, const char *name, size_t size)
 {
 	uint64_t i = hbus_siphash(topics->secret, name, size);
 
 	for (;; i++) {
-		struct hbus_gateway_topic **slot = &topics->slots[i & (topics->n_slots - 1)];
+		struct hbus_mqtt_topic **slot = &topics->slots[i & (topics->n_slots - 1)];
 
 		if (!*slot || ((*slot)->size == size && memcmp((*slot)->name, name, size) == 0))
 			return slot;
 	}
 }
 
-uint32_t hbus_gateway_topics_find(const struct hbus_gateway_topics *topics, const char *name)
+uint32_t hbus_mqtt_topics_find(const struct hbus_mqtt_topics *topics, const char *name)
 {
-	struct hbus_gateway_topic *topic;
+	struct hbus_mqtt_topic *topic;
 
 	if (topics->n_slots == 0)
 		return 0;
@@ -39,12 +39,12 @@ uint32_t hbus_gateway_topics_find(const struct hbus_gateway_topics *topics, cons
 	return topic ? topic->number : 0;
 }
 
-static int grow(struct hbus_gateway_topics *topics)
+static int grow(struct hbus_mqtt_topics *topics)
 {
-	struct hbus_gateway_topics larger = *topics;
+	struct hbus_mqtt_topics larger = *topics;
 
 	larger.n_slots = topics->n_slots ? 2 * topics->n_slots : SLOTS_MIN;
-	larger.slots = calloc(larger.n_slots, sizeof(struct hbus_gateway_topic *));
+	larger.slots = calloc(larger.n_slots, sizeof(struct hbus_mqtt_topic *));
 	if (!larger.slots)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < topics->n_slots; i++)
@@ -55,13 +55,13 @@ static int grow(struct hbus_gateway_topics *topics)
 	return 0;
 }
 
-int hbus_gateway_topics_add(struct hbus_gateway_topics *topics, const char *name, uint32_t number)
+int hbus_mqtt_topics_add(struct hbus_mqtt_topics *topics, const char *name, uint32_t number)
 {
 	size_t size = strlen(name) + 1;
-	struct hbus_gateway_topic *topic;
+	struct hbus_mqtt_topic *topic;
 	int r;
 
-	if (topics->n >= HBUS_GATEWAY_TOPICS_MAX)
+	if (topics->n >= HBUS_MQTT_TOPICS_MAX)
 		return -ENOSPC;
 	if (topics->n >= topics->n_slots / 2) {
 		r = grow(topics);
@@ -79,7 +79,7 @@ int hbus_gateway_topics_add(struct hbus_gateway_topics *topics, const char *name
 	return 0;
 }
 
-void hbus_gateway_topics_deinit(struct hbus_gateway_topics *topics)
+void hbus_mqtt_topics_deinit(struct hbus_mqtt_topics *topics)
 {
 	for (uint32_t i = 0; i < topics->n_slots; i++)
 		free(topics->slots[i]);

@@ -10,18 +10,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HBUS_GATEWAY_TOPICS_MAX 65536u
+#define HBUS_MQTT_TOPICS_MAX 65536u
 
-struct hbus_gateway_topics {
-	struct hbus_gateway_topic **slots;
+struct hbus_mqtt_topics {
+	struct hbus_mqtt_topic **slots;
 	uint32_t n_slots, n; /* n_slots is a power of two, or 0 */
 	uint64_t secret[2];
 };
 
-/** hbus_gateway_topics_find() - Return: the number, or 0 when the name is not there. */
-uint32_t hbus_gateway_topics_find(const struct hbus_gateway_topics *topics, const char *name);
+/** hbus_mqtt_topics_find() - Return: the number, or 0 when the name is not there. */
+uint32_t hbus_mqtt_topics_find(const struct hbus_mqtt_topics *topics, const char *name);
 
-/** hbus_gateway_topics_add() - a name that is not there. Return: 0, -ENOSPC at the limit or -ENOMEM. */
-int hbus_gateway_topics_add(struct hbus_gateway_topics *topics, const char *name, uint32_t number);
+/** hbus_mqtt_topics_add() - a name that is not there. Return: 0, -ENOSPC at the limit or -ENOMEM. */
+int hbus_mqtt_topics_add(struct hbus_mqtt_topics *topics, const char *name, uint32_t number);
 
-void hbus_gateway_topics_deinit(struct hbus_gateway_topics *topics);
+void hbus_mqtt_topics_deinit(struct hbus_mqtt_topics *topics);

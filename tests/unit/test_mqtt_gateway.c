@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "dataplane/mqtt/gateway_login.h"
-#include "dataplane/mqtt/gateway_topics.h"
+#include "dataplane/mqtt/topics.h"
 #include "dataplane/mqtt/websocket.h"
 #include "tests/unit/random.h"
 
@@ -17,34 +17,34 @@
 
 Test(gateway_topics, are_found_after_the_table_has_grown)
 {
-	struct hbus_gateway_topics topics = { .secret = { 1, 2 } };
+	struct hbus_mqtt_topics topics = { .secret = { 1, 2 } };
 	char name[32];
 
-	cr_assert_eq(hbus_gateway_topics_find(&topics, "t/0"), 0);
+	cr_assert_eq(hbus_mqtt_topics_find(&topics, "t/0"), 0);
 	for (uint32_t i = 0; i < 5000; i++) {
 		snprintf(name, sizeof(name), "t/%u", i);
-		cr_assert_eq(hbus_gateway_topics_add(&topics, name, i + 1), 0);
+		cr_assert_eq(hbus_mqtt_topics_add(&topics, name, i + 1), 0);
 	}
 	for (uint32_t i = 0; i < 5000; i++) {
 		snprintf(name, sizeof(name), "t/%u", i);
-		cr_assert_eq(hbus_gateway_topics_find(&topics, name), i + 1);
+		cr_assert_eq(hbus_mqtt_topics_find(&topics, name), i + 1);
 	}
-	cr_assert_eq(hbus_gateway_topics_find(&topics, "t/5000"), 0);
-	hbus_gateway_topics_deinit(&topics);
+	cr_assert_eq(hbus_mqtt_topics_find(&topics, "t/5000"), 0);
+	hbus_mqtt_topics_deinit(&topics);
 }
 
 Test(gateway_topics, end_at_their_limit)
 {
-	struct hbus_gateway_topics topics = { .secret = { 1, 2 } };
+	struct hbus_mqtt_topics topics = { .secret = { 1, 2 } };
 	char name[32];
 
-	for (uint32_t i = 0; i < HBUS_GATEWAY_TOPICS_MAX; i++) {
+	for (uint32_t i = 0; i < HBUS_MQTT_TOPICS_MAX; i++) {
 		snprintf(name, sizeof(name), "%u", i);
-		cr_assert_eq(hbus_gateway_topics_add(&topics, name, 1), 0);
+		cr_assert_eq(hbus_mqtt_topics_add(&topics, name, 1), 0);
 	}
-	cr_assert_eq(hbus_gateway_topics_add(&topics, "one more", 1), -ENOSPC);
-	cr_assert_eq(hbus_gateway_topics_find(&topics, "65535"), 1);
-	hbus_gateway_topics_deinit(&topics);
+	cr_assert_eq(hbus_mqtt_topics_add(&topics, "one more", 1), -ENOSPC);
+	cr_assert_eq(hbus_mqtt_topics_find(&topics, "65535"), 1);
+	hbus_mqtt_topics_deinit(&topics);
 }
 
 /* -- passwords -- */

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * An MQTT engine on a bus: what its clients publish and want, and the events that come back
+ *
+ * For any loop that drives an engine: there is no socket and no epoll here.
+ *
+ *   engine --io->publish, subscribe, unsubscribe--> this --> struct hbus
+ *   engine <--events, answers------------- hbus_mqtt_bus_take()
+ *
+ * To set up: fill in io->context, send, close, authenticate and authorize; hbus_mqtt_bus_open();
+ * hbus_mqtt_bus_io(); hbus_mqtt_new(). In each round of the loop: take until it says false (or so often
+ * as the loop can afford). A loop that sleeps waits for hbus_mqtt_bus_fd() then; one that spins need not.
+ * After each input that a connection gave: while hbus_mqtt_bus_is_pressed(), take again, so that the
+ * engine cannot overtake itself as a reader of its own ring.
+ *
+ * One thread at a time, the engine's.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ctl/client/hugebus.h"
+#include "dataplane/mqtt/engine.h"
+
+struct hbus_mqtt_bus;
+
+struct hbus_mqtt_bus_options {
+	struct hbus *bus;         /* borrowed; outlives this */
+	const char *counters;     /* name of the set that `hugebus stats` shows; NULL = none */
+	uint64_t ring_size;       /* bytes of the publisher's ring, a power of two */
+	uint64_t event_max;       /* bytes of a payload to give to the engine; larger ones are counted */
+	int32_t publish_wait_ms;  /* for a reliable reader that is a ring behind; 0 = do not wait */
+	bool is_reliable;         /* publishers wait for this reader */
+	bool adds_cloudevents;    /* events of local processes get user properties */
+	bool wakes_later;         /* readers are woken by hbus_mqtt_bus_wake() only */
+	/* Where sentences for an operator go; NULL = nowhere. */
+	void (*log)(const char *sentence);
+};
+
+/**
+ * hbus_mqtt_bus_open() - a publisher and a subscriber for one engine
+ *
+ * Return: 0 or an enum hbus_error, whose sentence is hbus_error_text(). The caller owns *ret_bus.
+ */
+int hbus_mqtt_bus_open(const struct hbus_mqtt_bus_options *options, struct hbus_mqtt_bus **ret_bus);
+
+/* After the engine was freed. Accepts NULL, returns NULL. */
+struct hbus_mqtt_bus *hbus_mqtt_bus_close(struct hbus_mqtt_bus *bus);
+
+/* Sets the callbacks that concern the bus, and their context. */
+void hbus_mqtt_bus_io(struct hbus_mqtt_bus *bus, struct hbus_mqtt_io *io);
+
+/* Readable when there may be events or answers, after hbus_mqtt_bus_take() has said false. The bus owns it. */
+int hbus_mqtt_bus_fd(const struct hbus_mqtt_bus *bus);
+
+/**
+ * hbus_mqtt_bus_take() - give the engine answers of the daemon and some events
+ *
+ * Does not wait. Return: false when there was nothing, and the descriptor is armed.
+ */
+bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine);
+
+/* So much was published that our own events should be taken before more is. */
+bool hbus_mqtt_bus_is_pressed(const struct hbus_mqtt_bus *bus);
+
+/* With ->wakes_later: wakes the readers that sleep. Any thread. */
+void hbus_mqtt_bus_wake(struct hbus_mqtt_bus *bus);
+
+/* Copies the engine's counters and our own to where `hugebus stats` finds them. */
+void hbus_mqtt_bus_count(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_counters *counters);
