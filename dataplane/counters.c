@@ -25,9 +25,8 @@ enum port_cell {
 	PORT_NO_BUFFER,
 	PORT_HAS_FILTER,
 	PORT_REASONS,                /* what the filter has counted, in the order of the reasons */
-	/* XDP knows the first reasons, up to the last that it can give. */
-	N_XDP_REASONS = HBUS_REASON_NO_SOCKET + 1,
-	CELLS_PER_PORT = PORT_REASONS + N_XDP_REASONS,
+	/* Those that only C gives have no name, so they are not shown. */
+	CELLS_PER_PORT = PORT_REASONS + HBUS_N_REASONS,
 };
 
 enum topic_cell { TOPIC_PUBLISHED, TOPIC_RING_FULL, TOPIC_DROPPED, CELLS_PER_TOPIC };
@@ -108,9 +107,10 @@ int hbus_counters_open(struct hbus_pilot *pilot, unsigned int n_workers, unsigne
 		name_cell(&cells[PORT_ERRORS], "port%u.errors", i);
 		name_cell(&cells[PORT_NO_BUFFER], "port%u.no_buffer", i);
 		name_cell(&cells[PORT_HAS_FILTER], "port%u.filter_in_driver", i);
-		for (unsigned int reason = 0; reason < N_XDP_REASONS; reason++)
-			name_cell(&cells[PORT_REASONS + reason], "port%u.xdp.%s", i,
-				  hbus_reason_name(reason));
+		for (unsigned int reason = 0; reason < HBUS_N_REASONS; reason++)
+			if (hbus_reason_action(reason) != HBUS_ACTION_NONE)
+				name_cell(&cells[PORT_REASONS + reason], "port%u.xdp.%s", i,
+					  hbus_reason_name(reason));
 	}
 	return 0;
 }
@@ -172,7 +172,7 @@ static void copy_filter(const struct hbus_port *port, struct hbus_counter_cell *
 	hbus_counter_set(&cells[PORT_HAS_FILTER], port->filter != NULL);
 	if (!port->filter || hbus_filter_stats_read(port->filter, stats) != 0)
 		return;
-	for (unsigned int reason = 0; reason < N_XDP_REASONS; reason++)
+	for (unsigned int reason = 0; reason < HBUS_N_REASONS; reason++)
 		hbus_counter_set(&cells[PORT_REASONS + reason], stats[reason].packets);
 }
 #else

@@ -29,6 +29,13 @@
  * A frame that steps 1 to 4 turn away is not known to be ours: XDP gives it to the kernel, a port
  * without a kernel behind it drops it; the reason is the same. What steps 5 to 8 turn away is ours
  * and is dropped in both.
+ *
+ * Of what step 1 or 2 turns away as NOT_IP or NOT_UDP, an untagged frame is STACK when a TCP stack of
+ * the ingress owns an address that it is for:
+ *   ARP          of IPv4 over Ethernet, whose target protocol address is the stack's;
+ *   IPv4         TCP, or an echo request without IP options, to the stack's address, not a fragment;
+ *   IPv6         TCP, an echo request or a neighbour advertisement to the stack's address, or a
+ *                neighbour solicitation for it, next to the IPv6 header.
  */
 #pragma once
 
@@ -37,7 +44,7 @@
 /* ---- limits ---------------------------------------------------------------------------- */
 
 /* Bumped with any change of a map's layout or of a number in this file. */
-#define HBUS_FILTER_ABI_VERSION 1U
+#define HBUS_FILTER_ABI_VERSION 2U
 
 #define HBUS_VLAN_TAGS_MAX 2U
 #define HBUS_IPV6_EXT_MAX 4U
@@ -51,6 +58,8 @@
 #define HBUS_BUCKETS_MAX 65536U
 /* Receive queues of one port that may have a socket. */
 #define HBUS_QUEUES_MAX 64U
+/* Addresses of one port that a TCP stack of the ingress owns. */
+#define HBUS_STACK_ADDRS_MAX 64U
 /* Room for reasons in the maps: more than there are today. */
 #define HBUS_REASONS_MAX 32U
 
@@ -88,7 +97,8 @@
 	X(18, RING_FULL, "ring_full", NONE, "the ring has no room: a reliable reader is behind")  \
 	X(19, NO_RING, "no_ring", NONE, "no ring is attached for the topic yet")                  \
 	X(20, NOT_LINEAR, "not_linear", NONE, "spread over more buffers than are looked at")      \
-	X(21, DUPLICATE, "duplicate", NONE, "a batched datagram that came before, or far too late")
+	X(21, DUPLICATE, "duplicate", NONE, "a batched datagram that came before, or far too late")   \
+	X(22, STACK, "stack", REDIRECT, "for the TCP stack of the ingress")
 
 enum hbus_reason {
 #define HBUS_REASON_ENUM(number, name, text, action, meaning) HBUS_REASON_##name = (number),
@@ -264,9 +274,30 @@ static inline __u64 hbus_bucket_next(__u64 full_at, __u64 now, __u64 interval, _
 	return next - now > window ? 0 : next;
 }
 
+/* ---- TCP stack --------------------------------------------------------------------------- */
+
+/* Key of map hbus_stack (hash): an address that a TCP stack of the ingress owns. The value is 1. */
+struct hbus_stack_key {
+	__u8 family; /* HBUS_FAMILY_* */
+	__u8 zero[3];
+	__u8 addr[16]; /* IPv4: the first four bytes, the others 0 */
+};
+_Static_assert(sizeof(struct hbus_stack_key) == 20, "no padding in a hashed key");
+
+/* What of a frame the stack takes; the numbers of the protocols themselves. */
+#define HBUS_STACK_ETHERTYPE_ARP 0x0806U
+#define HBUS_STACK_ICMP 1U
+#define HBUS_STACK_TCP 6U
+#define HBUS_STACK_ICMPV6 58U
+#define HBUS_STACK_ICMP_ECHO 8U
+#define HBUS_STACK_ICMPV6_ECHO 128U
+#define HBUS_STACK_ICMPV6_SOLICIT 135U
+#define HBUS_STACK_ICMPV6_ADVERT 136U
+
 /* ---- configuration --------------------------------------------------------------------- */
 
 #define HBUS_CONFIG_HAS_SOURCES 1U /* there are source rules: look them up */
+#define HBUS_CONFIG_HAS_STACK 2U   /* a TCP stack owns addresses: look them up */
 
 /*
  * The one entry of map hbus_config. All zero, as the kernel makes it, passes everything to the

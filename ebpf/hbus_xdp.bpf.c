@@ -16,6 +16,7 @@
 #include "filter_abi.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
+#include "stack.bpf.h"
 
 /* Tries to move a bucket that other CPUs move too; the rest of a race counts as too fast. */
 #define HBUS_BUCKET_TRIES 4
@@ -184,12 +185,17 @@ static __always_inline __u32 hbus_judge(struct xdp_md *ctx, __u32 frame_size, __
 	__u32 zero = 0;
 	__u32 reason, idx;
 
-	reason = hbus_parse(ctx, frame_size, &flow);
-	if (reason != HBUS_REASON_ACCEPTED)
-		return reason;
 	config = bpf_map_lookup_elem(&hbus_config, &zero);
 	if (!config)
 		return HBUS_REASON_UNKNOWN_PORT;
+	reason = hbus_parse(ctx, frame_size, &flow);
+	if (reason != HBUS_REASON_ACCEPTED) {
+		if (config->flags & HBUS_CONFIG_HAS_STACK &&
+		    (reason == HBUS_REASON_NOT_IP || reason == HBUS_REASON_NOT_UDP) &&
+		    hbus_is_for_stack(ctx))
+			return HBUS_REASON_STACK;
+		return reason;
+	}
 	idx = hbus_route_lookup(config, &flow);
 	if (idx >= HBUS_ROUTES_MAX)
 		return HBUS_REASON_UNKNOWN_PORT;
@@ -225,7 +231,7 @@ static __always_inline void hbus_count_route(__u32 idx, __u32 reason, __u64 n_by
 
 static __always_inline int hbus_action_of(__u32 reason)
 {
-	if (reason == HBUS_REASON_ACCEPTED)
+	if (reason == HBUS_REASON_ACCEPTED || reason == HBUS_REASON_STACK)
 		return XDP_REDIRECT;
 	return HBUS_DROP_MASK >> reason & 1 ? XDP_DROP : XDP_PASS;
 }
@@ -243,7 +249,7 @@ int hbus_xdp(struct xdp_md *ctx)
 
 	reason = hbus_judge(ctx, frame_size, &idx);
 	/* Without a socket on this queue the last argument comes back: the kernel's, then. */
-	if (reason == HBUS_REASON_ACCEPTED &&
+	if (hbus_action_of(reason) == XDP_REDIRECT &&
 	    bpf_redirect_map(&xsks_map, ctx->rx_queue_index, XDP_PASS) != XDP_REDIRECT)
 		reason = HBUS_REASON_NO_SOCKET;
 

@@ -197,6 +197,20 @@ int hbus_filter_source_default_set(struct hbus_filter *filter, uint32_t action);
 int hbus_filter_rate_set(struct hbus_filter *filter, uint32_t packets_per_s, uint32_t burst,
 			 uint8_t ipv6_prefix_len);
 
+/* ---- TCP stack ------------------------------------------------------------------------- */
+
+/**
+ * hbus_filter_stack_add() - let frames for an address go to a TCP stack of this process
+ * @addr: 4 or 16 bytes by @family, network order
+ *
+ * What that is stands in filter_abi.h. It begins at once.
+ * Return: 0, HBUS_FILTER_FULL, -EINVAL, or -errno.
+ */
+int hbus_filter_stack_add(struct hbus_filter *filter, uint8_t family, const uint8_t *addr);
+
+/* From now on the kernel gets them all again. */
+int hbus_filter_stack_end(struct hbus_filter *filter);
+
 /* ---- counters (sums over all CPUs, since the filter was loaded) -------------------------- */
 
 int hbus_filter_stats_read(const struct hbus_filter *filter,

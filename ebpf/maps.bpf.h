@@ -65,6 +65,13 @@ struct {
 } hbus_buckets SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, HBUS_STACK_ADDRS_MAX);
+	__type(key, struct hbus_stack_key);
+	__type(value, __u32);
+} hbus_stack SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, HBUS_REASONS_MAX);
 	__type(key, __u32);

@@ -489,6 +489,37 @@ int hbus_filter_rate_set(struct hbus_filter *filter, uint32_t packets_per_s, uin
 	return hbus_config_set(filter, &config);
 }
 
+/* ---- TCP stack ------------------------------------------------------------------------- */
+
+static int hbus_has_stack_set(struct hbus_filter *filter, bool has_stack)
+{
+	struct hbus_filter_config config = filter->config;
+
+	config.flags = has_stack ? config.flags | HBUS_CONFIG_HAS_STACK :
+				   config.flags & ~HBUS_CONFIG_HAS_STACK;
+	return hbus_config_set(filter, &config);
+}
+
+int hbus_filter_stack_add(struct hbus_filter *filter, uint8_t family, const uint8_t *addr)
+{
+	struct hbus_stack_key key = { .family = family };
+	uint32_t one = 1;
+	int ret;
+
+	if (family != HBUS_FAMILY_IPV4 && family != HBUS_FAMILY_IPV6)
+		return -EINVAL;
+	memcpy(key.addr, addr, hbus_addr_size(family));
+	ret = hbus_map_set(filter, HBUS_FILTER_MAP_STACK, &key, &one);
+	if (ret < 0)
+		return hbus_full_or(ret);
+	return hbus_has_stack_set(filter, true);
+}
+
+int hbus_filter_stack_end(struct hbus_filter *filter)
+{
+	return hbus_has_stack_set(filter, false);
+}
+
 /* ---- counters -------------------------------------------------------------------------- */
 
 /*

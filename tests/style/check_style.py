@@ -25,6 +25,9 @@ EDGES = [
     # topic names and filters are one module for all doors of the bus
     ("dataplane/mqtt/", ["dataplane/mqtt/", "ctl/proto/topic", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
      ["openssl"]),
+    # the stack stands between the poll loops and the engine, and is no part of either
+    ("dataplane/tcp/", ["dataplane/", "ebpf/filter_abi.h", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
+     ["rte_", "lwip", "urcu"]),
     ("dataplane/", ["dataplane/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/client/hugebus.h", "shm/"],
      ["rte_", "urcu", "bpf/bpf.h", "bpf/libbpf.h", "jansson.h"]),
     ("examples/", ["ctl/client/hugebus.h", "hugebus.h", "examples/"], ["hugebus.h", "pcap/"]),

@@ -8,12 +8,13 @@
 
 #include "dataplane/net.h"
 #include "dataplane/route.h"
+#include "dataplane/tcp/claim.h"
 #include "tests/unit/filter_kit.h"
 #include "tests/unit/random.h"
 
 TestSuite(filter_agree, .init = kit_init, .fini = kit_deinit, .timeout = 60);
 
-enum { N_FRAMES = 20000, N_ROUNDS = 20, N_ROUTES = 60, N_LOOKUPS = 300, NOTHING = -1 };
+enum { N_FRAMES = 20000, N_STACK_FRAMES = 6000, N_ROUNDS = 20, N_ROUTES = 60, N_LOOKUPS = 300, NOTHING = -1 };
 
 /* ---- headers --------------------------------------------------------------------------------- */
 
@@ -103,6 +104,124 @@ Test(filter_agree, on_the_headers_of_spoilt_frames)
 	for (uint32_t reason = HBUS_REASON_ACCEPTED; reason <= HBUS_REASON_BAD_LENGTH; reason++)
 		cr_assert_gt(n_by_reason[reason], 20, "%u times %s", n_by_reason[reason],
 			     hbus_reason_name(reason));
+}
+
+/* ---- what a TCP stack owns -------------------------------------------------------------------- */
+
+/* Addresses of which one differs from that of the frames in its last bit only. */
+static const struct hbus_claim stack = {
+	.at = {
+		{ 0, HBUS_FAMILY_IPV4, { 10, 0, 0, 2 } },
+		{ 0, HBUS_FAMILY_IPV4, { 10, 0, 0, 7 } },
+		{ 0, HBUS_FAMILY_IPV6, { 0xfd, [15] = 2 } },
+		{ 1, HBUS_FAMILY_IPV4, { 10, 0, 0, 3 } },
+	},
+	.n = 4,
+};
+
+static void own_addresses(void)
+{
+	for (uint32_t i = 0; i < stack.n; i++)
+		if (stack.at[i].port_id == 0)
+			cr_assert_eq(hbus_filter_stack_add(kit_filter, stack.at[i].family,
+							   stack.at[i].addr), 0);
+}
+
+static uint32_t judge_with_stack(const uint8_t *bytes, uint32_t size)
+{
+	uint32_t reason = judge_in_c(bytes, size);
+	uint8_t *copy = malloc(size);
+	bool is_owned;
+
+	memcpy(copy, bytes, size);
+	is_owned = hbus_claim_has(&stack, 0, copy, size);
+	free(copy);
+	/* The poll loop asks first, XDP last: they agree only when what is owned is nothing else. */
+	cr_assert(!is_owned || reason == HBUS_REASON_NOT_IP || reason == HBUS_REASON_NOT_UDP,
+		  "owned, but %s", hbus_reason_name(reason));
+	return is_owned ? HBUS_REASON_STACK : reason;
+}
+
+static struct frame frame_arp(const uint8_t target[4])
+{
+	static const uint8_t begin[] = { 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1 };
+	struct frame f;
+
+	frame_link(&f, NULL, NULL, 0, 0x0806);
+	memcpy(f.bytes + f.size, begin, sizeof(begin));
+	memcpy(f.bytes + f.size + 24, target, 4);
+	f.size += 28;
+	return f;
+}
+
+/* The UDP frames of the kit made into another protocol; what is behind the IP header is noise. */
+static struct frame frame_of_protocol(bool is_v6, uint8_t protocol, uint8_t first)
+{
+	struct frame f = is_v6 ? kit_ipv6(NULL, 0) : kit_ipv4();
+
+	kit_ip(&f)[is_v6 ? 6 : 9] = protocol;
+	f.size += 40;
+	f.bytes[f.udp_off] = first;
+	memcpy(f.bytes + f.udp_off + 8, (const uint8_t[16]){ 0xfd, [15] = 2 }, 16);
+	return f;
+}
+
+static struct frame random_stack_frame(struct test_random *random)
+{
+	static const uint8_t firsts[] = { 8, 128, 135, 136, 0, 133, 3 };
+	static const uint8_t protocols[] = { 6, 1, 58, 6, 17, 2 };
+	uint8_t target[4] = { 10, 0, 0, (uint8_t)(2 + test_random_below(random, 2)) };
+
+	if (test_random_below(random, 4) == 0)
+		return frame_arp(target);
+	return frame_of_protocol(test_random_below(random, 2),
+				 protocols[test_random_below(random, 6)],
+				 firsts[test_random_below(random, 7)]);
+}
+
+Test(filter_agree, on_what_a_tcp_stack_owns)
+{
+	uint32_t n_owned = 0;
+	struct test_random random;
+
+	test_random_init(&random, "filter_agree");
+	kit_route_all();
+	own_addresses();
+	for (uint32_t i = 0; i < N_STACK_FRAMES; i++) {
+		struct frame f = test_random_below(&random, 4) ? random_stack_frame(&random) :
+								 random_frame(&random);
+		uint32_t in_c, in_xdp;
+
+		if (test_random_below(&random, 2))
+			spoil(&f, &random);
+		in_c = judge_with_stack(f.bytes, f.size);
+		in_xdp = kit_judge(&f);
+		if (in_c != in_xdp)
+			for (uint32_t at = 0; at < f.size; at++)
+				fprintf(stderr, "%02x%s", f.bytes[at], at + 1 < f.size ? "" : "\n");
+		cr_assert_eq(in_c, in_xdp, "frame %u: C says %s, XDP says %s", i,
+			     hbus_reason_name(in_c), hbus_reason_name(in_xdp));
+		n_owned += in_c == HBUS_REASON_STACK;
+	}
+	cr_assert(n_owned > N_STACK_FRAMES / 8 && n_owned < N_STACK_FRAMES * 3 / 4, "%u owned", n_owned);
+}
+
+Test(filter_agree, that_the_kernel_keeps_what_no_stack_owns)
+{
+	struct frame tcp = frame_of_protocol(false, 6, 0), arp = frame_arp((const uint8_t[4]){ 10, 0, 0, 2 });
+
+	kit_route_all();
+	cr_assert_eq(kit_judge(&tcp), HBUS_REASON_NOT_UDP);
+	own_addresses();
+	cr_assert_eq(kit_judge(&tcp), HBUS_REASON_STACK);
+	cr_assert_eq(kit_judge(&arp), HBUS_REASON_STACK);
+	kit_ip(&tcp)[19] = 3;
+	arp.bytes[arp.size - 1] = 3;
+	cr_assert_eq(kit_judge(&tcp), HBUS_REASON_NOT_UDP);
+	cr_assert_eq(kit_judge(&arp), HBUS_REASON_NOT_IP);
+	kit_ip(&tcp)[19] = 2;
+	cr_assert_eq(hbus_filter_stack_end(kit_filter), 0);
+	cr_assert_eq(kit_judge(&tcp), HBUS_REASON_NOT_UDP);
 }
 
 /* ---- routes ---------------------------------------------------------------------------------- */
