@@ -66,7 +66,8 @@ static _Noreturn void role_main(struct bench_run *run, unsigned int idx)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	bench_pin(run->role[idx].core);
-	_exit(run->role[idx].fn(run, idx));
+	/* Not _exit(): a library may have to sign off. What the parent had buffered, it wrote before the fork. */
+	exit(run->role[idx].fn(run, idx));
 }
 
 static void end_all(const pid_t *pids, unsigned int n)
@@ -111,6 +112,7 @@ int bench_run_roles(struct bench_run *run)
 	int running;
 
 	memset(run->shared, 0, sizeof(*run->shared));
+	fflush(NULL);
 	for (unsigned int i = 0; i < run->n_roles; i++) {
 		pids[i] = fork();
 		if (pids[i] == 0)

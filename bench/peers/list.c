@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The peers that this build has. */
+#include "bench/peers/peer.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+extern const struct peer peer_hugebus_single, peer_hugebus_batch, peer_hugebus_run;
+extern const struct peer peer_rte_ring_single, peer_rte_ring_burst, peer_ck_ring, peer_iceoryx, peer_zmq, peer_nng;
+extern const struct peer peer_pipe_single, peer_pipe_batch, peer_unix_single, peer_unix_batch, peer_mq, peer_eventfd;
+
+const struct peer *const peers[] = {
+	&peer_hugebus_single, &peer_hugebus_batch, &peer_hugebus_run,
+#ifdef HBUS_PEER_RTE_RING
+	&peer_rte_ring_single, &peer_rte_ring_burst,
+#endif
+#ifdef HBUS_PEER_CK
+	&peer_ck_ring,
+#endif
+#ifdef HBUS_PEER_ICEORYX
+	&peer_iceoryx,
+#endif
+#ifdef HBUS_PEER_ZMQ
+	&peer_zmq,
+#endif
+#ifdef HBUS_PEER_NNG
+	&peer_nng,
+#endif
+	&peer_pipe_single, &peer_pipe_batch, &peer_unix_single, &peer_unix_batch, &peer_mq, &peer_eventfd,
+	NULL,
+};
+
+int peer_complain(const char *peer, const char *what)
+{
+	fprintf(stderr, "%s: %s\n", peer, what);
+	return -1;
+}

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Makes BENCHMARKS.md and its pictures of the JSON that the measurements wrote.
+
+    bench/peers/report.py DIR      reads DIR/benchmarks/{peers,host,ingress}.json, writes DIR/BENCHMARKS.md
+                                   and DIR/benchmarks/*.svg (where gnuplot is installed)
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+THROUGHPUT = [8, 64, 256, 1024]
+ROUND_TRIP = [56, 64]
+
+
+def load(directory, name):
+    path = os.path.join(directory, "benchmarks", name + ".json")
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def human(value):
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {letter}"
+    return f"{value:.3g}"
+
+
+def cell_text(cell, is_rate):
+    if cell is None:
+        return ""
+    if cell["failed"]:
+        return "failed"
+    value = human(cell["value"]["median"]) if is_rate else f"{cell['value']['median']:.0f}"
+    return f"{value} ({cell['ratio']['median']:.2f} ±{100 * cell['ratio']['spread']:.0f} %)"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def throughput_table(run):
+    rows = [["*limit: two bare cores*"] + [human(run["limits"][f"throughput.{size}"]["median"]) for size in THROUGHPUT]]
+    for peer in run["peers"]:
+        cells = [peer["cells"].get(f"throughput.{size}") for size in THROUGHPUT]
+        if any(cells):
+            rows.append([peer["title"]] + [cell_text(cell, True) for cell in cells])
+    return table(["events/s"] + [f"{size} B" for size in THROUGHPUT], rows)
+
+
+def round_trip_table(run):
+    rows = [["*limit: two bare cores*"] + [f"{run['limits'][f'rtt.{size}']['median']:.0f}" for size in ROUND_TRIP] + [""]]
+    for peer in run["peers"]:
+        cells = [peer["cells"].get(f"rtt.{size}") for size in ROUND_TRIP]
+        if peer["batches"] or not any(cells):
+            continue
+        last = cells[-1]
+        tail = "" if last["failed"] else f"{last['percentiles_ns']['p99']} / {last['percentiles_ns']['p99.9']}"
+        rows.append([peer["title"]] + [cell_text(cell, False) for cell in cells] + [tail])
+    return table(["round trip, ns"] + [f"{size} B" for size in ROUND_TRIP] + ["64 B: p99 / p99.9"], rows)
+
+
+def settings_table(run):
+    return table(["peer", "version", "how it is used"],
+                 [[peer["title"], peer["version"], peer["settings"]] for peer in run["peers"]])
+
+
+def results_table(run):
+    """hugebus bench and hugebus bench ingress: a row each, beside their limits."""
+    rows = []
+    for result in run["results"]:
+        if result["failed"]:
+            rows.append([result["title"], "failed", "", "", ""])
+            continue
+        unit = result["unit"]
+        number = (lambda v: f"{v:.3g}") if result["lower_is_better"] else human
+        limit = ratio = spread = ""
+        if "limit" in result and result["limit"]["samples"]:
+            limit = f"{number(result['limit']['median'])} ({result['limit_name']})"
+            ratio = f"{result['ratio']['median']:.2f}"
+            spread = f"±{100 * result['ratio']['spread']:.0f} %"
+        title = result["title"] + (" (oversubscribed)" if result.get("oversubscribed") else "")
+        rows.append([title, f"{number(result['value']['median'])} {unit}", limit, ratio, spread])
+    return table(["measure", "median", "limit", "ratio", "spread"], rows)
+
+
+def draw(directory, name, title, unit, bars):
+    """One picture: a horizontal bar each, on a logarithmic axis."""
+    if not shutil.which("gnuplot"):
+        return False
+    bars = list(reversed(bars))
+    data = "\n".join(f'{i} {value:.6g} "{label}"' for i, (label, value) in enumerate(bars))
+    low = min(value for _, value in bars) / 2
+    script = f"""
+set terminal svg size 860,{60 + 26 * len(bars)} font 'sans,12' background '#ffffff'
+set output '{os.path.join(directory, "benchmarks", name)}.svg'
+set title '{title}'
+set xlabel '{unit}'
+set logscale x
+set xrange [{low:.6g}:*]
+set yrange [-0.7:{len(bars) - 0.3}]
+set grid x
+unset key
+set style fill solid 0.85 noborder
+set lmargin 32
+$data << EOD
+{data}
+EOD
+plot $data using ({low:.6g}):0:({low:.6g}):2:($0-0.38):($0+0.38):yticlabel(3) with boxxyerror linecolor '#4682b4'
+"""
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+    return True
+
+
+def pictures(directory, run):
+    lines = []
+    for size in (8, 64, 1024):
+        name = f"throughput.{size}"
+        bars = [("two bare cores", run["limits"][name]["median"])]
+        bars += [(peer["title"], peer["cells"][name]["value"]["median"]) for peer in run["peers"]
+                 if name in peer["cells"] and not peer["cells"][name]["failed"]]
+        if draw(directory, f"throughput-{size}", f"{size} B events between two processes", "events/s", bars):
+            lines.append(f"![{size} B events a second](benchmarks/throughput-{size}.svg)")
+    bars = [("two bare cores", run["limits"]["rtt.64"]["median"])]
+    bars += [(peer["title"], peer["cells"]["rtt.64"]["value"]["median"]) for peer in run["peers"]
+             if not peer["batches"] and "rtt.64" in peer["cells"] and not peer["cells"]["rtt.64"]["failed"]]
+    if draw(directory, "round-trip-64", "round trip of 64 B", "ns", bars):
+        lines.append("![round trips](benchmarks/round-trip-64.svg)")
+    return "\n".join(lines)
+
+
+def machine(run):
+    name = "unknown processor"
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}; Linux {run['kernel']}; {run['cores']}"
+
+
+def page(directory):
+    peers, host, ingress = (load(directory, name) for name in ("peers", "host", "ingress"))
+    if peers is None:
+        sys.exit("report.py: no peers.json in " + directory)
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "notes.md"), encoding="utf-8") as file:
+        notes = file.read()
+    parts = [
+        "# Benchmarks",
+        "Written by `bench/peers/run`; do not edit. All candidates take turns in every repetition, on the same two pinned cores, "
+        "with the same work: every word of an event is written, read and checked, and the number of the event must be the next. "
+        "In brackets: the ratio to what two bare cores do in the same second (a streaming loop, a ping-pong of one or "
+        "two cache lines), its median and half the distance of its quartiles. Look at the ratios: the same machine "
+        "differs from hour to hour.",
+        f"Machine: {machine(peers)}. {time.strftime('%Y-%m-%d')}, hugebus {peers['version']}, {peers['repeats']} "
+        f"repetitions of {peers['duration_ms']} ms; {100 * peers['noise']:.0f} % of the CPU time was busy before the run"
+        + (" (**not quiet**)" if peers["noise"] > 0.1 else "") + ".",
+        "## Between two processes", throughput_table(peers), round_trip_table(peers), pictures(directory, peers),
+        "## How each is used", settings_table(peers),
+    ]
+    if host:
+        parts += ["## hugebus beside the limits (`hugebus bench`)", results_table(host)]
+    if ingress:
+        parts += ["## Packets (`hugebus bench ingress`)", results_table(ingress)]
+    parts.append(notes)
+    with open(os.path.join(directory, "BENCHMARKS.md"), "w", encoding="utf-8") as file:
+        file.write("\n\n".join(part.strip() for part in parts if part) + "\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    page(sys.argv[1])
