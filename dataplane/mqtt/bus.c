@@ -2,6 +2,8 @@
 /*
  * One publisher for all clients, one subscriber for all filters.
  *
+ * Topics and filters that the daemon has to be asked for are asked for by a thread of its own (asker.h).
+ *
  * Events of a lossy subscriber can be overwritten while they are used. So a poll's events are copied,
  * and only when the library says that they were whole are they given to the engine.
  * It reads its own ring as any other. So that it cannot overtake itself, the loop takes events
@@ -18,10 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dataplane/mqtt/asker.h"
 #include "dataplane/mqtt/attributes.h"
 #include "dataplane/mqtt/cloudevent.h"
 #include "dataplane/mqtt/topics.h"
 #include "shm/counters.h"
+
+/* The number of a topic while the daemon is asked for it. */
+#define TOPIC_ASKED UINT32_MAX
 
 enum { POLL_MAX = 16, EVENT_OVERHEAD = 64 };
 
@@ -41,7 +47,9 @@ struct hbus_mqtt_bus {
 	struct hbus_mqtt_topics topics;
 	uint64_t ring_size, pressure; /* bytes published since events were last taken */
 	uint64_t event_max;
-	bool wants_all, adds_cloudevents;
+	struct hbus_mqtt_asker *asker;
+	const struct hbus_mqtt_answer *refused; /* while the engine hears that this topic is not to be had */
+	bool adds_cloudevents;
 	void (*log)(const char *sentence);
 	char source[128]; /* begins the source of CloudEvents */
 	uint64_t n_too_large, n_lapped, n_lost, n_foreign;
@@ -81,6 +89,8 @@ static int open_handles(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_bus_op
 	if (r == 0 && options->counters &&
 	    hbus_counters_create(bus->bus, options->counters, N_CELLS, &bus->cells) < 0)
 		say(bus, "counters stay private: %s", hbus_error_text());
+	if (r == 0 && hbus_mqtt_asker_new(bus->publisher, bus->subscriber, bus->log, &bus->asker) < 0)
+		r = HBUS_E_SYSTEM;
 	return r;
 }
 
@@ -137,6 +147,7 @@ struct hbus_mqtt_bus *hbus_mqtt_bus_close(struct hbus_mqtt_bus *bus)
 {
 	if (!bus)
 		return NULL;
+	bus->asker = hbus_mqtt_asker_free(bus->asker);
 	hbus_subscriber_close(bus->subscriber);
 	hbus_publisher_close(bus->publisher);
 	hbus_mqtt_topics_deinit(&bus->topics);
@@ -148,6 +159,11 @@ struct hbus_mqtt_bus *hbus_mqtt_bus_close(struct hbus_mqtt_bus *bus)
 int hbus_mqtt_bus_fd(const struct hbus_mqtt_bus *bus)
 {
 	return hbus_fd(bus->subscriber);
+}
+
+int hbus_mqtt_bus_answer_fd(const struct hbus_mqtt_bus *bus)
+{
+	return hbus_mqtt_asker_fd(bus->asker);
 }
 
 void hbus_mqtt_bus_wake(struct hbus_mqtt_bus *bus)
@@ -176,25 +192,29 @@ static uint8_t reason_of(int error)
 	}
 }
 
+static uint8_t ask_topic(struct hbus_mqtt_bus *bus, const char *name)
+{
+	if (bus->refused && strcmp(bus->refused->name, name) == 0)
+		return reason_of(bus->refused->result);
+	/* Nobody to ask: refused at once. */
+	if (!hbus_is_connected(bus->bus))
+		return HBUS_MQTT_UNSPECIFIED;
+	if (hbus_mqtt_topics_add(&bus->topics, name, TOPIC_ASKED) < 0)
+		return HBUS_MQTT_QUOTA;
+	if (hbus_mqtt_asker_ask(bus->asker, HBUS_MQTT_ASK_TOPIC, name))
+		return HBUS_MQTT_PENDING;
+	hbus_mqtt_topics_remove(&bus->topics, name);
+	return HBUS_MQTT_QUOTA;
+}
+
 static uint8_t topic_number(struct hbus_mqtt_bus *bus, const char *name, hbus_topic_t *ret_topic)
 {
-	hbus_topic_t topic = hbus_mqtt_topics_find(&bus->topics, name);
-	int r;
+	const uint32_t *number = hbus_mqtt_topics_find(&bus->topics, name);
 
-	if (topic == 0) {
-		if (bus->topics.n >= HBUS_MQTT_TOPICS_MAX)
-			return HBUS_MQTT_QUOTA;
-		/* Nobody to ask: refused at once, so that the others do not wait for an answer. */
-		if (!hbus_is_connected(bus->bus))
-			return HBUS_MQTT_UNSPECIFIED;
-		r = hbus_publisher_topic(bus->publisher, name, NULL, NULL, &topic);
-		if (r < 0)
-			return reason_of(r);
-		if (hbus_mqtt_topics_add(&bus->topics, name, topic) < 0)
-			return HBUS_MQTT_QUOTA;
-	}
-	*ret_topic = topic;
-	return 0;
+	if (!number)
+		return ask_topic(bus, name);
+	*ret_topic = *number;
+	return *number == TOPIC_ASKED ? HBUS_MQTT_PENDING : 0;
 }
 
 static uint8_t publish(void *context, const struct hbus_mqtt_message *message)
@@ -225,33 +245,17 @@ bool hbus_mqtt_bus_is_pressed(const struct hbus_mqtt_bus *bus)
 static uint8_t subscribe(void *context, const char *filter)
 {
 	struct hbus_mqtt_bus *bus = context;
-	int r;
 
-	if (bus->wants_all && filter[0] != '$')
-		return 0;
 	if (!hbus_is_connected(bus->bus))
 		return HBUS_MQTT_UNSPECIFIED;
-	r = hbus_subscribe(bus->subscriber, filter);
-	if (r == HBUS_E_LIMIT || r == HBUS_E_QUOTA) {
-		/* More filters than a subscriber may have: take all events, the engine knows who wants which. */
-		say(bus, "%s: from now on all topics are read", hbus_error_text());
-		r = hbus_subscribe(bus->subscriber, "#");
-		bus->wants_all = r == 0 || r == HBUS_E_EXISTS;
-	}
-	if (r == HBUS_E_EXISTS)
-		return 0;
-	if (r < 0)
-		say(bus, "cannot subscribe to %s: %s", filter, hbus_error_text());
-	return r == 0 ? 0 : reason_of(r);
+	return hbus_mqtt_asker_ask(bus->asker, HBUS_MQTT_ASK_SUBSCRIBE, filter) ? HBUS_MQTT_PENDING : HBUS_MQTT_QUOTA;
 }
 
 static void unsubscribe(void *context, const char *filter)
 {
 	struct hbus_mqtt_bus *bus = context;
 
-	/* With "#" in place of those that did not fit some filters are unknown there. */
-	if (!bus->wants_all || strcmp(filter, "#") != 0)
-		(void)hbus_unsubscribe(bus->subscriber, filter);
+	(void)hbus_mqtt_asker_ask(bus->asker, HBUS_MQTT_ASK_UNSUBSCRIBE, filter);
 }
 
 void hbus_mqtt_bus_io(struct hbus_mqtt_bus *bus, struct hbus_mqtt_io *io)
@@ -343,12 +347,44 @@ static void count_losses(struct hbus_mqtt_bus *bus)
 	}
 }
 
+/* -- answers -- */
+
+static void take_topic(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine, const struct hbus_mqtt_answer *answer)
+{
+	uint32_t *number = hbus_mqtt_topics_find(&bus->topics, answer->name);
+
+	if (answer->result == 0 && number) {
+		*number = answer->topic;
+	} else {
+		hbus_mqtt_topics_remove(&bus->topics, answer->name);
+		bus->refused = answer;
+	}
+	hbus_mqtt_topic_answer(engine, answer->name);
+	bus->refused = NULL;
+}
+
+static void take_answers(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine)
+{
+	struct hbus_mqtt_answer *answer;
+
+	while ((answer = hbus_mqtt_asker_take(bus->asker))) {
+		if (answer->kind == HBUS_MQTT_ASK_TOPIC)
+			take_topic(bus, engine, answer);
+		else
+			hbus_mqtt_filter_answer(engine, answer->name,
+						answer->result < 0 ? reason_of(answer->result) : 0);
+		free(answer);
+	}
+}
+
 bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine)
 {
 	struct hbus_event events[POLL_MAX];
 	uint64_t real_ns;
-	int n = hbus_poll(bus->subscriber, events, POLL_MAX);
+	int n;
 
+	take_answers(bus, engine);
+	n = hbus_poll(bus->subscriber, events, POLL_MAX);
 	if (n <= 0) {
 		bus->pressure = 0;
 		count_losses(bus);

@@ -2,7 +2,8 @@
 /**
  * An MQTT engine on a bus: what its clients publish and want, and the events that come back
  *
- * For any loop that drives an engine: there is no socket and no epoll here.
+ * For any loop that drives an engine: there is no socket and no epoll here, and nothing waits for the
+ * daemon, which is asked by a thread of its own.
  *
  *   engine --io->publish, subscribe, unsubscribe--> this --> struct hbus
  *   engine <--events, answers------------- hbus_mqtt_bus_take()
@@ -51,13 +52,17 @@ struct hbus_mqtt_bus *hbus_mqtt_bus_close(struct hbus_mqtt_bus *bus);
 /* Sets the callbacks that concern the bus, and their context. */
 void hbus_mqtt_bus_io(struct hbus_mqtt_bus *bus, struct hbus_mqtt_io *io);
 
-/* Readable when there may be events or answers, after hbus_mqtt_bus_take() has said false. The bus owns it. */
+/*
+ * Readable when there may be events, after hbus_mqtt_bus_take() has said false, and when there are answers of the
+ * daemon. The bus owns both.
+ */
 int hbus_mqtt_bus_fd(const struct hbus_mqtt_bus *bus);
+int hbus_mqtt_bus_answer_fd(const struct hbus_mqtt_bus *bus);
 
 /**
  * hbus_mqtt_bus_take() - give the engine answers of the daemon and some events
  *
- * Does not wait. Return: false when there was nothing, and the descriptor is armed.
+ * Never waits. Return: false when there was nothing, and the descriptor is armed.
  */
 bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine);
 

@@ -25,6 +25,7 @@ void hbus_mqtt_conn_free(struct hbus_mqtt_conn *conn)
 	aliases_free(conn->alias_out, conn->n_alias_out);
 	free(conn->held);
 	free(conn->rest);
+	free(conn->codes);
 	free(conn);
 }
 
@@ -36,6 +37,7 @@ static void forget(struct hbus_mqtt_conn *conn, bool keeps_will)
 	conn->state = CONN_CLOSED;
 	hbus_mqtt_timer_cancel(engine, &conn->timer);
 	hbus_mqtt_timer_cancel(engine, &conn->stall);
+	hbus_mqtt_wait_end(conn);
 	*conn->link = conn->next;
 	if (conn->next)
 		conn->next->link = conn->link;

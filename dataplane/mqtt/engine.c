@@ -37,7 +37,7 @@ void hbus_mqtt_config_default(struct hbus_mqtt_config *config)
 }
 
 /* Frees what ended while the entry point ran. Freeing a session may give its shared messages to others. */
-static void hbus_mqtt_reap(struct hbus_mqtt *engine)
+void hbus_mqtt_reap(struct hbus_mqtt *engine)
 {
 	while (engine->sessions_ended) {
 		struct hbus_mqtt_session *session = engine->sessions_ended;
@@ -90,6 +90,7 @@ struct hbus_mqtt *hbus_mqtt_free(struct hbus_mqtt *engine)
 		while (engine->sessions[i])
 			hbus_mqtt_session_end(engine->sessions[i]);
 	hbus_mqtt_reap(engine);
+	hbus_mqtt_waits_free(engine);
 	while (engine->retained)
 		hbus_mqtt_retained_remove(engine, engine->retained);
 	hbus_trie_deinit(&engine->filters);
@@ -200,7 +201,7 @@ static uint8_t on_subscribe(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_
 	if (whole->first_byte >> 4 == HBUS_MQTT_SUBSCRIBE) {
 		reason = hbus_mqtt_parse_subscribe(conn->version, whole->body, whole->size, &packet);
 		if (reason == 0)
-			hbus_mqtt_on_subscribe(conn, &packet);
+			reason = hbus_mqtt_on_subscribe(conn, &packet);
 	} else {
 		reason = hbus_mqtt_parse_unsubscribe(conn->version, whole->body, whole->size, &packet);
 		if (reason == 0)
@@ -249,7 +250,7 @@ static uint8_t on_bye(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_whole 
 	return reason;
 }
 
-/* One packet of an open connection. Return: 0 or why the connection must end. */
+/* One packet of an open connection. Return: 0, why the connection must end, or HBUS_MQTT_PENDING. */
 static uint8_t on_packet(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_whole *whole)
 {
 	struct hbus_mqtt_publish publish;
@@ -261,9 +262,7 @@ static uint8_t on_packet(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_who
 	case HBUS_MQTT_PUBLISH:
 		reason = hbus_mqtt_parse_publish(conn->version, whole->first_byte & 15, whole->body, whole->size,
 						 &publish);
-		if (reason == 0)
-			hbus_mqtt_on_publish(conn, &publish);
-		return reason;
+		return reason ? reason : hbus_mqtt_on_publish(conn, &publish);
 	case HBUS_MQTT_PUBACK:
 	case HBUS_MQTT_PUBREC:
 	case HBUS_MQTT_PUBREL:
@@ -292,14 +291,19 @@ static void first_packet(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_who
 		hbus_mqtt_conn_fail(conn, HBUS_MQTT_PROTOCOL_ERROR);
 }
 
-/* What comes behind a CONNECT that is being judged waits, as much as a packet may be. */
+bool hbus_mqtt_is_waiting(const struct hbus_mqtt_conn *conn)
+{
+	return conn->state == CONN_JUDGED || conn->held;
+}
+
+/* What comes behind a packet that waits, waits too. */
 static void keep_rest(struct hbus_mqtt_conn *conn, const uint8_t *data, size_t size)
 {
 	uint8_t *rest = NULL;
 
 	if (size == 0)
 		return;
-	if (conn->rest_size + size <= conn->engine->config.packet_max)
+	if (conn->rest_size + size <= conn->engine->config.packet_max + HBUS_MQTT_INPUT_MAX)
 		rest = realloc(conn->rest, conn->rest_size + size);
 	if (!rest) {
 		hbus_mqtt_conn_fail(conn, HBUS_MQTT_TOO_LARGE);
@@ -310,18 +314,39 @@ static void keep_rest(struct hbus_mqtt_conn *conn, const uint8_t *data, size_t s
 	conn->rest_size += size;
 }
 
+static void hold(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_whole *whole)
+{
+	conn->held = malloc(whole->size + 1);
+	if (!conn->held) {
+		hbus_mqtt_conn_fail(conn, HBUS_MQTT_QUOTA);
+		return;
+	}
+	memcpy(conn->held, whole->body, whole->size);
+	conn->held_size = whole->size;
+	conn->held_first = whole->first_byte;
+}
+
+static void take_packet(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_whole *whole)
+{
+	uint8_t reason = on_packet(conn, whole);
+
+	if (reason == HBUS_MQTT_PENDING)
+		hold(conn, whole);
+	else if (reason)
+		hbus_mqtt_conn_fail(conn, reason);
+}
+
 /* Takes packets until the bytes are used up or the connection is closed. */
 static void input(struct hbus_mqtt_conn *conn, const uint8_t *data, size_t size)
 {
 	const struct hbus_mqtt_config *config = &conn->engine->config;
 	struct hbus_mqtt_whole whole;
-	uint8_t reason;
 	int r;
 
 	while (conn->state != CONN_CLOSED) {
 		bool is_new = conn->state == CONN_NEW;
 
-		if (conn->state == CONN_JUDGED) {
+		if (hbus_mqtt_is_waiting(conn)) {
 			keep_rest(conn, data, size);
 			return;
 		}
@@ -340,9 +365,7 @@ static void input(struct hbus_mqtt_conn *conn, const uint8_t *data, size_t size)
 			first_packet(conn, &whole);
 			continue;
 		}
-		reason = on_packet(conn, &whole);
-		if (reason)
-			hbus_mqtt_conn_fail(conn, reason);
+		take_packet(conn, &whole);
 	}
 }
 
@@ -357,9 +380,20 @@ bool hbus_mqtt_input(struct hbus_mqtt_conn *conn, const void *data, size_t size)
 	return is_open;
 }
 
-bool hbus_mqtt_is_waiting(const struct hbus_mqtt_conn *conn)
+void hbus_mqtt_go_on(struct hbus_mqtt_conn *conn)
 {
-	return conn->state == CONN_JUDGED;
+	struct hbus_mqtt_whole whole = { conn->held_first, conn->held, conn->held_size };
+	uint8_t *held = conn->held, *rest = conn->rest;
+	size_t rest_size = conn->rest_size;
+
+	conn->held = conn->rest = NULL;
+	conn->held_size = conn->rest_size = 0;
+	take_packet(conn, &whole);
+	free(held);
+	input(conn, rest, rest_size);
+	free(rest);
+	if (conn->state != CONN_CLOSED && !hbus_mqtt_is_waiting(conn) && conn->engine->io.resumed)
+		conn->engine->io.resumed(conn->engine->io.context, conn->transport);
 }
 
 bool hbus_mqtt_authenticated(struct hbus_mqtt_conn *conn, uint8_t reason,

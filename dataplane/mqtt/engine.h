@@ -38,6 +38,9 @@
 /** Not a reason code of MQTT: the answer takes time. */
 #define HBUS_MQTT_PENDING 0xff
 
+/** Most bytes to give to hbus_mqtt_input() at a time. */
+#define HBUS_MQTT_INPUT_MAX (256u << 10)
+
 struct hbus_mqtt;
 struct hbus_mqtt_conn;
 
@@ -74,9 +77,11 @@ struct hbus_mqtt_io {
 	size_t (*send)(void *context, void *transport, const struct iovec *parts, int n_parts);
 	/* Send what was taken, as far as the peer takes it soon, then close. */
 	void (*close)(void *context, void *transport);
-	/* Return: 0 when the bus has it, or a reason code from 0x80. */
+	/* Return: 0 when the bus has it, a reason code from 0x80, or HBUS_MQTT_PENDING: the bus has yet to hear of
+	 * the topic; hbus_mqtt_topic_answer() will say that it is worth another try. */
 	uint8_t (*publish)(void *bus_context, const struct hbus_mqtt_message *message);
-	/* The first client wants @filter, or the last one does not any more. */
+	/* The first client wants @filter, or the last one does not any more. Return: as above; when pending,
+	 * hbus_mqtt_filter_answer() will say, once for each question and in their order. */
 	uint8_t (*subscribe)(void *bus_context, const char *filter);
 	void (*unsubscribe)(void *bus_context, const char *filter);
 	/* Who is this? Fills in the principal, "" for anonymous. Return: 0, the reason code to refuse with,
@@ -85,6 +90,8 @@ struct hbus_mqtt_io {
 				char principal[HBUS_MQTT_PRINCIPAL_MAX]);
 	/* May they publish to this name or subscribe to this filter? NULL: they may. */
 	bool (*authorize)(void *context, const char *principal, const char *topic, bool is_publish);
+	/* A connection that was waiting goes on: read from it again. NULL: not asked for. */
+	void (*resumed)(void *context, void *transport);
 	void *bus_context; /* hbus_mqtt_bus_io() sets the three functions that have it (bus.h) */
 };
 
@@ -154,6 +161,7 @@ void hbus_mqtt_config_default(struct hbus_mqtt_config *config);
 	X(subscriptions_refused, "subscriptions refused: invalid, not authorized or at a limit")     \
 	X(wills, "wills published")                                                                  \
 	X(shared_moved, "shared messages given to another member")                                   \
+	X(waits, "packets that waited for the bus to hear of a topic or filter")                     \
 	X(conns_now, "connections")                                                                  \
 	X(sessions_now, "sessions")                                                                  \
 	X(subscriptions_now, "subscriptions")                                                        \
@@ -205,7 +213,7 @@ struct hbus_mqtt_conn *hbus_mqtt_accept(struct hbus_mqtt *engine, void *transpor
  */
 bool hbus_mqtt_input(struct hbus_mqtt_conn *conn, const void *data, size_t size);
 
-/** hbus_mqtt_is_waiting() - for hbus_mqtt_authenticated(): do not read from the client meanwhile. */
+/** hbus_mqtt_is_waiting() - for an answer to what is pending: do not read from the client meanwhile. */
 bool hbus_mqtt_is_waiting(const struct hbus_mqtt_conn *conn);
 
 /**
@@ -216,6 +224,15 @@ bool hbus_mqtt_is_waiting(const struct hbus_mqtt_conn *conn);
  */
 bool hbus_mqtt_authenticated(struct hbus_mqtt_conn *conn, uint8_t reason,
 			     const char principal[HBUS_MQTT_PRINCIPAL_MAX]);
+
+/** hbus_mqtt_topic_answer() - the bus knows of a pending io->publish()'s topic, or knows why not: it is tried again */
+void hbus_mqtt_topic_answer(struct hbus_mqtt *engine, const char *topic);
+
+/**
+ * hbus_mqtt_filter_answer() - to a pending io->subscribe()
+ * @reason: 0 or the reason code to refuse with
+ */
+void hbus_mqtt_filter_answer(struct hbus_mqtt *engine, const char *filter, uint8_t reason);
 
 /** hbus_mqtt_writable() - what was unsent has gone out, or most of it: more may follow. */
 void hbus_mqtt_writable(struct hbus_mqtt_conn *conn);

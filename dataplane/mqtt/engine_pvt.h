@@ -6,7 +6,7 @@
  * session.c     sessions, wills, expiry       subscribe.c  subscriptions and shared subscriptions
  * publish.c     from clients                  deliver.c    to clients: matching, queue, flow control
  * retained.c    retained messages             send.c       packets to clients
- * message.c     messages that are kept
+ * message.c     messages that are kept         wait.c       what waits for an answer of the bus
  *
  * Nothing that somebody up the call stack may hold is freed on the spot: connections and sessions
  * that have ended are put aside, and hbus_mqtt_reap() frees them when the entry point is done.
@@ -85,7 +85,10 @@ struct hbus_mqtt_sub {
 	char name[];                         /* as the client said it, terminated */
 };
 
-void hbus_mqtt_on_subscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_subscribe *packet);
+/* Return: 0, or HBUS_MQTT_PENDING: hold the packet, and come again with it. */
+uint8_t hbus_mqtt_on_subscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_subscribe *packet);
+/* The bus does not give this filter: all subscriptions that stand there end. */
+void hbus_mqtt_filter_refused(struct hbus_mqtt *engine, const char *filter);
 void hbus_mqtt_on_unsubscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_subscribe *packet);
 void hbus_mqtt_unsubscribe_all(struct hbus_mqtt_session *session);
 struct hbus_mqtt_sub *hbus_mqtt_share_pick(struct hbus_mqtt_share *share, uint8_t qos);
@@ -196,6 +199,17 @@ struct hbus_mqtt_alias {
 	char *topic; /* terminated */
 };
 
+/* -- what waits for the bus: wait.c -- */
+
+#define HBUS_MQTT_WAIT_BUCKETS 1024
+
+struct hbus_mqtt_wait {
+	struct hbus_mqtt_wait *next, **link; /* link: NULL = does not wait */
+	uint64_t hash;
+	bool is_filter;
+	uint8_t reason; /* of the last answer about a filter */
+};
+
 struct hbus_mqtt_conn {
 	struct hbus_mqtt *engine;
 	void *transport;
@@ -212,8 +226,13 @@ struct hbus_mqtt_conn {
 	uint16_t send_max;      /* its receive maximum, at most our inflight_max */
 	uint16_t alias_out_max, n_alias_out;
 	struct hbus_mqtt_alias *alias_in, *alias_out;
-	uint8_t *held, *rest;   /* while judged: CONNECT's body, and what came behind it */
+	uint8_t *held, *rest;   /* while judged or waiting: a packet's body, and what came behind it */
 	size_t held_size, rest_size;
+	uint8_t held_first;     /* its first byte */
+	struct hbus_mqtt_wait wait;
+	uint8_t *codes;         /* of a SUBSCRIBE that waits: those that are known */
+	size_t n_codes;
+	bool is_sub_new;        /* the subscription that it waits for */
 	char principal[HBUS_MQTT_PRINCIPAL_MAX];
 };
 
@@ -229,11 +248,23 @@ void hbus_mqtt_conn_close(struct hbus_mqtt_conn *conn, bool keeps_will);
 void hbus_mqtt_conn_drop(struct hbus_mqtt_conn *conn);
 void hbus_mqtt_conn_free(struct hbus_mqtt_conn *conn);
 
+void hbus_mqtt_wait(struct hbus_mqtt_conn *conn, bool is_filter, const char *name);
+void hbus_mqtt_wait_end(struct hbus_mqtt_conn *conn);
+/* Return: false without memory. */
+bool hbus_mqtt_will_wait(struct hbus_mqtt_session *session);
+/* One more question about a filter is out. Return: false without memory. */
+bool hbus_mqtt_ask(struct hbus_mqtt *engine, const char *filter);
+bool hbus_mqtt_is_asked(struct hbus_mqtt *engine, const char *filter);
+void hbus_mqtt_waits_free(struct hbus_mqtt *engine);
+/* engine.c: the packet that was held once more, then what came behind it. */
+void hbus_mqtt_go_on(struct hbus_mqtt_conn *conn);
+
 /* -- from clients: publish.c -- */
 
-void hbus_mqtt_on_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_publish *packet);
+/* Return: 0, or HBUS_MQTT_PENDING: hold the packet, and come again with it. */
+uint8_t hbus_mqtt_on_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_publish *packet);
 void hbus_mqtt_on_pubrel(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_ack *packet);
-/* To the bus and the retained messages. Return: 0 or a reason code from 0x80. */
+/* To the bus and the retained messages. Return: 0, a reason code from 0x80 or HBUS_MQTT_PENDING. */
 uint8_t hbus_mqtt_publish(struct hbus_mqtt *engine, uint64_t session_number, struct hbus_mqtt_message *message);
 /* May this stand as a topic on the bus? Return: as above. */
 uint8_t hbus_mqtt_check_topic(struct hbus_mqtt *engine, const char *principal, const char *topic, size_t size);
@@ -284,8 +315,14 @@ struct hbus_mqtt {
 	struct hbus_trie filters;  /* struct hbus_mqtt_target */
 	struct hbus_trie names;    /* struct hbus_mqtt_retained */
 	struct hbus_mqtt_retained *retained;
+	struct hbus_mqtt_wait *waits[HBUS_MQTT_WAIT_BUCKETS];
+	struct hbus_mqtt_ask *asks[HBUS_MQTT_WAIT_BUCKETS];
+	struct hbus_mqtt_late_will *late_wills;
 	bool is_quiet;             /* being freed: no callbacks */
 };
+
+/* Frees what ended while an entry point ran. */
+void hbus_mqtt_reap(struct hbus_mqtt *engine);
 
 static inline uint64_t hbus_mqtt_now(const struct hbus_mqtt *engine)
 {

@@ -88,6 +88,7 @@ void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd, unsigned int 
 /* The engine's callbacks. */
 size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts);
 void hbus_gateway_client_close(void *context, void *transport);
+void hbus_gateway_client_resumed(void *context, void *transport);
 uint8_t hbus_gateway_client_login(void *context, void *transport, const struct hbus_mqtt_login *login,
 				  char principal[HBUS_MQTT_PRINCIPAL_MAX]);
 /* Give answers about passwords to those who still wait for them. */

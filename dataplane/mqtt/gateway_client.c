@@ -68,6 +68,8 @@ static void broke(struct hbus_gateway_client *c)
 		hbus_mqtt_hangup(conn);
 }
 
+static void read_in(struct hbus_gateway_client *c);
+
 /* -- writing -- */
 
 /* As send() and recv(), with -errno. */
@@ -180,6 +182,12 @@ void hbus_gateway_client_close(void *context, void *transport)
 	mark(c);
 }
 
+void hbus_gateway_client_resumed(void *context, void *transport)
+{
+	(void)context;
+	mark(transport);
+}
+
 /* -- names and passwords -- */
 
 uint8_t hbus_gateway_client_login(void *context, void *transport, const struct hbus_mqtt_login *login,
@@ -247,10 +255,13 @@ static void watch(struct hbus_gateway_client *c)
 	uint32_t wanted = (may_read ? EPOLLIN : 0u) | (unsent(c) > 0 || (c->tls && hbus_gateway_tls_wants_write(c->tls)) ? EPOLLOUT : 0u);
 	struct epoll_event event = { .events = wanted, .data.ptr = c };
 
+	int how = wanted == 0 ? EPOLL_CTL_DEL : c->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+
 	if (wanted == c->events)
 		return;
+	/* Who waits for an answer is not looked at: a peer that has hung up meanwhile would be reported without end. */
 	c->events = wanted;
-	(void)epoll_ctl(c->gateway->epoll_fd, EPOLL_CTL_MOD, c->source.fd, &event);
+	(void)epoll_ctl(c->gateway->epoll_fd, how, c->source.fd, &event);
 }
 
 /* Writes, and lets the engine refill what was held back, until the peer takes no more. */
@@ -269,6 +280,13 @@ static void flush(struct hbus_gateway_client *c)
 		mark(c);
 }
 
+/* What TLS has decrypted while the client had to wait: epoll does not know of it. */
+static void read_left(struct hbus_gateway_client *c)
+{
+	if (c->tls && c->conn && !c->is_broken && !hbus_mqtt_is_waiting(c->conn) && hbus_gateway_tls_has_more(c->tls))
+		read_in(c);
+}
+
 void hbus_gateway_clients_flush(struct hbus_gateway *gateway)
 {
 	struct hbus_gateway_client *c = gateway->dirty, *next;
@@ -278,6 +296,7 @@ void hbus_gateway_clients_flush(struct hbus_gateway *gateway)
 	for (; c; c = next) {
 		next = c->dirty_next;
 		c->is_dirty = false;
+		read_left(c);
 		flush(c);
 		if (c->is_broken && c->conn)
 			broke(c);
@@ -359,7 +378,9 @@ static void read_in(struct hbus_gateway_client *c)
 			feed_websocket(c, room, (size_t)n);
 		else if (n > 0 && c->conn)
 			(void)hbus_mqtt_input(c->conn, room, (size_t)n);
-	} while (n > 0 && c->tls && hbus_gateway_tls_has_more(c->tls));
+		if (c->conn && hbus_mqtt_is_waiting(c->conn))
+			mark(c);
+	} while (n > 0 && c->tls && hbus_gateway_tls_has_more(c->tls) && !(c->conn && hbus_mqtt_is_waiting(c->conn)));
 	if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR))
 		broke(c);
 	else if (c->tls && hbus_gateway_tls_wants_write(c->tls))

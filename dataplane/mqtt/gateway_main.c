@@ -125,13 +125,19 @@ static void loop(struct hbus_gateway *gateway)
 
 /* -- start and end -- */
 
-static int watch_bus(struct hbus_gateway *gateway)
+static int watch_fd(struct hbus_gateway *gateway, int fd)
 {
 	static struct hbus_gateway_source source = { bus_ready, -1 };
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &source };
 
-	source.fd = hbus_mqtt_bus_fd(gateway->bus);
-	return epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, source.fd, &event) < 0 ? -errno : 0;
+	return epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int watch_bus(struct hbus_gateway *gateway)
+{
+	int r = watch_fd(gateway, hbus_mqtt_bus_fd(gateway->bus));
+
+	return r < 0 ? r : watch_fd(gateway, hbus_mqtt_bus_answer_fd(gateway->bus));
 }
 
 static int open_login(struct hbus_gateway *gateway, const char *path)
@@ -222,6 +228,7 @@ static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *opti
 		.send = hbus_gateway_client_send,
 		.close = hbus_gateway_client_close,
 		.authenticate = hbus_gateway_client_login,
+		.resumed = hbus_gateway_client_resumed,
 	};
 	int r;
 

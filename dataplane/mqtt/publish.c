@@ -71,6 +71,8 @@ uint8_t hbus_mqtt_publish(struct hbus_mqtt *engine, uint64_t session_number, str
 		return HBUS_MQTT_QUOTA;
 	}
 	reason = engine->io.publish(engine->io.bus_context, message);
+	if (reason == HBUS_MQTT_PENDING)
+		return reason;
 	if (reason) {
 		engine->counters.publishes_bus_refused++;
 		return reason;
@@ -193,7 +195,7 @@ static void acknowledge(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_publ
 				   reason);
 }
 
-void hbus_mqtt_on_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_publish *packet)
+uint8_t hbus_mqtt_on_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_publish *packet)
 {
 	struct hbus_mqtt *engine = conn->engine;
 	char topic[HBUS_TOPIC_NAME_MAX + 2];
@@ -204,18 +206,23 @@ void hbus_mqtt_on_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_pu
 		reason = resolve_topic(conn, packet, topic, &topic_size);
 	if (reason) {
 		hbus_mqtt_conn_fail(conn, reason);
-		return;
+		return 0;
 	}
 	if (packet->qos == 2 && received_find(conn->session, packet->packet_id)) {
 		engine->counters.publishes_duplicate++;
 		hbus_mqtt_send_ack(conn, HBUS_MQTT_PUBREC, packet->packet_id, 0);
-		return;
+		return 0;
 	}
 	if (packet->qos == 2 && conn->session->n_received >= engine->config.receive_max) {
 		hbus_mqtt_conn_fail(conn, HBUS_MQTT_RECEIVE_MAX_EXCEEDED);
-		return;
+		return 0;
+	}
+	reason = take_message(conn, packet, topic, topic_size);
+	if (reason == HBUS_MQTT_PENDING) {
+		hbus_mqtt_wait(conn, false, topic);
+		return reason;
 	}
 	engine->counters.publishes_in++;
-	reason = take_message(conn, packet, topic, topic_size);
 	acknowledge(conn, packet, reason);
+	return 0;
 }

@@ -56,10 +56,14 @@ void hbus_mqtt_will_fire(struct hbus_mqtt_session *session)
 	/* Whether it may be published was asked at CONNECT and is asked again: the policy may have changed. */
 	if (!engine->is_quiet) {
 		struct hbus_mqtt_message message = session->will->view;
+		uint8_t reason = hbus_mqtt_check_topic(engine, session->principal, message.topic, strlen(message.topic));
 
-		if (hbus_mqtt_check_topic(engine, session->principal, message.topic, strlen(message.topic)) == 0 &&
-		    hbus_mqtt_publish(engine, session->number, &message) == 0)
-			engine->counters.wills++;
+		if (reason == 0)
+			reason = hbus_mqtt_publish(engine, session->number, &message);
+		if (reason == HBUS_MQTT_PENDING && hbus_mqtt_will_wait(session))
+			reason = 0;
+		else
+			engine->counters.wills += reason == 0;
 	}
 	hbus_mqtt_will_forget(session);
 }

@@ -17,6 +17,7 @@ enum { SHARE_PREFIX_SIZE = sizeof(SHARE_PREFIX) - 1 };
 
 /* -- targets in the trie -- */
 
+/* Return: 0, also while the bus is being asked, or a reason code. */
 static uint8_t link_target(struct hbus_mqtt *engine, struct hbus_mqtt_target *target, const char *filter)
 {
 	bool is_first = !hbus_trie_find(&engine->filters, filter);
@@ -27,6 +28,8 @@ static uint8_t link_target(struct hbus_mqtt *engine, struct hbus_mqtt_target *ta
 	if (!is_first)
 		return 0;
 	reason = engine->io.subscribe(engine->io.bus_context, filter);
+	if (reason == HBUS_MQTT_PENDING)
+		reason = hbus_mqtt_ask(engine, filter) ? 0 : HBUS_MQTT_QUOTA;
 	if (reason)
 		hbus_trie_remove(&engine->filters, &target->entry);
 	return reason;
@@ -263,7 +266,20 @@ static uint8_t judge_filter(struct hbus_mqtt_conn *conn, struct hbus_mqtt_span n
 	return 0;
 }
 
-/* Return: the code for SUBACK. */
+/* The bus gives what the subscription asks for: what is retained follows. Return: the code for SUBACK. */
+static uint8_t complete(struct hbus_mqtt_session *session, struct hbus_mqtt_sub *sub,
+			const struct hbus_mqtt_filter *filter, bool is_new)
+{
+	uint8_t reason = 0;
+
+	if (!sub->share && (filter->retain_handling == 0 || (filter->retain_handling == 1 && is_new)))
+		reason = hbus_mqtt_promise(session, sub);
+	if (reason && is_new)
+		sub_free(session, sub);
+	return reason ? reason : sub->qos;
+}
+
+/* Return: the code for SUBACK, or HBUS_MQTT_PENDING. */
 static uint8_t subscribe_one(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_filter *filter, uint32_t id)
 {
 	struct hbus_mqtt_session *session = conn->session;
@@ -284,11 +300,47 @@ static uint8_t subscribe_one(struct hbus_mqtt_conn *conn, const struct hbus_mqtt
 	sub->no_local = filter->no_local;
 	sub->retain_as_published = filter->retain_as_published;
 	sub->id = id;
-	if (!sub->share && (filter->retain_handling == 0 || (filter->retain_handling == 1 && is_new)))
-		reason = hbus_mqtt_promise(session, sub);
-	if (reason && is_new)
-		sub_free(session, sub);
-	return reason ? reason : sub->qos;
+	if (hbus_mqtt_is_asked(session->engine, sub->name + filter_at)) {
+		conn->is_sub_new = is_new;
+		hbus_mqtt_wait(conn, true, sub->name + filter_at);
+		return HBUS_MQTT_PENDING;
+	}
+	return complete(session, sub, filter, is_new);
+}
+
+/* The bus has answered about the filter that the packet waited for. */
+static uint8_t subscribe_answered(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_filter *filter)
+{
+	struct hbus_mqtt_sub *sub = sub_find(conn->session, filter->filter);
+
+	if (conn->wait.reason || !sub)
+		return conn->wait.reason ? conn->wait.reason : HBUS_MQTT_UNSPECIFIED;
+	return complete(conn->session, sub, filter, conn->is_sub_new);
+}
+
+static void filter_end(struct hbus_mqtt_target *target)
+{
+	struct hbus_mqtt_share *share;
+	struct hbus_mqtt_sub *sub;
+
+	if (!target->is_share) {
+		sub = hbus_mqtt_of(target, struct hbus_mqtt_sub, target);
+		sub_free(sub->session, sub);
+		return;
+	}
+	share = hbus_mqtt_of(target, struct hbus_mqtt_share, target);
+	share->n_refs++;
+	while (share->first)
+		sub_free(share->first->session, share->first);
+	hbus_mqtt_share_put(share);
+}
+
+void hbus_mqtt_filter_refused(struct hbus_mqtt *engine, const char *filter)
+{
+	struct hbus_trie_entry *entry;
+
+	while ((entry = hbus_trie_find(&engine->filters, filter)))
+		filter_end(hbus_mqtt_of(entry, struct hbus_mqtt_target, entry));
 }
 
 /* Shared subscriptions and "no local" exclude each other; a filter has at least one character. */
@@ -306,35 +358,52 @@ static bool is_allowed(struct hbus_mqtt_subscribe packet)
 	return true;
 }
 
-void hbus_mqtt_on_subscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_subscribe *packet)
+/* Goes on behind the codes that are known. Return: false when it has to wait (again). */
+static bool collect_codes(struct hbus_mqtt_conn *conn, struct hbus_mqtt_subscribe *packet, bool is_answered)
 {
-	struct hbus_mqtt_session *session = conn->session;
 	uint32_t id = hbus_mqtt_number(&packet->props, HBUS_MQTT_P_SUBSCRIPTION_ID, 0);
 	struct hbus_mqtt_filter filter;
-	uint8_t *codes;
-	size_t n = 0;
+	size_t at = 0;
 
-	if (!is_allowed(*packet)) {
-		hbus_mqtt_conn_fail(conn, HBUS_MQTT_PROTOCOL_ERROR);
-		return;
-	}
-	codes = malloc(packet->n_filters);
-	if (!codes) {
-		hbus_mqtt_conn_fail(conn, HBUS_MQTT_QUOTA);
-		return;
-	}
-	while (n < packet->n_filters && hbus_mqtt_next_subscribe(packet, &filter)) {
-		codes[n] = subscribe_one(conn, &filter, id);
-		if (codes[n] >= HBUS_MQTT_UNSPECIFIED) {
+	for (; at < packet->n_filters && hbus_mqtt_next_subscribe(packet, &filter); at++) {
+		uint8_t code;
+
+		if (at < conn->n_codes)
+			continue;
+		code = is_answered ? subscribe_answered(conn, &filter) : subscribe_one(conn, &filter, id);
+		is_answered = false;
+		if (code == HBUS_MQTT_PENDING)
+			return false;
+		if (code >= HBUS_MQTT_UNSPECIFIED) {
 			conn->engine->counters.subscriptions_refused++;
 			if (conn->version == HBUS_MQTT_V3)
-				codes[n] = HBUS_MQTT_UNSPECIFIED;
+				code = HBUS_MQTT_UNSPECIFIED;
 		}
-		n++;
+		conn->codes[conn->n_codes++] = code;
 	}
-	hbus_mqtt_send_codes(conn, HBUS_MQTT_SUBACK, packet->packet_id, codes, n);
-	free(codes);
+	return true;
+}
+
+uint8_t hbus_mqtt_on_subscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_subscribe *packet)
+{
+	struct hbus_mqtt_session *session = conn->session;
+	bool is_answered = conn->codes != NULL;
+
+	if (!is_answered) {
+		if (!is_allowed(*packet))
+			return HBUS_MQTT_PROTOCOL_ERROR;
+		conn->codes = malloc(packet->n_filters);
+		conn->n_codes = 0;
+	}
+	if (!conn->codes)
+		return HBUS_MQTT_QUOTA;
+	if (!collect_codes(conn, packet, is_answered))
+		return HBUS_MQTT_PENDING;
+	hbus_mqtt_send_codes(conn, HBUS_MQTT_SUBACK, packet->packet_id, conn->codes, conn->n_codes);
+	free(conn->codes);
+	conn->codes = NULL;
 	hbus_mqtt_pump(session);
+	return 0;
 }
 
 void hbus_mqtt_on_unsubscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_subscribe *packet)

@@ -2,8 +2,8 @@
 /**
  * Topic names to the numbers under which this program publishes them
  *
- * A hash table that only grows, to a limit: clients choose the names, so somebody may try to fill
- * it. Keyed by a secret, so that nobody can choose names that collide. One thread.
+ * A hash table with a limit: clients choose the names, so somebody may try to fill it. Keyed by a
+ * secret, so that nobody can choose names that collide. One thread.
  */
 #pragma once
 
@@ -18,10 +18,13 @@ struct hbus_mqtt_topics {
 	uint64_t secret[2];
 };
 
-/** hbus_mqtt_topics_find() - Return: the number, or 0 when the name is not there. */
-uint32_t hbus_mqtt_topics_find(const struct hbus_mqtt_topics *topics, const char *name);
+/** hbus_mqtt_topics_find() - Return: where the number stands, or NULL when the name is not there. */
+uint32_t *hbus_mqtt_topics_find(const struct hbus_mqtt_topics *topics, const char *name);
 
 /** hbus_mqtt_topics_add() - a name that is not there. Return: 0, -ENOSPC at the limit or -ENOMEM. */
 int hbus_mqtt_topics_add(struct hbus_mqtt_topics *topics, const char *name, uint32_t number);
+
+/** hbus_mqtt_topics_remove() - does nothing when the name is not there. */
+void hbus_mqtt_topics_remove(struct hbus_mqtt_topics *topics, const char *name);
 
 void hbus_mqtt_topics_deinit(struct hbus_mqtt_topics *topics);

@@ -10,6 +10,7 @@
  *   4     it connects well-formed: 1 byte of flags (version, clean, will), 1 of the identifier
  *   5     time passes   6 it hangs up   7 an event comes from the bus   8 it has read all
  *   9     subscribe     10 publish      11 acknowledge what was sent last
+ *   12    the bus is slow from now on, or no longer     13 it answers its oldest question, with yes or no
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -39,6 +40,12 @@ static struct {
 	uint8_t props[64], payload[64];
 } events[N_EVENTS];
 static size_t n_events;
+static struct {
+	bool is_filter;
+	char name[256];
+} asked[N_FILTERS];
+static size_t n_asked;
+static bool is_slow, may_publish;
 static uint64_t now_ms;
 
 static void require(bool is_true)
@@ -100,9 +107,20 @@ static void do_close(void *context, void *transport)
 	end_close(end);
 }
 
+static uint8_t ask(bool is_filter, const char *name)
+{
+	if (n_asked == N_FILTERS)
+		return HBUS_MQTT_QUOTA;
+	asked[n_asked].is_filter = is_filter;
+	snprintf(asked[n_asked++].name, sizeof(asked[0].name), "%s", name);
+	return HBUS_MQTT_PENDING;
+}
+
 static uint8_t do_publish(void *context, const struct hbus_mqtt_message *message)
 {
 	(void)context;
+	if (is_slow && !may_publish)
+		return ask(false, message->topic);
 	require(hbus_topic_check_name(message->topic, strlen(message->topic)) == 0);
 	if (n_events == N_EVENTS || message->props.size > 64 || message->payload_size > 64)
 		return HBUS_MQTT_QUOTA;
@@ -134,8 +152,11 @@ static uint8_t do_subscribe(void *context, const char *filter)
 	require(!filter_find(filter));
 	for (size_t i = 0; i < N_FILTERS; i++) {
 		if (!filters[i]) {
-			filters[i] = strdup(filter);
-			return 0;
+			uint8_t reason = is_slow ? ask(true, filter) : 0;
+
+			if (reason == 0 || reason == HBUS_MQTT_PENDING)
+				filters[i] = strdup(filter);
+			return reason;
 		}
 	}
 	return HBUS_MQTT_QUOTA;
@@ -237,6 +258,24 @@ static void settle(struct hbus_mqtt *engine)
 	n_events = 0;
 }
 
+static void answer_one(struct hbus_mqtt *engine, bool is_yes)
+{
+	char name[256];
+
+	if (n_asked == 0)
+		return;
+	memcpy(name, asked[0].name, sizeof(name));
+	if (asked[0].is_filter) {
+		memmove(asked, asked + 1, --n_asked * sizeof(asked[0]));
+		hbus_mqtt_filter_answer(engine, name, is_yes ? 0 : HBUS_MQTT_NOT_AUTHORIZED);
+		return;
+	}
+	memmove(asked, asked + 1, --n_asked * sizeof(asked[0]));
+	may_publish = is_yes;
+	hbus_mqtt_topic_answer(engine, name);
+	may_publish = false;
+}
+
 static void step(struct hbus_mqtt *engine, struct input *in)
 {
 	uint8_t what = take(in);
@@ -272,6 +311,12 @@ static void step(struct hbus_mqtt *engine, struct input *in)
 		break;
 	case 10:
 		say_publish(end, in);
+		break;
+	case 12:
+		is_slow = !is_slow;
+		break;
+	case 13:
+		answer_one(engine, take(in) & 1);
 		break;
 	case 11:
 		n = take(in) & 3; /* PUBACK, PUBREC, PUBREL, PUBCOMP */
@@ -315,7 +360,7 @@ static void check(const struct hbus_mqtt_config *config, const struct hbus_mqtt_
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct hbus_mqtt_io io = { NULL, do_send, do_close, do_publish, do_subscribe, do_unsubscribe, NULL, NULL };
+	const struct hbus_mqtt_io io = { NULL, do_send, do_close, do_publish, do_subscribe, do_unsubscribe, NULL, NULL, NULL, NULL };
 	struct input in = { data, data + size };
 	struct hbus_mqtt_config config;
 	const struct hbus_mqtt_counters *counters;
@@ -330,6 +375,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(engine, &in);
 		check(&config, counters);
 	}
+	is_slow = false;
+	while (n_asked > 0)
+		answer_one(engine, true);
 	for (size_t i = 0; i < N_CONNS; i++) {
 		if (ends[i].conn) {
 			hbus_mqtt_hangup(ends[i].conn);

@@ -49,7 +49,13 @@ static struct kit_client *kit_clients;
 static uint64_t kit_now_ms;
 static uint8_t kit_bus_reason; /* what publish() says */
 static bool kit_denies;        /* authorize() says no to "secret/..." */
-static size_t kit_n_closed;
+static size_t kit_n_closed, kit_n_resumed;
+static bool kit_is_slow_bus;   /* topics and filters are pending until answer() */
+static char *kit_asked[KIT_FILTERS_MAX]; /* in their order; "T name" or "F filter" */
+static size_t kit_n_asked;
+static char *kit_known[KIT_FILTERS_MAX]; /* topics that were answered for */
+static size_t kit_n_known;
+static const char *kit_refused; /* this topic is being answered for: it is not to be had */
 
 static inline uint8_t *kit_copy(const void *data, size_t size)
 {
@@ -87,11 +93,37 @@ static inline void kit_close(void *context, void *transport)
 	kit_n_closed++;
 }
 
+static inline uint8_t kit_ask(char kind, const char *name)
+{
+	char text[300];
+
+	cr_assert_lt(kit_n_asked, KIT_FILTERS_MAX);
+	snprintf(text, sizeof(text), "%c %s", kind, name);
+	kit_asked[kit_n_asked++] = strdup(text);
+	return HBUS_MQTT_PENDING;
+}
+
+static inline bool kit_knows(const char *topic)
+{
+	for (size_t i = 0; i < kit_n_known; i++)
+		if (strcmp(kit_known[i], topic) == 0)
+			return true;
+	return false;
+}
+
 static inline uint8_t kit_publish(void *context, const struct hbus_mqtt_message *message)
 {
 	struct kit_event *event = &kit_events[kit_n_events];
 
 	(void)context;
+	if (kit_refused && strcmp(kit_refused, message->topic) == 0)
+		return HBUS_MQTT_NOT_AUTHORIZED;
+	if (kit_is_slow_bus && !kit_knows(message->topic)) {
+		for (size_t i = 0; i < kit_n_asked; i++)
+			if (kit_asked[i][0] == 'T' && strcmp(kit_asked[i] + 2, message->topic) == 0)
+				return HBUS_MQTT_PENDING;
+		return kit_ask('T', message->topic);
+	}
 	if (kit_bus_reason)
 		return kit_bus_reason;
 	cr_assert_lt(kit_n_events, KIT_EVENTS_MAX);
@@ -112,7 +144,7 @@ static inline uint8_t kit_subscribe(void *context, const char *filter)
 		cr_assert_str_neq(kit_filters[i], filter, "asked the bus twice");
 	cr_assert_lt(kit_n_filters, KIT_FILTERS_MAX);
 	kit_filters[kit_n_filters++] = strdup(filter);
-	return 0;
+	return kit_is_slow_bus ? kit_ask('F', filter) : 0;
 }
 
 static inline void kit_unsubscribe(void *context, const char *filter)
@@ -126,6 +158,15 @@ static inline void kit_unsubscribe(void *context, const char *filter)
 		}
 	}
 	cr_assert_fail("unsubscribed from what was not subscribed: %s", filter);
+}
+
+static inline void kit_resumed(void *context, void *transport)
+{
+	struct kit_client *c = transport;
+
+	(void)context;
+	cr_assert(c->conn && !hbus_mqtt_is_waiting(c->conn));
+	kit_n_resumed++;
 }
 
 /* The password "no" is wrong, who is "slow" has to wait for an answer; the principal is the user. */
@@ -171,7 +212,7 @@ static inline void kit_defaults(void)
 static inline void kit_start(void)
 {
 	const struct hbus_mqtt_io io = { NULL, kit_send, kit_close, kit_publish, kit_subscribe, kit_unsubscribe,
-					 kit_authenticate, kit_authorize };
+					 kit_authenticate, kit_authorize, kit_resumed, NULL };
 
 	cr_assert_eq(hbus_mqtt_new(&config, &io, kit_now_ms, &engine), 0);
 	counters = hbus_mqtt_counters(engine);
@@ -197,6 +238,10 @@ static inline void kit_end(void)
 	}
 	while (kit_n_filters > 0)
 		free(kit_filters[--kit_n_filters]);
+	while (kit_n_asked > 0)
+		free(kit_asked[--kit_n_asked]);
+	while (kit_n_known > 0)
+		free(kit_known[--kit_n_known]);
 }
 
 static inline struct kit_client *client(void)
@@ -250,6 +295,26 @@ static inline void settle(void)
 			hbus_mqtt_event(engine, &event->message);
 	}
 	kit_events_free();
+}
+
+/* The bus answers its oldest question, with a reason code or 0. */
+static inline void answer(const char *question, uint8_t reason)
+{
+	char *asked = kit_asked[0];
+
+	cr_assert(kit_n_asked > 0 && strcmp(asked, question) == 0, "asked: %s", kit_n_asked ? asked : "nothing");
+	memmove(kit_asked, kit_asked + 1, --kit_n_asked * sizeof(kit_asked[0]));
+	if (asked[0] == 'F') {
+		hbus_mqtt_filter_answer(engine, asked + 2, reason);
+		free(asked);
+		return;
+	}
+	kit_refused = reason ? asked + 2 : NULL;
+	if (!reason)
+		kit_known[kit_n_known++] = strdup(asked + 2);
+	hbus_mqtt_topic_answer(engine, asked + 2);
+	kit_refused = NULL;
+	free(asked);
 }
 
 /* -- what clients say -- */

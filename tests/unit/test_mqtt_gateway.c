@@ -20,16 +20,38 @@ Test(gateway_topics, are_found_after_the_table_has_grown)
 	struct hbus_mqtt_topics topics = { .secret = { 1, 2 } };
 	char name[32];
 
-	cr_assert_eq(hbus_mqtt_topics_find(&topics, "t/0"), 0);
+	cr_assert_null(hbus_mqtt_topics_find(&topics, "t/0"));
 	for (uint32_t i = 0; i < 5000; i++) {
 		snprintf(name, sizeof(name), "t/%u", i);
 		cr_assert_eq(hbus_mqtt_topics_add(&topics, name, i + 1), 0);
 	}
 	for (uint32_t i = 0; i < 5000; i++) {
 		snprintf(name, sizeof(name), "t/%u", i);
-		cr_assert_eq(hbus_mqtt_topics_find(&topics, name), i + 1);
+		cr_assert_eq(*hbus_mqtt_topics_find(&topics, name), i + 1);
 	}
-	cr_assert_eq(hbus_mqtt_topics_find(&topics, "t/5000"), 0);
+	cr_assert_null(hbus_mqtt_topics_find(&topics, "t/5000"));
+	hbus_mqtt_topics_deinit(&topics);
+}
+
+Test(gateway_topics, are_found_after_others_were_removed)
+{
+	struct hbus_mqtt_topics topics = { .secret = { 1, 2 } };
+	char name[32];
+
+	for (uint32_t i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "t/%u", i);
+		cr_assert_eq(hbus_mqtt_topics_add(&topics, name, i), 0);
+	}
+	for (uint32_t i = 0; i < 1000; i += 1 + i % 3) {
+		snprintf(name, sizeof(name), "t/%u", i);
+		hbus_mqtt_topics_remove(&topics, name);
+		cr_assert_null(hbus_mqtt_topics_find(&topics, name));
+		hbus_mqtt_topics_remove(&topics, name);
+		for (uint32_t j = i + 1; j < 1000; j++) {
+			snprintf(name, sizeof(name), "t/%u", j);
+			cr_assert_eq(*hbus_mqtt_topics_find(&topics, name), j);
+		}
+	}
 	hbus_mqtt_topics_deinit(&topics);
 }
 
@@ -43,7 +65,7 @@ Test(gateway_topics, end_at_their_limit)
 		cr_assert_eq(hbus_mqtt_topics_add(&topics, name, 1), 0);
 	}
 	cr_assert_eq(hbus_mqtt_topics_add(&topics, "one more", 1), -ENOSPC);
-	cr_assert_eq(hbus_mqtt_topics_find(&topics, "65535"), 1);
+	cr_assert_eq(*hbus_mqtt_topics_find(&topics, "65535"), 1);
 	hbus_mqtt_topics_deinit(&topics);
 }
 
