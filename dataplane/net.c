@@ -13,7 +13,7 @@ enum {
 	IPV4_SIZE_MIN = 20,
 	IPV6_SIZE = 40,
 	EXT_SIZE_MIN = 8,
-	UDP_SIZE = 8,
+	UDP_SIZE = HBUS_NET_UDP_SIZE,
 };
 
 enum ethertype {
@@ -150,111 +150,145 @@ static enum hbus_reason parse_ipv6(struct hbus_packet *packet)
 	return parse_extensions(packet, ip[6]);
 }
 
-enum hbus_reason hbus_net_parse(const uint8_t *frame, size_t frame_size,
-				struct hbus_packet *ret_packet)
+/*
+ * What nearly all frames are: IPv4 without tags and options, UDP in one piece. Says the same as the long
+ * way, in fewer steps. Return: false when the frame is another, or has to be refused.
+ */
+static bool parse_plain(const uint8_t *frame, uint32_t frame_size, struct hbus_packet *ret_packet)
+{
+	const uint8_t *ip = frame + ETHERNET_SIZE, *udp = ip + IPV4_SIZE_MIN;
+	uint32_t total_size;
+
+	if (frame_size < ETHERNET_SIZE + IPV4_SIZE_MIN + UDP_SIZE ||
+	    load_be16(ip - 2) != ETHERTYPE_IPV4 || ip[0] != 0x45 || ip[9] != PROTO_UDP ||
+	    (load_be16(ip + 6) & 0x3fff) != 0)
+		return false;
+	total_size = load_be16(ip + 2);
+	if (total_size < IPV4_SIZE_MIN + UDP_SIZE)
+		return false;
+	*ret_packet = (struct hbus_packet){
+		.frame = frame,
+		.source = ip + 12,
+		.destination = ip + 16,
+		.frame_size = frame_size,
+		.ip_off = ETHERNET_SIZE,
+		.ip_end_off = ETHERNET_SIZE + total_size,
+		.udp_off = ETHERNET_SIZE + IPV4_SIZE_MIN,
+		.source_port = load_be16(udp),
+		.port = load_be16(udp + 2),
+		.vlan = 0,
+		.family = HBUS_FAMILY_IPV4,
+	};
+	return true;
+}
+
+static __attribute__((noinline)) enum hbus_reason parse_any(struct hbus_packet *packet)
 {
 	enum hbus_reason reason;
 	uint16_t ethertype;
 	const uint8_t *udp;
 
-	/* Beyond the maximum lies no byte that an IP header could claim. */
-	*ret_packet = (struct hbus_packet){
-		.frame = frame,
-		.frame_size = frame_size < HBUS_NET_FRAME_MAX ? (uint32_t)frame_size
-							      : HBUS_NET_FRAME_MAX,
-	};
-	reason = parse_link(ret_packet, &ethertype);
+	reason = parse_link(packet, &ethertype);
 	if (reason != HBUS_REASON_ACCEPTED)
 		return reason;
 
 	if (ethertype == ETHERTYPE_IPV4)
-		reason = parse_ipv4(ret_packet);
+		reason = parse_ipv4(packet);
 	else if (ethertype == ETHERTYPE_IPV6)
-		reason = parse_ipv6(ret_packet);
+		reason = parse_ipv6(packet);
 	else
 		reason = HBUS_REASON_NOT_IP;
 	if (reason != HBUS_REASON_ACCEPTED)
 		return reason;
 
-	if (bytes_left(ret_packet, ret_packet->udp_off) < UDP_SIZE)
+	if (bytes_left(packet, packet->udp_off) < UDP_SIZE)
 		return HBUS_REASON_TRUNCATED;
-	udp = frame + ret_packet->udp_off;
-	ret_packet->source_port = load_be16(udp);
-	ret_packet->port = load_be16(udp + 2);
+	udp = packet->frame + packet->udp_off;
+	packet->source_port = load_be16(udp);
+	packet->port = load_be16(udp + 2);
 	return HBUS_REASON_ACCEPTED;
 }
 
-enum hbus_reason hbus_net_check_length(const struct hbus_packet *packet,
-				       const uint8_t **ret_payload, uint32_t *ret_payload_size)
+enum hbus_reason hbus_net_parse(const uint8_t *frame, size_t frame_size,
+				struct hbus_packet *ret_packet)
 {
-	const uint8_t *udp = packet->frame + packet->udp_off;
-	uint32_t udp_size = load_be16(udp + 4);
+	/* Beyond the maximum lies no byte that an IP header could claim. */
+	uint32_t size = frame_size < HBUS_NET_FRAME_MAX ? (uint32_t)frame_size : HBUS_NET_FRAME_MAX;
 
-	if (packet->ip_end_off > packet->frame_size)
-		return HBUS_REASON_BAD_LENGTH;
-	if (udp_size < UDP_SIZE || udp_size > packet->ip_end_off - packet->udp_off)
-		return HBUS_REASON_BAD_LENGTH;
-	*ret_payload = udp + UDP_SIZE;
-	*ret_payload_size = udp_size - UDP_SIZE;
-	return HBUS_REASON_ACCEPTED;
+	if (parse_plain(frame, size, ret_packet))
+		return HBUS_REASON_ACCEPTED;
+	*ret_packet = (struct hbus_packet){ .frame = frame, .frame_size = size };
+	return parse_any(ret_packet);
 }
 
 /*
- * The one's complement sum does not mind in which byte order it is taken (RFC 1071), so words are
- * added as the host sees them and only the last byte needs care.
+ * The one's complement sum does not mind in which byte order it is taken, nor in words of which
+ * size (RFC 1071): so words of 8 bytes are added as the host sees them, with the carry brought
+ * round, and only the last word needs care.
  */
-static uint64_t sum_bytes(const uint8_t *bytes, uint32_t size)
+static inline uint64_t load_8(const uint8_t *bytes)
 {
-	uint64_t sum = 0;
-	uint32_t word;
-	uint16_t half;
+	uint64_t word;
 
-	for (; size >= sizeof(word); bytes += sizeof(word), size -= (uint32_t)sizeof(word)) {
-		memcpy(&word, bytes, sizeof(word));
-		sum += word;
-	}
-	if (size >= sizeof(half)) {
-		memcpy(&half, bytes, sizeof(half));
-		sum += half;
-		bytes += sizeof(half);
-		size -= (uint32_t)sizeof(half);
-	}
-	if (size > 0)
-		sum += bytes[0];
-	return sum;
+	memcpy(&word, bytes, sizeof(word));
+	return word;
 }
 
-/* A range that contains its own checksum sums to all ones. */
-static bool is_sum_good(uint64_t sum)
+static inline uint64_t add_around(uint64_t sum, uint64_t word)
 {
-	while (sum >> 16 != 0)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return sum == 0xffff;
+	sum += word;
+	return sum + (sum < word);
 }
 
-static bool is_udp_sum_good(const struct hbus_packet *packet)
+/* @size: at least 8, so that the last word can be read from before the end. */
+static inline uint64_t add_bytes(uint64_t sum, const uint8_t *bytes, uint32_t size)
+{
+	uint32_t n_last = size % 8;
+	const uint8_t *last = bytes + size - 8;
+
+	for (; bytes <= last; bytes += 8)
+		sum = add_around(sum, load_8(bytes));
+	return n_last ? add_around(sum, load_8(last) >> (64 - 8 * n_last)) : sum;
+}
+
+/* A range that contains its own checksum sums to all ones, in 16 bits: 2^16 is 1 modulo 65535. */
+static inline bool is_sum_good(uint64_t sum)
+{
+	return sum != 0 && sum % 0xffff == 0;
+}
+
+static inline bool is_ip_sum_good(const uint8_t *ip)
+{
+	uint32_t options_size = (ip[0] & 0x0fu) * 4 - IPV4_SIZE_MIN;
+	uint64_t sum = add_around(load_8(ip), load_8(ip + 8));
+
+	/* The last word of the 20 bytes, and the options, which are whole words of 4. */
+	for (ip += 16; options_size >= 8; ip += 8, options_size -= 8)
+		sum = add_around(sum, load_8(ip));
+	sum = add_around(sum, load_8(ip - 4) >> 32);
+	return is_sum_good(options_size ? add_around(sum, load_8(ip) >> 32) : sum);
+}
+
+static inline bool is_udp_sum_good(const struct hbus_packet *packet)
 {
 	const uint8_t *udp = packet->frame + packet->udp_off;
-	uint32_t address_size = packet->family == HBUS_FAMILY_IPV4 ? 4 : 16;
-	uint16_t udp_size = load_be16(udp + 4);
+	uint32_t udp_size = load_be16(udp + 4);
 	uint64_t sum;
 
 	if (load_be16(udp + 6) == 0)
 		return packet->family == HBUS_FAMILY_IPV4;
-	/* The pseudo header: both addresses, which lie side by side, the length, the protocol. */
-	sum = sum_bytes(packet->source, 2 * address_size);
-	sum += __builtin_bswap16(udp_size);
-	sum += __builtin_bswap16(PROTO_UDP);
-	sum += sum_bytes(udp, udp_size);
-	return is_sum_good(sum);
+	/* The pseudo header: the length, the protocol, and both addresses, which lie side by side. */
+	sum = __builtin_bswap16((uint16_t)udp_size) + (uint64_t)__builtin_bswap16(PROTO_UDP);
+	sum = add_around(sum, load_8(packet->source));
+	if (packet->family != HBUS_FAMILY_IPV4)
+		sum = add_bytes(sum, packet->source + 8, 24);
+	return is_sum_good(add_bytes(sum, udp, udp_size));
 }
 
 enum hbus_reason hbus_net_check_sums(const struct hbus_packet *packet, unsigned int trust)
 {
-	const uint8_t *ip = packet->frame + packet->ip_off;
-
 	if (packet->family == HBUS_FAMILY_IPV4 && !(trust & HBUS_NET_TRUST_IP) &&
-	    !is_sum_good(sum_bytes(ip, (ip[0] & 0x0fu) * 4)))
+	    !is_ip_sum_good(packet->frame + packet->ip_off))
 		return HBUS_REASON_BAD_CHECKSUM;
 	if (!(trust & HBUS_NET_TRUST_UDP) && !is_udp_sum_good(packet))
 		return HBUS_REASON_BAD_CHECKSUM;

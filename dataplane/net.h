@@ -22,6 +22,8 @@
 /* Longest frame that is looked at: an IP packet of 64 KiB and its link headers. */
 #define HBUS_NET_FRAME_MAX (65535U + 40U + 14U + 4U * HBUS_VLAN_TAGS_MAX)
 
+#define HBUS_NET_UDP_SIZE 8U
+
 /* ---- types ----------------------------------------------------------------------------- */
 
 /* Where things are in a frame whose headers were parsed. Offsets count from its first byte. */
@@ -62,8 +64,21 @@ enum hbus_reason hbus_net_parse(const uint8_t *frame, size_t frame_size,
  * in the UDP header and of the frame contradict each other. Bytes behind the UDP length are
  * padding.
  */
-enum hbus_reason hbus_net_check_length(const struct hbus_packet *packet,
-				       const uint8_t **ret_payload, uint32_t *ret_payload_size);
+static inline enum hbus_reason hbus_net_check_length(const struct hbus_packet *packet,
+						     const uint8_t **ret_payload,
+						     uint32_t *ret_payload_size)
+{
+	const uint8_t *udp = packet->frame + packet->udp_off;
+	uint32_t udp_size = (uint32_t)udp[4] << 8 | udp[5];
+
+	if (packet->ip_end_off > packet->frame_size)
+		return HBUS_REASON_BAD_LENGTH;
+	if (udp_size < HBUS_NET_UDP_SIZE || udp_size > packet->ip_end_off - packet->udp_off)
+		return HBUS_REASON_BAD_LENGTH;
+	*ret_payload = udp + HBUS_NET_UDP_SIZE;
+	*ret_payload_size = udp_size - HBUS_NET_UDP_SIZE;
+	return HBUS_REASON_ACCEPTED;
+}
 
 /**
  * hbus_net_check_sums() - verify the checksums of a packet whose length was found good

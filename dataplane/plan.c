@@ -6,6 +6,7 @@
 #include "dataplane/plan.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,8 @@ static int build_sources(struct hbus_plan *plan, const struct hbus_plan_input *i
 	int r;
 
 	plan->source_default = input->source_default;
+	plan->judges_sources = input->n_sources > 0 || input->source_default == HBUS_SOURCE_DENY ||
+			       (input->source_default == HBUS_SOURCE_ALLOW && input->rate.packets_per_s > 0);
 	if (input->n_sources == 0)
 		return 0;
 	entries = calloc(input->n_sources, sizeof(*entries));
@@ -120,6 +123,7 @@ static int build_paths(struct hbus_plan *plan, const struct hbus_plan_input *inp
 
 int hbus_plan_new(const struct hbus_plan_input *input, struct hbus_plan **ret_plan)
 {
+	static _Atomic uint64_t n_plans;
 	struct hbus_plan *plan;
 	int r;
 
@@ -128,6 +132,8 @@ int hbus_plan_new(const struct hbus_plan_input *input, struct hbus_plan **ret_pl
 	plan = calloc(1, sizeof(*plan) + input->n_routes * sizeof(*plan->paths));
 	if (!plan)
 		return -ENOMEM;
+	/* relaxed: what is asked for is a number that nobody else has */
+	plan->number = 1 + atomic_fetch_add_explicit(&n_plans, 1, memory_order_relaxed);
 	plan->n_paths = input->n_routes;
 	plan->rate = input->rate;
 	r = build_routes(plan, input);

@@ -78,10 +78,12 @@ struct hbus_plan_path {
 };
 
 struct hbus_plan {
+	uint64_t number;             /* no two plans of a process have the same; never 0 */
 	struct hbus_route_table *routes;
 	struct hbus_route_table *sources; /* by source address; NULL: no rules */
 	uint32_t source_default;
 	struct hbus_rate rate;
+	bool judges_sources;         /* false: every source may send, as fast as it likes */
 	size_t n_paths;
 	struct hbus_plan_path paths[];
 };

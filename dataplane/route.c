@@ -29,11 +29,19 @@ enum {
 	N_KINDS = 4,
 };
 
+/* How a kind of service is asked for: what it keeps of VLAN and port, and what it puts there. */
+struct probe {
+	uint32_t keep;
+	uint32_t set;
+};
+
 struct level {
 	struct address mask;
-	uint32_t kinds;              /* bit k: routes of kind k exist */
-	uint32_t slots_mask;         /* size - 1, the size is a power of two */
 	struct slot *slots;
+	uint32_t slots_mask;         /* size - 1, the size is a power of two */
+	uint32_t kinds;              /* bit k: routes of kind k exist */
+	uint32_t n_probes;
+	struct probe probes[N_KINDS]; /* in the match order: exact VLAN first, in it exact port first */
 };
 
 /* Levels in the order of the search: the longest prefix first. */
@@ -55,7 +63,7 @@ static uint64_t load_be64(const uint8_t *bytes)
 	return __builtin_bswap64(word);
 }
 
-static struct address load_address(uint8_t family, const uint8_t *bytes)
+static inline struct address load_address(uint8_t family, const uint8_t *bytes)
 {
 	uint32_t word;
 
@@ -92,7 +100,7 @@ static uint32_t route_kind(const struct hbus_route_entry *route)
 }
 
 /* Chains depend on the routes alone, which the administrator chose, so no secret is needed. */
-static uint32_t hash(struct address addr, uint32_t service)
+static inline uint32_t hash(struct address addr, uint32_t service)
 {
 	uint64_t word = addr.hi * 0x9e3779b97f4a7c15u;
 
@@ -103,7 +111,7 @@ static uint32_t hash(struct address addr, uint32_t service)
 }
 
 /* The slot that holds the key, or the free one where it belongs: a table is half empty. */
-static struct slot *find_slot(const struct level *level, struct address addr, uint32_t service)
+static inline struct slot *find_slot(const struct level *level, struct address addr, uint32_t service)
 {
 	uint32_t idx = hash(addr, service);
 
@@ -163,6 +171,22 @@ static int level_insert(struct level *level, const struct hbus_route_entry *rout
 	return 0;
 }
 
+/* Kinds in rising order are the match order. */
+static void level_finish(struct level *level)
+{
+	for (uint32_t kind = 0; kind < N_KINDS; kind++) {
+		uint32_t any = make_service(kind & KIND_VLAN_ANY ? 0xffff : 0,
+					    kind & KIND_PORT_ANY ? 0xffff : 0);
+
+		if (!(level->kinds & 1u << kind))
+			continue;
+		level->probes[level->n_probes++] = (struct probe){
+			.keep = ~any,
+			.set = make_service(HBUS_VLAN_ANY, HBUS_PORT_ANY) & any,
+		};
+	}
+}
+
 /* Makes the levels of one family, empty, and tells which level a prefix length has. */
 static int family_init(struct family *family, uint8_t number, const struct hbus_route_entry *routes,
 		       size_t n, struct level *ret_by_len[static 129])
@@ -201,6 +225,10 @@ static int table_fill(struct hbus_route_table *table, const struct hbus_route_en
 		*ret_bad_idx = i;
 		r = level_insert(by_len[routes[i].match.prefix_len], &routes[i]);
 	}
+	for (uint32_t i = 0; i < table->v4.n_levels; i++)
+		level_finish(&table->v4.levels[i]);
+	for (uint32_t i = 0; i < table->v6.n_levels; i++)
+		level_finish(&table->v6.levels[i]);
 	return r;
 }
 
@@ -253,22 +281,16 @@ struct hbus_route_table *hbus_route_table_free(struct hbus_route_table *table)
 	return NULL;
 }
 
-/* Kinds in rising order are the match order: exact VLAN first, in it the exact port first. */
-static bool level_lookup(const struct level *level, struct address addr, uint16_t vlan,
-			 uint16_t port, uint32_t *ret_target)
+static inline bool level_lookup(const struct level *level, struct address addr, uint32_t service,
+				uint32_t *ret_target)
 {
 	addr.hi &= level->mask.hi;
 	addr.lo &= level->mask.lo;
 
-	for (uint32_t kind = 0; kind < N_KINDS; kind++) {
-		const struct slot *slot;
-		uint32_t service;
+	for (uint32_t i = 0; i < level->n_probes; i++) {
+		const struct probe *probe = &level->probes[i];
+		const struct slot *slot = find_slot(level, addr, (service & probe->keep) | probe->set);
 
-		if (!(level->kinds & 1u << kind))
-			continue;
-		service = make_service(kind & KIND_VLAN_ANY ? HBUS_VLAN_ANY : vlan,
-				       kind & KIND_PORT_ANY ? HBUS_PORT_ANY : port);
-		slot = find_slot(level, addr, service);
 		if (slot->is_used) {
 			*ret_target = slot->target;
 			return true;
@@ -282,9 +304,10 @@ bool hbus_route_lookup(const struct hbus_route_table *table, uint8_t family, con
 {
 	const struct family *levels = family == HBUS_FAMILY_IPV4 ? &table->v4 : &table->v6;
 	struct address key = load_address(family, addr);
+	uint32_t service = make_service(vlan, port);
 
 	for (uint32_t i = 0; i < levels->n_levels; i++)
-		if (level_lookup(&levels->levels[i], key, vlan, port, ret_target))
+		if (level_lookup(&levels->levels[i], key, service, ret_target))
 			return true;
 	return false;
 }

@@ -55,6 +55,16 @@ static void count(struct hbus_worker *worker, unsigned int cell_idx, uint64_t n)
 	worker->pending_cells |= UINT64_C(1) << cell_idx;
 }
 
+/* What nearly every frame adds to is looked at after each burst, and needs no mark. */
+#define COMMON_CELLS                                                                              \
+	(UINT64_C(1) << HBUS_CELL_BYTES | UINT64_C(1) << (HBUS_CELL_FRAMES + HBUS_REASON_ACCEPTED) | \
+	 UINT64_C(1) << HBUS_CELL_EVENTS_RECEIVED | UINT64_C(1) << HBUS_CELL_EVENTS_PUBLISHED)
+
+static void count_common(struct hbus_worker *worker, unsigned int cell_idx, uint64_t n)
+{
+	worker->pending[cell_idx] += n;
+}
+
 static void show_counts(struct hbus_worker *worker)
 {
 	for (uint64_t left = worker->pending_cells; left != 0; left &= left - 1) {
@@ -110,8 +120,11 @@ static enum hbus_worker_cell event_cell(enum hbus_reason reason)
 
 static void count_event(struct hbus_worker *worker, enum hbus_reason reason)
 {
-	count(worker, HBUS_CELL_EVENTS_RECEIVED, 1);
-	count(worker, event_cell(reason), 1);
+	count_common(worker, HBUS_CELL_EVENTS_RECEIVED, 1);
+	if (__builtin_expect(reason == HBUS_REASON_ACCEPTED, 1))
+		count_common(worker, HBUS_CELL_EVENTS_PUBLISHED, 1);
+	else
+		count(worker, event_cell(reason), 1);
 }
 
 /* ---- events ---------------------------------------------------------------------------- */
@@ -205,7 +218,7 @@ static enum hbus_reason judge_routed(struct hbus_worker *worker, const struct hb
 		return reason;
 	if (!path->topic.is_wanted)
 		return HBUS_REASON_NO_INTEREST;
-	if (!(flags & HBUS_WORKER_IS_FILTERED)) {
+	if (worker->plan->judges_sources && !(flags & HBUS_WORKER_IS_FILTERED)) {
 		reason = judge_source(worker, packet);
 		if (reason != HBUS_REASON_ACCEPTED)
 			return reason;
@@ -218,20 +231,50 @@ static enum hbus_reason judge_routed(struct hbus_worker *worker, const struct hb
 	return publish_plain(worker, &path->topic, payload, payload_size);
 }
 
-static enum hbus_reason judge(struct hbus_worker *worker, const uint8_t *frame, size_t size,
-			      unsigned int flags)
+static const struct hbus_plan_path *look_up(struct hbus_worker *worker, const struct hbus_packet *packet)
+{
+	uint32_t path_idx;
+
+	if (!hbus_route_lookup(worker->plan->routes, packet->family, packet->destination, packet->vlan,
+			       packet->port, &path_idx))
+		return NULL;
+	return &worker->plan->paths[path_idx];
+}
+
+/* Step 4. Only what matched is remembered: what did not may be anything. */
+static inline const struct hbus_plan_path *find_path(struct hbus_worker *worker,
+						     const struct hbus_packet *packet)
+{
+	const struct hbus_plan_path *path;
+	struct hbus_worker_flow *flow;
+	uint32_t destination;
+	uint64_t key;
+
+	if (packet->family != HBUS_FAMILY_IPV4)
+		return look_up(worker, packet);
+	memcpy(&destination, packet->destination, sizeof(destination));
+	key = (uint64_t)destination << 32 | 1u << 31 | (uint32_t)packet->vlan << 16 | packet->port;
+	flow = &worker->flows[key * 0x9e3779b97f4a7c15U >> 32 & (HBUS_WORKER_FLOWS - 1)];
+	if (flow->key == key)
+		return flow->path;
+	path = look_up(worker, packet);
+	if (path)
+		*flow = (struct hbus_worker_flow){ key, path };
+	return path;
+}
+
+static inline enum hbus_reason judge(struct hbus_worker *worker, const uint8_t *frame, size_t size,
+				     unsigned int flags)
 {
 	struct hbus_packet packet;
 	enum hbus_reason reason = hbus_net_parse(frame, size, &packet);
 	const struct hbus_plan_path *path;
-	uint32_t path_idx;
 
 	if (reason != HBUS_REASON_ACCEPTED)
 		return reason;
-	if (!hbus_route_lookup(worker->plan->routes, packet.family, packet.destination,
-			       packet.vlan, packet.port, &path_idx))
+	path = find_path(worker, &packet);
+	if (!path)
 		return HBUS_REASON_UNKNOWN_PORT;
-	path = &worker->plan->paths[path_idx];
 	reason = judge_routed(worker, &packet, path, flags);
 	count_topic(worker, &path->topic, reason);
 	return reason;
@@ -245,8 +288,11 @@ void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t 
 
 void hbus_worker_account(struct hbus_worker *worker, size_t size, enum hbus_reason reason)
 {
-	count(worker, HBUS_CELL_BYTES, size);
-	count(worker, HBUS_CELL_FRAMES + reason, 1);
+	count_common(worker, HBUS_CELL_BYTES, size);
+	if (__builtin_expect(reason == HBUS_REASON_ACCEPTED, 1))
+		count_common(worker, HBUS_CELL_FRAMES + HBUS_REASON_ACCEPTED, 1);
+	else
+		count(worker, HBUS_CELL_FRAMES + reason, 1);
 }
 
 /* ---- bursts ---------------------------------------------------------------------------- */
@@ -256,6 +302,10 @@ void hbus_worker_begin(struct hbus_worker *worker, const struct hbus_plan *plan,
 {
 	worker->plan = plan;
 	worker->now_ns = now_ns;
+	if (worker->flows_of != plan->number) {
+		memset(worker->flows, 0, sizeof(worker->flows));
+		worker->flows_of = plan->number;
+	}
 	hbus_counter_add(&worker->cells[HBUS_CELL_RECEIVED], n_frames);
 }
 
@@ -270,6 +320,7 @@ void hbus_worker_commit(struct hbus_worker *worker)
 
 	worker->sink->commit(worker->sink);
 	count(worker, HBUS_CELL_BURSTS, 1);
+	worker->pending_cells |= COMMON_CELLS;
 	show_counts(worker);
 	set(worker, HBUS_CELL_BATCH_MISSING, batch->n_missing);
 	set(worker, HBUS_CELL_BATCH_GAPS, batch->n_gaps);

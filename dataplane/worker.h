@@ -81,6 +81,17 @@ void hbus_worker_cell_name(unsigned int worker_idx, unsigned int cell_idx,
 #define HBUS_WORKER_TRUST_UDP HBUS_NET_TRUST_UDP
 #define HBUS_WORKER_IS_FILTERED 4U   /* XDP has judged source and rate */
 
+/*
+ * Flows that were looked up lately, by a hash of destination and VLAN: an IPv4 packet of a flow that
+ * is among them finds its path in one step, however many prefix lengths the routes have.
+ */
+#define HBUS_WORKER_FLOWS 256U
+
+struct hbus_worker_flow {
+	uint64_t key;                        /* 0: none */
+	const struct hbus_plan_path *path;   /* of the plan with number flows_of */
+};
+
 struct hbus_worker {
 	struct hbus_counter_cell *cells;     /* HBUS_N_WORKER_CELLS of them, borrowed */
 	struct hbus_topic_counters *topics;  /* HBUS_WORKER_TOPICS_MAX of them */
@@ -91,6 +102,8 @@ struct hbus_worker {
 	uint64_t now_ns;                     /* of the burst under way */
 	uint64_t pending_cells;              /* bit n: pending[n] is not 0 */
 	uint64_t pending[HBUS_N_WORKER_CELLS];
+	uint64_t flows_of;                   /* number of the plan that the flows are of */
+	struct hbus_worker_flow flows[HBUS_WORKER_FLOWS];
 };
 
 /* @secret: anything a sender cannot guess. Return: 0 or -ENOMEM, then nothing is held. */

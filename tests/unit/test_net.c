@@ -325,6 +325,31 @@ Test(net, finds_every_flipped_bit_under_a_checksum)
 	expect(&f, HBUS_REASON_ACCEPTED);
 }
 
+/* The sums are taken in words of eight bytes: every size of a header and of a datagram is another last word. */
+Test(net, sums_headers_and_payloads_of_every_size)
+{
+	uint8_t payload[200];
+	struct frame f;
+
+	for (uint32_t i = 0; i < sizeof(payload); i++)
+		payload[i] = (uint8_t)(i * 151 + 77);
+	for (uint32_t i = 0; i < sizeof(payload) * 11; i++) {
+		uint32_t size = i % sizeof(payload), options_size = i / sizeof(payload) * 4;
+		uint32_t last;
+
+		frame_link(&f, NULL, NULL, 0, 0x0800);
+		frame_ipv4_udp(&f, options_size, PORT, payload, size);
+		expect(&f, HBUS_REASON_ACCEPTED);
+		last = f.size - 1;
+		f.bytes[last] ^= 0x10;
+		/* With no payload the last byte is the checksum's own. */
+		expect(&f, HBUS_REASON_BAD_CHECKSUM);
+		f.bytes[last] ^= 0x10;
+		f.bytes[f.ip_off + 19 + options_size] ^= 0x01;
+		expect(&f, HBUS_REASON_BAD_CHECKSUM);
+	}
+}
+
 Test(net, takes_udp_checksum_zero_as_none_over_ipv4_only)
 {
 	struct frame f = ipv4();

@@ -169,6 +169,50 @@ Test(worker, publishes_what_is_routed_and_wanted)
 	cr_assert_eq(topic_count(&worker.topics[1].published), 1);
 }
 
+/* A flow that was met under one plan is looked up again under the next, wherever in memory that lies. */
+Test(worker, follows_the_plan_of_the_burst)
+{
+	struct hbus_plan_route *routes = (struct hbus_plan_route *)(uintptr_t)input.routes;
+
+	for (int i = 0; i < 4; i++) {
+		send_plain(5001, "21.5");
+		cr_assert_eq(notes.n_of_topic[HOT], i + 1);
+		routes[0].match.port = 5008;
+		routes[1].match.port = 5001;
+		replan();
+		send_plain(5001, "21.5");
+		cr_assert_eq(notes.n_of_topic[HOT], i + 1);
+		cr_assert_eq(cell(HBUS_CELL_FRAMES + HBUS_REASON_NO_INTEREST), i + 1);
+		routes[0].match.port = 5001;
+		routes[1].match.port = 5002;
+		replan();
+	}
+}
+
+/* More flows than a worker remembers, and VLANs that share a port. */
+Test(worker, tells_flows_apart)
+{
+	static const uint16_t tags[] = { 0x8100 };
+	struct frame f;
+
+	input.n_routes = 2;
+	input.n_batch_topics = 0;
+	((struct hbus_plan_route *)(uintptr_t)input.routes)[0] = route(HBUS_PORT_ANY, 0, false, topic(HOT, true, 1));
+	((struct hbus_plan_route *)(uintptr_t)input.routes)[1] = route(5002, 7, false, topic(TWO, true, 2));
+	replan();
+	for (int round = 0; round < 2; round++) {
+		for (uint16_t port = 4000; port < 6000; port++) {
+			send_plain(port, "1");
+			frame_link(&f, tags, (const uint16_t[]){ 7 }, 1, 0x0800);
+			frame_ipv4_udp(&f, 0, port, "1", 1);
+			run(f.bytes, f.size, 0);
+		}
+	}
+	cr_assert_eq(notes.n_of_topic[HOT], 4000);
+	cr_assert_eq(notes.n_of_topic[TWO], 2);
+	cr_assert_eq(cell(HBUS_CELL_FRAMES + HBUS_REASON_UNKNOWN_PORT), 3998);
+}
+
 Test(worker, drops_what_nobody_wants_or_no_route_knows)
 {
 	send_plain(5002, "21.5");
