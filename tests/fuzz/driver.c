@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Runs a libFuzzer target without libFuzzer: over the files named as arguments, or for a second over
- * random inputs, half of them mutated from the one before. Prints its seed; HBUS_TEST_SEED takes it
+ * random inputs, half of them mutated from the one before. Inputs end at a page that may not be touched. Prints its seed; HBUS_TEST_SEED takes it
  * back. Finds less than the fuzzer does, but runs with every compiler and in every test run.
  */
 #include <stddef.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/unit/guard.h"
 #include "tests/unit/random.h"
 
 #define INPUT_MAX 4096
@@ -29,7 +30,7 @@ static int run_file(const char *path)
 	}
 	n = fread(data, 1, sizeof(data), file);
 	fclose(file);
-	LLVMFuzzerTestOneInput(data, n);
+	LLVMFuzzerTestOneInput(guard_copy(data, n), n);
 	return 0;
 }
 
@@ -66,7 +67,7 @@ int main(int argc, char **argv)
 			n = fresh(&random, data);
 		else
 			mutate(&random, data, n);
-		LLVMFuzzerTestOneInput(data, n);
+		LLVMFuzzerTestOneInput(guard_copy(data, n), n);
 	}
 	return 0;
 }

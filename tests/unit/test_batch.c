@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "dataplane/batch.h"
+#include "tests/unit/guard.h"
 
 enum { ROOM = 70000, SENDER = 77 };
 
@@ -43,14 +44,9 @@ static void add(struct bytes *b, uint32_t number, const char *text)
 
 static bool is_good(const uint8_t *bytes, size_t size)
 {
-	uint8_t *copy = malloc(size ? size : 1);
 	struct hbus_batch batch;
-	bool good;
 
-	memcpy(copy, bytes, size);
-	good = hbus_batch_parse(copy, size, &batch);
-	free(copy);
-	return good;
+	return hbus_batch_parse(guard_copy(bytes, size), size, &batch);
 }
 
 static void three_events(struct bytes *b)
@@ -123,6 +119,18 @@ Test(batch, refuses_an_event_that_crosses_the_end)
 	b.at[HBUS_BATCH_HEADER_SIZE + 3] = 5;
 	cr_assert_not(is_good(b.at, b.size));
 	b.at[HBUS_BATCH_HEADER_SIZE + 2] = 255;
+	cr_assert_not(is_good(b.at, b.size));
+}
+
+/* The header of a second event lies behind the end that the first one crosses. */
+Test(batch, looks_at_no_byte_behind_an_event_that_crosses_the_end)
+{
+	static struct bytes b;
+
+	begin(&b, 2, SENDER, 9);
+	put(&b, 1, 2);
+	put(&b, 3, 2);
+	put(&b, 0, 2);
 	cr_assert_not(is_good(b.at, b.size));
 }
 

@@ -106,6 +106,29 @@ Test(filter_agree, on_the_headers_of_spoilt_frames)
 			     hbus_reason_name(reason));
 }
 
+/* The IP packet ends somewhere in its extension headers, the frame goes on. */
+Test(filter_agree, on_extension_headers_that_cross_the_end_of_their_packet)
+{
+	static const uint8_t kinds[] = { 0, 60, 43, 60 };
+
+	kit_route_all();
+	for (uint32_t n_kinds = 1; n_kinds <= 4; n_kinds++) {
+		for (uint32_t ip_size = 0; ip_size <= n_kinds * 8 + 24; ip_size++) {
+			for (uint8_t n_more = 0; n_more < 3; n_more++) {
+				struct frame f;
+
+				frame_link(&f, NULL, NULL, 0, 0x86dd);
+				frame_ipv6_udp(&f, kinds, n_kinds, KIT_PORT, kit_payload, KIT_PAYLOAD_SIZE);
+				frame_put16(kit_ip(&f) + 4, ip_size);
+				kit_ip(&f)[40 + (n_kinds - 1) * 8 + 1] = n_more;
+				f.size += 64;
+				cr_assert_eq(judge_in_c(f.bytes, f.size), kit_judge(&f), "%u headers, %u bytes, %u more", n_kinds,
+					     ip_size, n_more);
+			}
+		}
+	}
+}
+
 /* ---- what a TCP stack owns -------------------------------------------------------------------- */
 
 /* Addresses of which one differs from that of the frames in its last bit only. */
@@ -320,13 +343,15 @@ static uint32_t change_routes(struct test_random *random, struct hbus_route_entr
 	return n;
 }
 
-static struct frame frame_to(uint8_t family, const uint8_t *addr, uint16_t vlan, uint16_t port)
+/* @priority: the upper bits of a tag, which are no part of its id. */
+static struct frame frame_to(uint8_t family, const uint8_t *addr, uint16_t vlan, uint16_t port, uint16_t priority)
 {
 	static const uint16_t tpid = 0x8100;
+	uint16_t tag = (uint16_t)(priority << 12 | vlan);
 	struct frame f;
 	bool is_v4 = family == HBUS_FAMILY_IPV4;
 
-	frame_link(&f, &tpid, &vlan, vlan ? 1 : 0, is_v4 ? 0x0800 : 0x86dd);
+	frame_link(&f, &tpid, &tag, tag ? 1 : 0, is_v4 ? 0x0800 : 0x86dd);
 	if (is_v4)
 		frame_ipv4_udp(&f, 0, port, kit_payload, KIT_PAYLOAD_SIZE);
 	else
@@ -358,7 +383,7 @@ Test(filter_agree, on_the_routes_of_random_frames)
 			want = match_naively(routes, n, family, addr, vlan, port);
 			if (hbus_route_lookup(table, family, addr, vlan, port, &target))
 				in_c = target;
-			f = frame_to(family, addr, vlan, port);
+			f = frame_to(family, addr, vlan, port, (uint16_t)test_random_below(&random, 16));
 			target = kit_route_of(&f, N_ROUTES);
 			if (target != HBUS_ROUTES_MAX)
 				in_xdp = target;

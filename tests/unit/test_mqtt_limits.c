@@ -309,6 +309,22 @@ Test(mqtt_limits, counts_what_a_retained_message_costs_beyond_its_payload)
 	cr_assert_eq(counters->retained_refused, 1000 - counters->retained_now);
 }
 
+Test(mqtt_limits, gives_back_what_retained_messages_cost)
+{
+	struct kit_client *c;
+
+	kit_start();
+	c = connected("c", V5);
+	publish(c, "t/1", "x", 1, 0);
+	publish(c, "t/2", "something longer", 1, 0);
+	publish(c, "t/1", "instead", 1, 0);
+	cr_assert_gt(counters->retained_bytes_now, 0);
+	publish(c, "t/1", "", 1, 0);
+	publish(c, "t/2", "", 1, 0);
+	cr_assert_eq(counters->retained_now, 0);
+	cr_assert_eq(counters->retained_bytes_now, 0);
+}
+
 Test(mqtt_limits, gives_a_slow_reader_all_retained_messages_beyond_its_queue)
 {
 	struct kit_client *c, *p;

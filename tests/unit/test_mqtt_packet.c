@@ -9,6 +9,7 @@
 
 #include "dataplane/mqtt/frame.h"
 #include "dataplane/mqtt/packet.h"
+#include "tests/unit/guard.h"
 #include "tests/unit/random.h"
 
 #define BYTES(...) (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ })
@@ -58,6 +59,21 @@ Test(mqtt_codec, refuses_varints_that_are_cut_overlong_or_of_five_bytes)
 	cr_assert(varint_is_bad(BYTES(0x80, 0)));
 	cr_assert(varint_is_bad(BYTES(0x80, 0x80, 0x80, 0x80, 1)));
 	cr_assert(varint_is_bad(BYTES(0xff, 0xff, 0xff, 0xff)));
+}
+
+Test(mqtt_codec, reads_nothing_that_is_cut_by_a_byte)
+{
+	static const uint8_t bytes[] = { 0, 2, 'a' };
+
+	for (size_t size = 0; size < 4; size++) {
+		struct hbus_mqtt_reader reader = hbus_mqtt_reader(guard_copy(bytes, size < 3 ? size : 3), size < 3 ? size : 3);
+
+		if (size < 3)
+			(void)hbus_mqtt_get_u32(&reader);
+		else
+			cr_assert_eq(hbus_mqtt_get_string(&reader).size, 0);
+		cr_assert(reader.is_bad, "%zu bytes", size);
+	}
 }
 
 Test(mqtt_codec, refuses_ill_formed_utf8_and_the_null_character)

@@ -313,6 +313,20 @@ Test(mqtt_v3, closes_a_client_that_acknowledges_by_the_wrong_protocol)
 	IS_CLOSED(c);
 }
 
+Test(mqtt_v3, closes_a_client_that_completes_what_it_has_not_received)
+{
+	struct kit_client *c = connected("c", V3);
+
+	subscribe(c, 1, "t", 2);
+	hear(c);
+	publish(c, "t", "a", 4, 1);
+	settle();
+	HEARS(c, "PUBREC #1");
+	HEARS(c, "PUBLISH t q2 r0 d0 #1 a");
+	ack(c, HBUS_MQTT_PUBCOMP, 1);
+	IS_CLOSED(c);
+}
+
 Test(mqtt_v3, uses_no_packet_identifier_twice_at_a_time_across_the_wrap)
 {
 	struct kit_client *c = connected("c", V3), *p = connected("p", V3);
@@ -393,6 +407,18 @@ Test(mqtt_v3, publishes_the_will_of_a_client_that_is_lost_but_not_of_one_that_le
 	settle();
 	HEARS(c, "PUBLISH w q1 r0 d0 #1 gone");
 	cr_assert(counters->wills == 1 && counters->retained_now == 1);
+}
+
+Test(mqtt_v3, publishes_no_will_that_policy_has_come_to_deny)
+{
+	const struct kit_will will = { "secret/w", "gone", 1, false, NULL, 0 };
+	struct kit_client *lost = connected("lost", (struct kit_hello){ .version = 4, .will = &will });
+
+	kit_denies = true;
+	hang_up(lost);
+	cr_assert_eq(kit_n_events, 0);
+	cr_assert_eq(counters->wills, 0);
+	cr_assert_eq(counters->publishes_denied, 1);
 }
 
 Test(mqtt_v3, publishes_the_will_on_silence_take_over_and_protocol_errors)

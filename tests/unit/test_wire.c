@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -178,6 +179,22 @@ Test(wire, descriptors_nobody_asked_for_are_closed_also_253_of_them)
 	send_raw(&message, message.header.size, many, 1);
 	cr_assert_eq(receive(&got, &fds), HBUS_WIRE_INVALID);
 	cr_assert_eq(count_fds(), before);
+}
+
+/* The kernel drops what this process has no room for; the header may say that nothing was sent. */
+Test(wire, a_message_whose_descriptors_were_cut_off_is_refused)
+{
+	struct rlimit limit = {0};
+	union hbus_msg message, got;
+	struct hbus_wire_fds fds;
+	int in = 0;
+
+	hbus_wire_init(&message, HBUS_MSG_HELLO, 1);
+	send_raw(&message, message.header.size, &in, 1);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = 1;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	cr_assert_eq(receive(&got, &fds), HBUS_WIRE_INVALID);
 }
 
 Test(wire, descriptors_arrive_close_on_exec_and_belong_to_the_receiver)

@@ -19,6 +19,7 @@ struct notes {
 	uint32_t n_of_topic[TOPICS];
 	char last[NOTE_SIZE + 1];
 	enum hbus_reason answer;
+	uint64_t (*n_counted)(void);     /* events that the counters show as published */
 };
 
 static enum hbus_reason notes_publish(struct hbus_sink *sink, uint32_t topic,
@@ -40,6 +41,9 @@ static void notes_commit(struct hbus_sink *sink)
 {
 	struct notes *notes = (struct notes *)sink;
 
+	/* A publisher that is killed here must not have counted what nobody will see. */
+	if (notes->n_open > 0)
+		cr_assert_eq(notes->n_counted(), notes->n_shown, "counted before the commit");
 	notes->n_shown += notes->n_open;
 	notes->n_open = 0;
 }
@@ -67,12 +71,18 @@ static struct hbus_plan_topic topic(uint32_t id, bool is_wanted, uint32_t counte
 					 .counter_idx = counter_idx };
 }
 
+static uint64_t n_counted(void)
+{
+	return hbus_counter_get(&cells[HBUS_CELL_EVENTS_PUBLISHED]);
+}
+
 static void setup(void)
 {
 	static struct hbus_plan_route routes[5];
 	static struct hbus_plan_batch_topic batch_topics[2];
 
 	notes.sink = (struct hbus_sink){ notes_publish, notes_commit };
+	notes.n_counted = n_counted;
 	routes[0] = route(5001, HBUS_VLAN_ANY, false, topic(HOT, true, 1));
 	routes[1] = route(5002, HBUS_VLAN_ANY, false, topic(COLD, false, 2));
 	routes[2] = route(6000, HBUS_VLAN_ANY, true, topic(0, false, 3));
@@ -167,6 +177,20 @@ Test(worker, publishes_what_is_routed_and_wanted)
 	cr_assert_str_eq(notes.last, "21.5");
 	cr_assert_eq(cell(HBUS_CELL_FRAMES + HBUS_REASON_ACCEPTED), 1);
 	cr_assert_eq(topic_count(&worker.topics[1].published), 1);
+}
+
+/* What lies behind the list must not be looked at: here it would be good. */
+Test(worker, knows_no_number_behind_the_last)
+{
+	static const uint16_t last[] = { 3 };
+	struct hbus_plan_numbers *numbers = NULL;
+
+	for (size_t i = 0; i < plan->n_paths && !numbers; i++)
+		numbers = plan->paths[i].numbers;
+	cr_assert_eq(numbers->n_numbers, 4);
+	numbers->n_numbers = 3;
+	send_batch(1, last, 1);
+	cr_assert_eq(cell(HBUS_CELL_EVENTS_UNKNOWN_TOPIC), 1);
 }
 
 /* A flow that was met under one plan is looked up again under the next, wherever in memory that lies. */
