@@ -237,6 +237,14 @@ void hbus_mqtt_filter_answer(struct hbus_mqtt *engine, const char *filter, uint8
 /** hbus_mqtt_writable() - what was unsent has gone out, or most of it: more may follow. */
 void hbus_mqtt_writable(struct hbus_mqtt_conn *conn);
 
+/**
+ * hbus_mqtt_set_will() - another will than CONNECT had, for protocols that can change it
+ * @will: copied; NULL = none
+ *
+ * Return: 0, or the reason code to refuse with; then the old will stands.
+ */
+uint8_t hbus_mqtt_set_will(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_message *will);
+
 /** hbus_mqtt_hangup() - the transport is gone. io->close() is not called. */
 void hbus_mqtt_hangup(struct hbus_mqtt_conn *conn);
 

@@ -68,6 +68,27 @@ void hbus_mqtt_will_fire(struct hbus_mqtt_session *session)
 	hbus_mqtt_will_forget(session);
 }
 
+uint8_t hbus_mqtt_set_will(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_message *will)
+{
+	struct hbus_mqtt_session *session = conn->session;
+	struct hbus_mqtt_kept *kept = NULL;
+	uint8_t reason;
+
+	if (!session)
+		return HBUS_MQTT_PROTOCOL_ERROR;
+	if (will) {
+		reason = hbus_mqtt_check_topic(conn->engine, session->principal, will->topic, strlen(will->topic));
+		if (reason)
+			return reason;
+		kept = hbus_mqtt_keep(conn->engine, will);
+		if (!kept)
+			return HBUS_MQTT_QUOTA;
+	}
+	hbus_mqtt_will_forget(session);
+	session->will = kept;
+	return 0;
+}
+
 void hbus_mqtt_session_attach(struct hbus_mqtt_session *session, struct hbus_mqtt_conn *conn)
 {
 	hbus_mqtt_timer_cancel(session->engine, &session->expiry);

@@ -28,6 +28,8 @@ EDGES = [
     # the stack stands between the poll loops and the engine, and is no part of either
     ("dataplane/tcp/", ["dataplane/", "ebpf/filter_abi.h", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
      ["rte_", "lwip", "urcu"]),
+    # its sessions are the MQTT engine's
+    ("dataplane/mqttsn/", ["dataplane/mqttsn/", "dataplane/mqtt/", "ctl/proto/topic", "ctl/proto/siphash.h"], []),
     ("dataplane/", ["dataplane/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/client/hugebus.h", "shm/"],
      ["rte_", "urcu", "bpf/bpf.h", "bpf/libbpf.h", "jansson.h"]),
     ("examples/", ["ctl/client/hugebus.h", "hugebus.h", "examples/"], ["hugebus.h", "pcap/"]),
