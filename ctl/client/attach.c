@@ -136,6 +136,7 @@ static int prepare(struct hbus_subscriber *sub, const struct hbus_msg_ring_opene
 
 	at->gate_id = message->gate_id;
 	at->publisher_id = message->publisher_id;
+	at->is_awake = (sub->flags & HBUS_SUB_FLAG_NO_OWN_WAKE) && message->publisher_id == sub->bus->client_id;
 	at->attach_idx = message->attach_idx;
 	at->memfd_idx = message->memfd_idx;
 	at->slot_idx = message->slot_idx;

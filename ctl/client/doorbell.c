@@ -151,6 +151,19 @@ arm:
 	timerfd_settime(sub->timer_fd, 0, &at, NULL);
 }
 
+int hbus_fd_arm_again(struct hbus_subscriber *sub)
+{
+	/* Still armed: no ring that can wake us had anything, and `waiting` stood in its slot all the time. */
+	if (!sub->is_armed || !sub->bus->has_thread || sub->n_ending > 0 || hbus_has_mail(sub))
+		return hbus_fd_arm(sub);
+	if (!hbus_is_ours(sub->bus))
+		return hbus_fail_forked();
+	hbus_batch_release(sub);
+	if (sub->has_stats)
+		hbus_stats_store(sub);
+	return 0;
+}
+
 int hbus_fd_arm(struct hbus_subscriber *sub)
 {
 	if (!hbus_is_ours(sub->bus))

@@ -242,6 +242,8 @@ struct hbus_subscriber_options {
 };
 
 #define HBUS_SUB_FLAG_RELIABLE 0x1u /* publishers wait for this subscriber (needs the right) */
+/* Publishers of the same struct hbus do not wake this subscriber: whoever publishes sees to it that it polls. */
+#define HBUS_SUB_FLAG_NO_OWN_WAKE 0x2u
 
 HBUS_API int hbus_subscriber_open(struct hbus *bus, const struct hbus_subscriber_options *options,
 				  struct hbus_subscriber **ret_subscriber);
@@ -321,6 +323,13 @@ HBUS_API int hbus_wait(struct hbus_subscriber *subscriber, int timeout_ms);
  */
 HBUS_API int hbus_fd(struct hbus_subscriber *subscriber);
 HBUS_API int hbus_fd_arm(struct hbus_subscriber *subscriber);
+/**
+ * hbus_fd_arm_again() - hbus_fd_arm(), cheaper, where the descriptor was not readable since it was armed last
+ *
+ * For a loop with other descriptors beside: it may poll on each of its rounds. With HBUS_SUB_FLAG_NO_OWN_WAKE the
+ * subscriber stays armed until an event of another program comes, so that this costs no system call.
+ */
+HBUS_API int hbus_fd_arm_again(struct hbus_subscriber *subscriber);
 
 enum hbus_loss_reason {
 	HBUS_LOSS_LAPPED = 1,  /* overwritten before they were read */

@@ -373,6 +373,8 @@ static inline __attribute__((always_inline)) unsigned int pass(struct hbus_subsc
 		__builtin_prefetch((const void *)sub->rings[idx + 4 < n_rings ? idx + 4 : 0].word);
 		if (looks_empty(&sub->rings[idx]))
 			continue;
+		if (__builtin_expect(sub->is_armed, 0) && !sub->rings[idx].at->is_awake)
+			hbus_waiting_clear(sub);
 		scan_ring(sub, sub->rings[idx].at, sink);
 		if (sink->n > 0) {
 			sub->next_idx = idx + 1;
@@ -423,7 +425,7 @@ static int poll_begin(struct hbus_subscriber *sub)
 	hbus_batch_release(sub);
 	if (__builtin_expect(hbus_has_mail(sub), 0))
 		hbus_mail_take(sub);
-	if (__builtin_expect(sub->is_armed, 0))
+	if (__builtin_expect(sub->is_armed && !(sub->flags & HBUS_SUB_FLAG_NO_OWN_WAKE), 0))
 		hbus_waiting_clear(sub);
 	if (__builtin_expect(sub->n_ending > 0, 0))
 		hbus_rings_leave_ended(sub);

@@ -14,7 +14,7 @@ static int check_options(const struct hbus_subscriber_options *options)
 {
 	if (options->struct_size < offsetof(struct hbus_subscriber_options, reserved))
 		return hbus_fail(HBUS_E_INVALID, "hbus_subscriber_options.struct_size is not set");
-	if (options->flags & ~HBUS_SUB_FLAG_RELIABLE)
+	if (options->flags & ~(HBUS_SUB_FLAG_RELIABLE | HBUS_SUB_FLAG_NO_OWN_WAKE))
 		return hbus_fail(HBUS_E_INVALID, "unknown flags in hbus_subscriber_options");
 	if (options->start > HBUS_START_POSITIONS)
 		return hbus_fail(HBUS_E_INVALID, "unknown start %u", options->start);

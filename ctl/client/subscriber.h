@@ -66,6 +66,7 @@ struct hbus_attached {
 	uint32_t slot_idx;
 	bool has_slot;
 	bool can_wake;     /* its publisher can ring our doorbell */
+	bool is_awake;     /* its publisher need not: whoever publishes polls (HBUS_SUB_FLAG_NO_OWN_WAKE) */
 	bool is_refused;   /* not a ring to read, but the news that one was refused */
 	uint64_t start_first; /* events that were gone already when it was attached */
 	uint64_t start_lost;

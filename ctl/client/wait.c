@@ -30,6 +30,8 @@ static void relax(void)
 
 void hbus_waiting_set(struct hbus_subscriber *sub, uint32_t how)
 {
+	bool has_sleepers = false;
+
 	sub->is_armed = true;
 	hbus_stats_store(sub);
 	for (uint32_t i = 0; i < sub->n_rings; i++) {
@@ -40,9 +42,14 @@ void hbus_waiting_set(struct hbus_subscriber *sub, uint32_t how)
 		/* Who sleeps gives up all that it has read, so that the publisher can fill the whole ring. */
 		if (ring->is_gating)
 			hbus_ring_sub_store_cursor(ring);
+		if (sub->rings[i].at->is_awake)
+			continue;
+		has_sleepers = true;
 		/* relaxed: M(ring.waiting), the barrier below */
 		atomic_store_explicit(&ring->slot->waiting, how, memory_order_relaxed);
 	}
+	if (!has_sleepers)
+		return;
 	/* M(ring.waiting): every publisher's next load of `waiting` sees it, or we see its commit. The fence is
 	 * for isolated rings, whose publishers fence at each commit, and for hosts that refuse membarrier. */
 	hbus_membarrier_global();

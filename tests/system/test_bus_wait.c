@@ -207,6 +207,46 @@ static void the_descriptor_becomes_readable_when_events_come(void)
 	hbus_close(bus);
 }
 
+static void own_publishers_do_not_wake_who_polls_anyway(void)
+{
+	struct hbus *bus = bus_open(), *other = bus_open();
+	struct hbus_subscriber *sub =
+		bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE | HBUS_SUB_FLAG_NO_OWN_WAKE, HBUS_START_LATEST, "#");
+	hbus_topic_t mine, theirs;
+	struct hbus_publisher *own = open_publisher(bus, "mine", 0, &mine);
+	struct hbus_publisher *foreign = open_publisher(other, "theirs", 0, &theirs);
+	int fd = hbus_fd(sub);
+
+	do { /* the rings are still coming */
+		drain(sub);
+	} while (hbus_fd_arm(sub) == 1 || is_readable(fd, 50));
+	for (uint64_t i = 0; i < 100; i++) {
+		publish_number(own, mine, i);
+		CHECK(!is_readable(fd, 0));
+		expect_one(sub, i);
+		drain(sub);
+		CHECK_EQ(hbus_fd_arm_again(sub), 0);
+		if (i % 3)
+			continue;
+		/* Still armed for the other program's ring. */
+		publish_number(foreign, theirs, 1000 + i);
+		CHECK(is_readable(fd, 1000));
+		expect_one(sub, 1000 + i);
+		drain(sub);
+		publish_number(foreign, theirs, 2000 + i);
+		CHECK_EQ(hbus_fd_arm(sub), 1);
+		expect_one(sub, 2000 + i);
+		drain(sub);
+		CHECK_EQ(hbus_fd_arm(sub), 0);
+		CHECK(!is_readable(fd, 0));
+	}
+	hbus_publisher_close(own);
+	hbus_publisher_close(foreign);
+	hbus_subscriber_close(sub);
+	hbus_close(other);
+	hbus_close(bus);
+}
+
 static void short_lived_publishers_leave_no_descriptors(void)
 {
 	struct hbus *bus = bus_open();
@@ -411,6 +451,7 @@ static const struct bus_case cases[] = {
 	{"without_membarrier_fences_do", without_membarrier_fences_do},
 	{"a_signal_ends_a_wait", a_signal_ends_a_wait},
 	{"the_descriptor_becomes_readable_when_events_come", the_descriptor_becomes_readable_when_events_come},
+	{"own_publishers_do_not_wake_who_polls_anyway", own_publishers_do_not_wake_who_polls_anyway},
 	{"short_lived_publishers_leave_no_descriptors", short_lived_publishers_leave_no_descriptors},
 	{"many_rings_are_slept_on_by_doorbells", many_rings_are_slept_on_by_doorbells},
 	{"a_bus_without_a_thread_is_driven_by_its_caller", a_bus_without_a_thread_is_driven_by_its_caller},
