@@ -49,7 +49,8 @@ struct hbus_mqtt_bus {
 	uint64_t event_max;
 	struct hbus_mqtt_asker *asker;
 	const struct hbus_mqtt_answer *refused; /* while the engine hears that this topic is not to be had */
-	bool adds_cloudevents;
+	bool adds_cloudevents, is_in_batch;
+	bool is_stalled; /* a reliable reader holds us up: what it cannot see does not help it on, so no batches */
 	void (*log)(const char *sentence);
 	char source[128]; /* begins the source of CloudEvents */
 	uint64_t n_too_large, n_lapped, n_lost, n_foreign;
@@ -81,7 +82,8 @@ static int open_handles(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_bus_op
 		.timeout_ms = options->publish_wait_ms,
 	};
 	struct hbus_subscriber_options sub = { .struct_size = sizeof(sub),
-					       .flags = options->is_reliable ? HBUS_SUB_FLAG_RELIABLE : 0 };
+					       .flags = HBUS_SUB_FLAG_NO_OWN_WAKE |
+							(options->is_reliable ? HBUS_SUB_FLAG_RELIABLE : 0) };
 	int r = hbus_publisher_open(bus->bus, &pub, &bus->publisher);
 
 	if (r == 0)
@@ -217,6 +219,21 @@ static uint8_t topic_number(struct hbus_mqtt_bus *bus, const char *name, hbus_to
 	return *number == TOPIC_ASKED ? HBUS_MQTT_PENDING : 0;
 }
 
+void hbus_mqtt_bus_commit(struct hbus_mqtt_bus *bus)
+{
+	if (bus->is_in_batch)
+		(void)hbus_batch_commit(bus->publisher);
+	bus->is_in_batch = false;
+}
+
+static int publish_in_batch(struct hbus_mqtt_bus *bus, hbus_topic_t topic, const struct hbus_mqtt_message *message,
+			    const struct hbus_attributes *attributes)
+{
+	if (!bus->is_in_batch && !bus->is_stalled)
+		bus->is_in_batch = hbus_batch_begin(bus->publisher) == 0;
+	return hbus_publish_with(bus->publisher, topic, message->payload, message->payload_size, attributes);
+}
+
 static uint8_t publish(void *context, const struct hbus_mqtt_message *message)
 {
 	struct hbus_mqtt_bus *bus = context;
@@ -230,7 +247,14 @@ static uint8_t publish(void *context, const struct hbus_mqtt_message *message)
 	attributes.extra_size = hbus_mqtt_attributes_encode(message, bus->attributes);
 	if (attributes.extra_size == 0)
 		return HBUS_MQTT_QUOTA;
-	r = hbus_publish_with(bus->publisher, topic, message->payload, message->payload_size, &attributes);
+	r = publish_in_batch(bus, topic, message, &attributes);
+	/* The batch may be what is too large, or what a full ring waits for: what does not fit begins the next one. */
+	if (bus->is_in_batch && (r == HBUS_E_TOO_LARGE || r == HBUS_FULL)) {
+		hbus_mqtt_bus_commit(bus);
+		bus->is_stalled = r == HBUS_FULL;
+		r = publish_in_batch(bus, topic, message, &attributes);
+	}
+	bus->is_stalled = r == HBUS_FULL;
 	bus->pressure += message->payload_size + attributes.extra_size + EVENT_OVERHEAD;
 	return r == 0 ? 0 : reason_of(r);
 }
@@ -384,11 +408,12 @@ bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine)
 	int n;
 
 	take_answers(bus, engine);
+	hbus_mqtt_bus_commit(bus);
 	n = hbus_poll(bus->subscriber, events, POLL_MAX);
 	if (n <= 0) {
 		bus->pressure = 0;
 		count_losses(bus);
-		return hbus_fd_arm(bus->subscriber) == 1;
+		return false;
 	}
 	if (!copy_events(bus, events, n)) {
 		say(bus, "no memory for %d events", n);
@@ -402,6 +427,14 @@ bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine)
 	for (int i = 0; i < n; i++)
 		give(bus, engine, &events[i], real_ns);
 	return true;
+}
+
+bool hbus_mqtt_bus_arm(struct hbus_mqtt_bus *bus, bool has_rung)
+{
+	/* Our own events do not wake us. */
+	if (bus->pressure > 0)
+		return false;
+	return (has_rung ? hbus_fd_arm(bus->subscriber) : hbus_fd_arm_again(bus->subscriber)) != 1;
 }
 
 void hbus_mqtt_bus_count(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_counters *counters)

@@ -9,8 +9,10 @@
  *   engine <--events, answers------------- hbus_mqtt_bus_take()
  *
  * To set up: fill in io->context, send, close, authenticate and authorize; hbus_mqtt_bus_open();
- * hbus_mqtt_bus_io(); hbus_mqtt_new(). In each round of the loop: take until it says false (or so often
- * as the loop can afford). A loop that sleeps waits for hbus_mqtt_bus_fd() then; one that spins need not.
+ * hbus_mqtt_bus_io(); hbus_mqtt_new(). In each round of the loop: give the engine its input; then take
+ * until it says false (or so often as the loop can afford); only then let out what the engine sent, for
+ * what its clients published is in the ring as a batch that taking commits. A loop that sleeps arms the
+ * descriptors before and watches them; one that spins need not.
  * After each input that a connection gave: while hbus_mqtt_bus_is_pressed(), take again, so that the
  * engine cannot overtake itself as a reader of its own ring.
  *
@@ -52,19 +54,27 @@ struct hbus_mqtt_bus *hbus_mqtt_bus_close(struct hbus_mqtt_bus *bus);
 /* Sets the callbacks that concern the bus, and their context. */
 void hbus_mqtt_bus_io(struct hbus_mqtt_bus *bus, struct hbus_mqtt_io *io);
 
-/*
- * Readable when there may be events, after hbus_mqtt_bus_take() has said false, and when there are answers of the
- * daemon. The bus owns both.
- */
+/* Readable when there may be events, while it is armed, and when there are answers of the daemon. The bus owns both. */
 int hbus_mqtt_bus_fd(const struct hbus_mqtt_bus *bus);
 int hbus_mqtt_bus_answer_fd(const struct hbus_mqtt_bus *bus);
 
 /**
- * hbus_mqtt_bus_take() - give the engine answers of the daemon and some events
+ * hbus_mqtt_bus_take() - commit what was published, give the engine answers of the daemon and some events
  *
- * Never waits. Return: false when there was nothing, and the descriptor is armed.
+ * Never waits. Return: false when there was nothing.
  */
 bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine);
+
+/* Commits what was published; PUBACKs may go out. */
+void hbus_mqtt_bus_commit(struct hbus_mqtt_bus *bus);
+
+/**
+ * hbus_mqtt_bus_arm() - before sleeping on the descriptors, when taking has said false
+ * @has_rung: hbus_mqtt_bus_fd() was readable since the last time
+ *
+ * Return: false when there is something to take after all.
+ */
+bool hbus_mqtt_bus_arm(struct hbus_mqtt_bus *bus, bool has_rung);
 
 /* So much was published that our own events should be taken before more is. */
 bool hbus_mqtt_bus_is_pressed(const struct hbus_mqtt_bus *bus);

@@ -73,6 +73,7 @@ struct hbus_gateway {
 	struct hbus_gateway_client *dirty;   /* have something to send or to do at the end of the round */
 	struct hbus_gateway_source *listeners[HBUS_GATEWAY_LISTENERS_MAX];
 	unsigned int n_listeners;
+	bool bus_has_rung; /* its descriptor was readable since it was armed */
 	uint64_t now_ms;
 };
 

@@ -165,8 +165,10 @@ size_t hbus_gateway_client_send(void *context, void *transport, const struct iov
 	append(c, head, head_size);
 	for (int i = 0; i < n_parts; i++)
 		append(c, parts[i].iov_base, parts[i].iov_len);
-	if (unsent(c) > WRITE_EARLY && !(c->events & EPOLLOUT))
+	if (unsent(c) > WRITE_EARLY && !(c->events & EPOLLOUT)) {
+		hbus_mqtt_bus_commit(c->gateway->bus);
 		write_out(c);
+	}
 	if (unsent(c) > c->gateway->options->limits.backlog_high)
 		c->is_backlogged = true;
 	return unsent(c);

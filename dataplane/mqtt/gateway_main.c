@@ -56,8 +56,8 @@ static void on_signal(int number)
 
 static void bus_ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
 {
-	/* Nothing: every round looks at the bus. */
-	(void)gateway;
+	/* Every round looks at the bus. */
+	gateway->bus_has_rung = true;
 	(void)source;
 	(void)events;
 }
@@ -100,6 +100,15 @@ static void serve(struct hbus_gateway *gateway, const struct epoll_event *events
 	}
 }
 
+/* Return: false when there is something to do, and no time to sleep. */
+static bool arm(struct hbus_gateway *gateway)
+{
+	bool may_sleep = hbus_mqtt_bus_arm(gateway->bus, gateway->bus_has_rung);
+
+	gateway->bus_has_rung = !may_sleep;
+	return may_sleep;
+}
+
 static void loop(struct hbus_gateway *gateway)
 {
 	struct epoll_event events[EVENTS_PER_ROUND];
@@ -107,7 +116,7 @@ static void loop(struct hbus_gateway *gateway)
 	bool has_more = true;
 
 	while (!must_end) {
-		int timeout = has_more || gateway->dirty ? 0 : sleep_ms(gateway, chores_ms);
+		int timeout = has_more || gateway->dirty || !arm(gateway) ? 0 : sleep_ms(gateway, chores_ms);
 		int n = epoll_wait(gateway->epoll_fd, events, EVENTS_PER_ROUND, timeout);
 
 		gateway->now_ms = now_ms();
