@@ -120,12 +120,14 @@ struct hbus_state *hbus_state_free(struct hbus_state *state)
 	struct hbus_table_node *node;
 
 	state->ops.persist = NULL;
-	while (state->members.buckets && (node = hbus_table_next(&state->members, NULL))) {
-		struct hbus_member *member = hbus_container_of(node, struct hbus_member, by_id);
-
-		member->conn = NULL;
-		hbus_member_end(state, member, 0);
-	}
+	/*
+	 * Nobody is told anything: to those who live on, the rings of the members that go first would seem to have
+	 * ended, though their publishers live on too and will offer them to the next daemon.
+	 */
+	for (node = NULL; state->members.buckets && (node = hbus_table_next(&state->members, node));)
+		hbus_container_of(node, struct hbus_member, by_id)->conn = NULL;
+	while (state->members.buckets && (node = hbus_table_next(&state->members, NULL)))
+		hbus_member_end(state, hbus_container_of(node, struct hbus_member, by_id), 0);
 	while (state->rings.buckets && (node = hbus_table_next(&state->rings, NULL)))
 		hbus_ring_free(state, hbus_container_of(node, struct hbus_ring, by_id));
 	hbus_route_free_all(state);

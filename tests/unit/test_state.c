@@ -189,6 +189,19 @@ Test(state, another_major_version_is_refused)
 	cr_assert(client->is_disconnected);
 }
 
+Test(state, a_daemon_that_stops_ends_nothing_for_those_who_live_on)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_msg_ring_grant grant;
+	size_t n_told;
+
+	pair(pub, sub, HBUS_SUB_RELIABLE, &grant);
+	n_told = pub->n_inbox + sub->n_inbox;
+	hbus_state_free(sim.state);
+	sim_start(&sim, 2);
+	cr_assert_eq(pub->n_inbox + sub->n_inbox, n_told);
+}
+
 Test(state, a_new_ring_is_announced_only_when_its_gates_are_installed)
 {
 	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
