@@ -6,21 +6,22 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool overlaps(const struct outage *outages, unsigned int n, uint64_t from_ns, uint64_t until_ns)
+/* After the end of an outage it takes a moment until everybody is back. */
+#define GRACE_NS 1000000000u
+
+static bool overlaps(const struct span *spans, unsigned int n, uint64_t from_ns, uint64_t until_ns)
 {
 	for (unsigned int i = 0; i < n; i++)
-		if (outages[i].from_ns <= until_ns && outages[i].until_ns + 1000000000u >= from_ns)
+		if (spans[i].from_ns <= until_ns && spans[i].until_ns + GRACE_NS >= from_ns)
 			return true;
 	return false;
 }
 
-/*
- * A subscriber that was there before the publisher's ring, and is there until everything is drained, must know of
- * every event: received or told lost. Of a publisher that was killed, one event more than acked may be there (or
- * one batch: it was committed, and the kill came before the ledger's word).
- */
-static void show(const struct ledger_publisher *publisher, const struct ledger_view *view, const char *what)
+static void show(const struct ledger_publisher *publisher, const struct ledger_view *view, const struct verdict *verdict,
+		 const char *what)
 {
+	if (verdict->is_quiet)
+		return;
 	fprintf(stderr,
 		"torture: %s: ring %" PRIx64 " acknowledged %" PRIu64 " received %" PRIu64 " told lost %" PRIu64
 		" first %u next %" PRIu64 ", %s, lived %.3f to %.3f s, first event %.3f s\n",
@@ -29,6 +30,11 @@ static void show(const struct ledger_publisher *publisher, const struct ledger_v
 		(double)publisher->ended_ns / 1e9, (double)view->first_event_ns / 1e9);
 }
 
+/*
+ * A subscriber that was there before the publisher's ring, and is there until everything is drained, must know of
+ * every event: received or told lost. Of a publisher that was killed, one event more than acked may be there (or
+ * one batch: it was committed, and the kill came before the ledger's word).
+ */
 static void judge_pair(const struct ledger_publisher *publisher, const struct ledger_view *view, bool is_excused,
 		       struct verdict *verdict)
 {
@@ -39,32 +45,38 @@ static void judge_pair(const struct ledger_publisher *publisher, const struct le
 		if (is_excused)
 			verdict->excused++;
 		else {
-			show(publisher, view, "met by nobody");
+			show(publisher, view, verdict, "met by nobody");
 			verdict->lost_acked += publisher->acked;
 		}
 		return;
 	}
 	if (missing > 0) {
-		show(publisher, view, "met too late");
+		show(publisher, view, verdict, "met too late");
 		verdict->late++;
 		verdict->lost_acked += missing;
 		known += missing;
 	}
 	if (known + view->unreported < publisher->acked) {
-		show(publisher, view, "not read to the end");
+		show(publisher, view, verdict, "not read to the end");
 		verdict->lost_acked += publisher->acked - known - view->unreported;
 	}
 	if (known > publisher->acked + (publisher->has_finished ? 0 : 16))
 		verdict->too_many += known - publisher->acked;
 }
 
-static void judge_subscriber(const struct ledger *ledger, const struct ledger_subscriber *subscriber, uint32_t n_publishers,
-			     const struct outage *outages, unsigned int n_outages, struct verdict *verdict)
+static const struct ledger_view *view_of(const struct ledger_subscriber *subscriber, uint32_t i)
 {
-	verdict->errors += subscriber->errors;
-	for (uint32_t i = 0; i < n_publishers; i++) {
+	static const struct ledger_view nothing;
+
+	return i >= subscriber->begin && i < subscriber->end ? &subscriber->view[i] : &nothing;
+}
+
+static void judge_subscriber(const struct ledger *ledger, const struct ledger_subscriber *subscriber, uint32_t begin,
+			     uint32_t end, const struct span *outages, unsigned int n_outages, struct verdict *verdict)
+{
+	for (uint32_t i = begin; i < end; i++) {
 		const struct ledger_publisher *publisher = &ledger->publisher[i];
-		const struct ledger_view *view = &subscriber->view[i];
+		const struct ledger_view *view = view_of(subscriber, i);
 		uint64_t until = view->first_event_ns ? view->first_event_ns : UINT64_MAX;
 
 		verdict->received += view->received;
@@ -77,21 +89,60 @@ static void judge_subscriber(const struct ledger *ledger, const struct ledger_su
 		if (until == UINT64_MAX && publisher->ended_ns)
 			until = publisher->ended_ns;
 		judge_pair(publisher, view, overlaps(outages, n_outages, publisher->created_ns, until), verdict);
+		verdict->n_ingress += i >= LEDGER_PUBLISHERS_MAX;
 	}
 }
 
-void judge(const struct ledger *ledger, const struct outage *outages, unsigned int n_outages, struct verdict *ret_verdict)
+/* What is known of a ring of the ingress: as much as any subscriber knows, and whose it was. */
+static void complete_ingress(struct ledger *ledger, uint32_t i, const struct span *ingresses, unsigned int n_ingresses)
+{
+	struct ledger_publisher *ring = &ledger->publisher[i];
+	uint32_t n = ledger->n_subscribers;
+	uint64_t sent_ns = ring->sent_ns;
+
+	ring->created_ns = 0; /* nobody subscribed before that */
+	for (unsigned int k = 0; k < n_ingresses && sent_ns; k++) {
+		if (sent_ns < ingresses[k].from_ns || sent_ns > ingresses[k].until_ns)
+			continue;
+		ring->created_ns = ingresses[k].from_ns;
+		ring->ended_ns = ingresses[k].until_ns;
+		break;
+	}
+	for (uint32_t s = 0; s < n; s++) {
+		const struct ledger_view *view = view_of(&ledger->subscriber[s], i);
+
+		if (view->next > ring->acked)
+			ring->acked = view->next;
+	}
+}
+
+static void add_rings(const struct ledger *ledger, uint32_t begin, uint32_t end, struct verdict *verdict)
+{
+	for (uint32_t i = begin; i < end; i++) {
+		verdict->acked += ledger->publisher[i].acked;
+		if (ledger->publisher[i].slowest_ms > verdict->slowest_ms)
+			verdict->slowest_ms = ledger->publisher[i].slowest_ms;
+	}
+}
+
+void judge(struct ledger *ledger, const struct span *outages, unsigned int n_outages, const struct span *ingresses,
+	   unsigned int n_ingresses, struct verdict *ret_verdict)
 {
 	uint32_t n_publishers = ledger->n_publishers, n_subscribers = ledger->n_subscribers;
-	struct verdict verdict = {0};
+	uint32_t end = LEDGER_PUBLISHERS_MAX;
+	struct verdict verdict = {.is_quiet = ret_verdict->is_quiet};
 
-	for (uint32_t i = 0; i < n_publishers; i++) {
-		verdict.acked += ledger->publisher[i].acked;
-		if (ledger->publisher[i].slowest_ms > verdict.slowest_ms)
-			verdict.slowest_ms = ledger->publisher[i].slowest_ms;
+	while (end < LEDGER_RINGS_MAX && ledger->publisher[end].ring_id)
+		complete_ingress(ledger, end++, ingresses, n_ingresses);
+	add_rings(ledger, 0, n_publishers, &verdict);
+	add_rings(ledger, LEDGER_PUBLISHERS_MAX, end, &verdict);
+	for (uint32_t i = 0; i < n_subscribers; i++) {
+		const struct ledger_subscriber *subscriber = &ledger->subscriber[i];
+
+		verdict.errors += subscriber->errors;
+		judge_subscriber(ledger, subscriber, 0, n_publishers, outages, n_outages, &verdict);
+		judge_subscriber(ledger, subscriber, LEDGER_PUBLISHERS_MAX, end, outages, n_outages, &verdict);
 	}
-	for (uint32_t i = 0; i < n_subscribers; i++)
-		judge_subscriber(ledger, &ledger->subscriber[i], n_publishers, outages, n_outages, &verdict);
 	*ret_verdict = verdict;
 }
 

@@ -6,14 +6,14 @@
 
 #include "tests/torture/ledger.h"
 
-/* When the daemon was dead. */
-struct outage {
+/* From when to when: the daemon was dead, the machine stood still, or an ingress lived. */
+struct span {
 	uint64_t from_ns;
 	uint64_t until_ns;
 };
 
 struct verdict {
-	uint64_t acked;         /* events of which publish said yes */
+	uint64_t acked;         /* events of which publish said yes, and of the ingress those that somebody knows of */
 	uint64_t received;      /* by all subscribers together */
 	uint64_t told_lost;
 	uint64_t lost_acked;    /* neither received nor told lost: must be 0 */
@@ -23,10 +23,14 @@ struct verdict {
 	uint64_t too_many;      /* events beyond what was published: must be 0 */
 	uint64_t errors;        /* corrupt or refused rings: must be 0 */
 	uint64_t late;          /* rings met after their first event although the subscription is older: must be 0 */
-	uint64_t excused;       /* pairs that a dead daemon could not introduce in time */
-	uint64_t n_pairs;       /* (subscriber, publisher) judged to the last event */
+	uint64_t excused;       /* pairs that a dead daemon, or a machine that stood still, could not introduce in time */
+	uint64_t n_pairs;       /* (subscriber, ring) judged to the last event */
+	uint64_t n_ingress;     /* rings of the ingress among them */
 	uint32_t slowest_ms;    /* longest publish */
+	bool is_quiet;          /* says nothing of what it finds */
 };
 
-void judge(const struct ledger *ledger, const struct outage *outages, unsigned int n_outages, struct verdict *ret_verdict);
+/* @outages: when a pair that did not meet in time is excused. @ingresses: from the start of each to its end. */
+void judge(struct ledger *ledger, const struct span *outages, unsigned int n_outages, const struct span *ingresses,
+	   unsigned int n_ingresses, struct verdict *ret_verdict);
 unsigned int verdict_faults(const struct verdict *verdict);

@@ -3,7 +3,9 @@
  * What publishers say they have published, and what subscribers say they got: in memory that survives both
  *
  * A publisher writes how many events it was told are published (acked) after each call; a subscriber writes for each
- * publisher incarnation what it received and what it was told is lost. The judge compares when all is over.
+ * publisher incarnation what it received and what it was told is lost. The judge compares when all is over. Of the
+ * ingress nobody acknowledges: a ring of it is entered by the first subscriber that meets it, and what any subscriber
+ * knows of it the others must know too.
  */
 #pragma once
 
@@ -11,26 +13,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LEDGER_PUBLISHERS_MAX 8192u
-#define LEDGER_SUBSCRIBERS_MAX 4096u
+#define LEDGER_PUBLISHERS_MAX 16384u
+#define LEDGER_SUBSCRIBERS_MAX 8192u
+#define LEDGER_INGRESS_RINGS_MAX 4096u
+#define LEDGER_RINGS_MAX (LEDGER_PUBLISHERS_MAX + LEDGER_INGRESS_RINGS_MAX)
 
-/* One publisher process, from its start to its end. */
+/* Bugs that are planted, to see that the judge finds them. */
+enum plant { PLANT_NOTHING, PLANT_LOST, PLANT_TORN, PLANT_ORDER, PLANT_GAP, PLANT_WEDGE, PLANT_LEFTOVER, N_PLANTS };
+
+/* One ring: of a publisher process, from its start to its end, or of the ingress. */
 struct ledger_publisher {
 	_Atomic uint64_t ring_id;    /* 0 = none yet */
-	_Atomic uint64_t created_ns; /* before its ring was asked for */
-	_Atomic uint64_t acked;      /* events of which publish said yes */
+	_Atomic uint64_t created_ns; /* before its ring was asked for; of an ingress: the judge says */
+	_Atomic uint64_t acked;      /* events of which publish said yes; of an ingress: the judge says */
 	_Atomic uint64_t ended_ns;   /* 0 = lives */
+	_Atomic uint64_t sent_ns;    /* of an ingress: when some packet of it was sent, 0 = not known */
 	_Atomic uint32_t has_finished; /* ended by itself: acked is exact */
 	_Atomic uint32_t slowest_ms; /* longest call */
-	uint32_t pad[4];
+	uint32_t pad[2];
 };
 
-/* What one subscriber knows of one publisher. */
+/* What one subscriber knows of one ring. */
 struct ledger_view {
 	uint64_t first_event_ns; /* 0 = nothing came */
 	uint64_t next;           /* sequence expected next */
 	uint64_t received;
 	uint64_t lost;           /* told */
+	uint64_t last_sent;      /* of an ingress: the sender's last number + 1 */
 	uint32_t torn;
 	uint32_t disordered;
 	uint32_t unreported;     /* gaps that no report explains, in events */
@@ -41,11 +50,13 @@ struct ledger_view {
 struct ledger_subscriber {
 	_Atomic uint64_t subscribed_ns; /* 0 = not yet */
 	_Atomic uint64_t last_poll_ns;
+	_Atomic uint64_t n_packets;     /* events of the ingress */
 	_Atomic uint32_t is_reliable;
 	_Atomic uint32_t was_killed;
 	_Atomic uint32_t has_finished;
 	_Atomic uint32_t errors;
-	struct ledger_view view[LEDGER_PUBLISHERS_MAX];
+	_Atomic uint32_t begin, end;    /* views that it ever touched: begin..end - 1 */
+	struct ledger_view view[LEDGER_RINGS_MAX];
 };
 
 struct ledger {
@@ -53,7 +64,10 @@ struct ledger {
 	_Atomic uint32_t n_subscribers;
 	_Atomic uint32_t must_finish;    /* publishers: finish */
 	_Atomic uint32_t must_drain;     /* subscribers: read to the end, then finish */
-	struct ledger_publisher publisher[LEDGER_PUBLISHERS_MAX];
+	_Atomic uint32_t plant;          /* enum plant */
+	_Atomic uint64_t n_packets_sent;
+	/* Those of publishers, then those of ingress rings. */
+	struct ledger_publisher publisher[LEDGER_RINGS_MAX];
 	struct ledger_subscriber subscriber[LEDGER_SUBSCRIBERS_MAX];
 };
 
@@ -68,6 +82,10 @@ struct payload {
 };
 #define PAYLOAD_MIN 16u
 #define PAYLOAD_MAX 1024u
+
+/* In place of a publisher, in packets: their pattern begins with the time of sending. */
+#define PAYLOAD_OF_INGRESS 0xffffffffu
+#define PACKET_MIN 24u
 
 static inline unsigned char payload_byte(uint32_t publisher, uint64_t sequence, uint32_t i)
 {

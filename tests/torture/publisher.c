@@ -15,6 +15,8 @@ struct publishing {
 	uint32_t idx;
 	uint64_t sequence;
 	uint64_t random;
+	enum plant plant;
+	bool has_slept;
 };
 
 static uint64_t next_random(struct publishing *p)
@@ -30,15 +32,25 @@ static uint32_t fill(struct publishing *p, unsigned char *bytes, uint64_t sequen
 	uint32_t size = PAYLOAD_MIN + (uint32_t)(next_random(p) % 8 == 0 ? next_random(p) % (PAYLOAD_MAX - PAYLOAD_MIN) : next_random(p) % 64);
 	struct payload head = {.publisher = p->idx, .size = size, .sequence = sequence};
 
+	/* Two neighbours in each other's place. */
+	if (p->plant == PLANT_ORDER && sequence % 500 >= 498)
+		head.sequence = sequence ^ 1;
 	memcpy(bytes, &head, sizeof(head));
 	for (uint32_t i = PAYLOAD_MIN; i < size; i++)
-		bytes[i] = payload_byte(p->idx, sequence, i);
+		bytes[i] = payload_byte(p->idx, head.sequence, i);
+	if (p->plant == PLANT_TORN && sequence % 500 == 499 && size > PAYLOAD_MIN)
+		bytes[size - 1] ^= 1;
 	return size;
 }
 
 static void acked(struct publishing *p, uint64_t n)
 {
 	p->sequence += n;
+	/* It says yes to an event that it never had. */
+	if (p->plant == PLANT_LOST && p->sequence > 500) {
+		atomic_store_explicit(&p->entry->acked, p->sequence + 1, memory_order_release);
+		return;
+	}
 	atomic_store_explicit(&p->entry->acked, p->sequence, memory_order_release);
 }
 
@@ -121,6 +133,10 @@ static int run(struct ledger *ledger, struct publishing *p)
 			uint64_t begin = ledger_now_ns();
 			int r = publish_something(p);
 
+			if (p->plant == PLANT_WEDGE && p->sequence > 500 && !p->has_slept) {
+				p->has_slept = true;
+				nanosleep(&(struct timespec){.tv_sec = 4}, NULL);
+			}
 			note_time(p->entry, ledger_now_ns() - begin);
 			if (r < 0) {
 				fprintf(stderr, "torture: publisher %u: %s\n", p->idx, hbus_error_text());
@@ -135,7 +151,8 @@ static int run(struct ledger *ledger, struct publishing *p)
 int role_publisher(struct ledger *ledger, uint32_t idx, const char *socket, uint32_t topic_idx, uint64_t seed)
 {
 	struct hbus_publisher_options options = {.struct_size = sizeof(options), .capacity = 128u << 10, .timeout_ms = 20000};
-	struct publishing p = {.entry = &ledger->publisher[idx], .idx = idx, .random = seed | 1};
+	struct publishing p = {.entry = &ledger->publisher[idx], .idx = idx, .random = seed | 1,
+			       .plant = atomic_load_explicit(&ledger->plant, memory_order_relaxed)};
 	struct hbus_options bus_options = {.struct_size = sizeof(bus_options), .name = "torture-pub", .connect_timeout_ms = 20000};
 	struct hbus_publisher_info info;
 	struct hbus *bus;

@@ -10,13 +10,52 @@
 #define EVENTS 64u
 #define DRAIN_QUIET_NS 1500000000u
 
-static struct ledger_view *view_of_ring(struct ledger *ledger, struct ledger_subscriber *me, uint64_t ring_id)
+static struct ledger_view *touch(struct ledger_subscriber *me, uint32_t i)
+{
+	uint32_t begin = atomic_load_explicit(&me->begin, memory_order_relaxed);
+
+	if (me->end == 0 || i < begin)
+		atomic_store_explicit(&me->begin, i, memory_order_relaxed);
+	if (i >= me->end)
+		atomic_store_explicit(&me->end, i + 1, memory_order_relaxed);
+	return &me->view[i];
+}
+
+/* NULL: no publisher says that it is its own. */
+static struct ledger_view *view_of_publisher(struct ledger *ledger, struct ledger_subscriber *me, uint64_t ring_id)
 {
 	uint32_t n = atomic_load_explicit(&ledger->n_publishers, memory_order_acquire);
 
 	for (uint32_t i = n; i > 0; i--)
 		if (atomic_load_explicit(&ledger->publisher[i - 1].ring_id, memory_order_acquire) == ring_id)
-			return &me->view[i - 1];
+			return touch(me, i - 1);
+	return NULL;
+}
+
+/* Whoever meets a ring first enters it: no lock, since each may be killed at any moment. NULL: no more room. */
+static struct ledger_view *view_of_ingress(struct ledger *ledger, struct ledger_subscriber *me, uint64_t ring_id,
+					   uint64_t sent_ns)
+{
+	static uint64_t last_ring_id;
+	static uint32_t last;
+	uint64_t nobody = 0;
+
+	if (last_ring_id == ring_id && (sent_ns == 0 || ledger->publisher[last].sent_ns))
+		return touch(me, last);
+	for (uint32_t i = LEDGER_PUBLISHERS_MAX; i < LEDGER_RINGS_MAX; i++) {
+		struct ledger_publisher *entry = &ledger->publisher[i];
+		uint64_t seen = 0;
+
+		if (!atomic_compare_exchange_strong_explicit(&entry->ring_id, &seen, ring_id, memory_order_acq_rel,
+							     memory_order_acquire) && seen != ring_id)
+			continue;
+		if (sent_ns)
+			atomic_compare_exchange_strong_explicit(&entry->sent_ns, &nobody, sent_ns,
+								memory_order_relaxed, memory_order_relaxed);
+		last = i;
+		last_ring_id = ring_id;
+		return touch(me, i);
+	}
 	return NULL;
 }
 
@@ -30,43 +69,91 @@ struct kept {
 
 static bool is_whole(const struct kept *kept, const struct payload *head)
 {
-	if (kept->size < PAYLOAD_MIN || head->size != kept->size || head->publisher >= LEDGER_PUBLISHERS_MAX)
+	uint32_t begin = head->publisher == PAYLOAD_OF_INGRESS ? PACKET_MIN : PAYLOAD_MIN;
+
+	if (kept->size < begin || head->size != kept->size || kept->size > PAYLOAD_MAX)
 		return false;
-	for (uint32_t i = PAYLOAD_MIN; i < head->size; i++)
+	if (head->publisher != PAYLOAD_OF_INGRESS && head->publisher >= LEDGER_PUBLISHERS_MAX)
+		return false;
+	for (uint32_t i = begin; i < head->size; i++)
 		if (kept->bytes[i] != payload_byte(head->publisher, head->sequence, i))
 			return false;
 	return true;
 }
 
+static void is_torn(struct ledger *ledger, struct ledger_subscriber *me, const struct kept *kept, const struct payload *head)
+{
+	struct ledger_view *view = view_of_publisher(ledger, me, kept->ring_id);
+
+	if (!view)
+		view = view_of_ingress(ledger, me, kept->ring_id, 0);
+	if (view)
+		view->torn++;
+	if (atomic_load_explicit(&ledger->plant, memory_order_relaxed) == PLANT_NOTHING)
+		fprintf(stderr,
+			"torture: torn event: ring %llu sequence %llu size %zu, content of publisher %u sequence %llu size %u\n",
+			(unsigned long long)kept->ring_id, (unsigned long long)kept->sequence, kept->size, head->publisher,
+			(unsigned long long)head->sequence, head->size);
+}
+
+/* The first that is known of a ring. */
+static void meet(struct ledger_view *view, uint64_t sequence)
+{
+	if (view->received > 0 || view->lost > 0)
+		return;
+	view->first_event_ns = ledger_now_ns();
+	view->next = sequence;
+	view->first_missing = (uint32_t)sequence;
+}
+
+static void in_order(struct ledger_view *view, uint64_t sequence)
+{
+	meet(view, sequence);
+	if (sequence < view->next)
+		view->disordered++;
+	else if (sequence > view->next)
+		view->unreported += (uint32_t)(sequence - view->next);
+	view->next = sequence + 1;
+	view->received++;
+}
+
+/* Packets may be lost before they are events, so of their numbers only the order counts. */
+static void account_packet(struct ledger *ledger, struct ledger_subscriber *me, const struct kept *kept,
+			   const struct payload *head)
+{
+	struct ledger_view *view;
+	uint64_t sent_ns;
+
+	memcpy(&sent_ns, kept->bytes + PAYLOAD_MIN, sizeof(sent_ns));
+	view = view_of_ingress(ledger, me, kept->ring_id, sent_ns);
+	if (!view) {
+		atomic_fetch_add_explicit(&me->errors, 1, memory_order_relaxed);
+		return;
+	}
+	if (head->sequence < view->last_sent)
+		view->disordered++;
+	view->last_sent = head->sequence + 1;
+	in_order(view, kept->sequence);
+	atomic_fetch_add_explicit(&me->n_packets, 1, memory_order_relaxed);
+}
+
 static void account(struct ledger *ledger, struct ledger_subscriber *me, const struct kept *kept)
 {
 	struct payload head;
-	struct ledger_view *view;
 
 	memcpy(&head, kept->bytes, sizeof(head));
-	if (!is_whole(kept, &head) || head.sequence != kept->sequence) {
-		view = view_of_ring(ledger, me, kept->ring_id);
-		if (view)
-			view->torn++;
-		else
-			atomic_fetch_add_explicit(&me->errors, 1, memory_order_relaxed);
-		fprintf(stderr, "torture: torn event: ring %llu sequence %llu size %zu, content of publisher %u sequence %llu size %u\n",
-			(unsigned long long)kept->ring_id, (unsigned long long)kept->sequence, kept->size, head.publisher,
-			(unsigned long long)head.sequence, head.size);
-		return;
+	if (!is_whole(kept, &head)) {
+		is_torn(ledger, me, kept, &head);
+	} else if (head.publisher == PAYLOAD_OF_INGRESS) {
+		account_packet(ledger, me, kept, &head);
+	} else {
+		struct ledger_view *view = touch(me, head.publisher);
+
+		/* The library's number and the publisher's own. */
+		if (head.sequence != kept->sequence)
+			view->disordered++;
+		in_order(view, kept->sequence);
 	}
-	view = &me->view[head.publisher];
-	if (view->received == 0 && view->lost == 0) {
-		view->first_event_ns = ledger_now_ns();
-		view->next = head.sequence;
-		view->first_missing = (uint32_t)head.sequence;
-	}
-	if (head.sequence < view->next)
-		view->disordered++;
-	else if (head.sequence > view->next)
-		view->unreported += (uint32_t)(head.sequence - view->next);
-	view->next = head.sequence + 1;
-	view->received++;
 }
 
 static void take_reports(struct ledger *ledger, struct ledger_subscriber *me, struct hbus_subscriber *subscriber)
@@ -74,23 +161,30 @@ static void take_reports(struct ledger *ledger, struct ledger_subscriber *me, st
 	struct hbus_loss loss;
 
 	while (hbus_next_loss(subscriber, &loss) == 1) {
-		struct ledger_view *view = view_of_ring(ledger, me, loss.ring_id);
+		struct ledger_view *view = view_of_publisher(ledger, me, loss.ring_id);
 
+		/* A publisher enters its ring before its first event. */
+		if (!view)
+			view = view_of_ingress(ledger, me, loss.ring_id, 0);
 		if (loss.reason == HBUS_LOSS_CORRUPT || loss.reason == HBUS_LOSS_REFUSED || !view) {
 			fprintf(stderr, "torture: report of reason %u on ring %llu\n", loss.reason, (unsigned long long)loss.ring_id);
 			atomic_fetch_add_explicit(&me->errors, 1, memory_order_relaxed);
 			continue;
 		}
-		if (view->received == 0 && view->lost == 0) {
-			view->first_event_ns = ledger_now_ns();
-			view->next = loss.first_sequence;
-			view->first_missing = (uint32_t)loss.first_sequence;
-		}
+		meet(view, loss.first_sequence);
 		if (loss.first_sequence != view->next)
 			view->disordered++;
 		view->lost += loss.n_events;
 		view->next = loss.first_sequence + loss.n_events;
 	}
+}
+
+/* As a library would that forgets one now and then. */
+static bool is_dropped_by_plant(const struct ledger *ledger)
+{
+	static unsigned int n;
+
+	return atomic_load_explicit(&ledger->plant, memory_order_relaxed) == PLANT_GAP && n++ % 500 == 499;
 }
 
 static int poll_once(struct ledger *ledger, struct ledger_subscriber *me, struct hbus_subscriber *subscriber)
@@ -114,7 +208,8 @@ static int poll_once(struct ledger *ledger, struct ledger_subscriber *me, struct
 	r = hbus_release(subscriber);
 	if (r == 0)
 		for (int i = 0; i < n; i++)
-			account(ledger, me, &kept[i]);
+			if (!is_dropped_by_plant(ledger))
+				account(ledger, me, &kept[i]);
 	return n;
 }
 

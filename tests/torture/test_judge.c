@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The judge on doctored ledgers: it lets a right one pass, and finds each kind of wrong under its own name. One pair of
+ * publisher and subscriber, a ring of the ingress with two subscribers, and one thing changed at a time.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "tests/torture/judge.h"
+
+#define N_ACKED 1000u
+#define RING LEDGER_PUBLISHERS_MAX
+
+static struct ledger *ledger;
+static const struct span ingress = {.from_ns = 100, .until_ns = 9000};
+static struct span outage = {.from_ns = 20000, .until_ns = 30000};
+
+static void subscriber_reads(struct ledger_subscriber *subscriber, uint32_t i, uint64_t n)
+{
+	subscriber->view[i] = (struct ledger_view){.first_event_ns = 300, .next = n, .received = n};
+	if (subscriber->end == 0)
+		subscriber->begin = i;
+	subscriber->end = i + 1;
+}
+
+/* All is well. */
+static void doctor_begin(void)
+{
+	memset(ledger->publisher, 0, sizeof(ledger->publisher[0]));
+	memset(&ledger->publisher[RING], 0, sizeof(ledger->publisher[0]));
+	ledger->n_publishers = 1;
+	ledger->n_subscribers = 2;
+	ledger->publisher[0].ring_id = 1;
+	ledger->publisher[0].created_ns = 200;
+	ledger->publisher[0].acked = N_ACKED;
+	ledger->publisher[0].ended_ns = 900;
+	ledger->publisher[0].has_finished = 1;
+	ledger->publisher[RING].ring_id = 2;
+	ledger->publisher[RING].sent_ns = 250;
+	for (int i = 0; i < 2; i++) {
+		struct ledger_subscriber *subscriber = &ledger->subscriber[i];
+
+		subscriber->subscribed_ns = 50;
+		subscriber->has_finished = 1;
+		subscriber->errors = subscriber->begin = subscriber->end = 0;
+		subscriber_reads(subscriber, 0, N_ACKED);
+		subscriber_reads(subscriber, RING, 700);
+	}
+}
+
+static struct ledger_view *view_of(int subscriber, uint32_t ring)
+{
+	return &ledger->subscriber[subscriber].view[ring];
+}
+
+static void all_is_well(void)
+{
+}
+
+static void one_is_missing(void)
+{
+	view_of(0, 0)->received--;
+}
+
+static void the_last_are_missing(void)
+{
+	view_of(1, 0)->received -= 10;
+	view_of(1, 0)->next -= 10;
+}
+
+static void a_ring_was_never_met(void)
+{
+	memset(view_of(0, 0), 0, sizeof(struct ledger_view));
+}
+
+static void a_ring_was_never_met_while_the_daemon_was_dead(void)
+{
+	outage = (struct span){.from_ns = 150, .until_ns = 1000};
+	memset(view_of(0, 0), 0, sizeof(struct ledger_view));
+}
+
+static void a_ring_was_met_late(void)
+{
+	view_of(0, 0)->first_missing = 5;
+	view_of(0, 0)->received -= 5;
+}
+
+static void a_loss_was_told(void)
+{
+	view_of(0, 0)->received -= 5;
+	view_of(0, 0)->lost += 5;
+}
+
+static void one_is_torn(void)
+{
+	view_of(0, 0)->torn++;
+}
+
+static void two_are_in_the_wrong_order(void)
+{
+	view_of(1, RING)->disordered++;
+}
+
+static void a_gap_was_not_reported(void)
+{
+	view_of(0, RING)->unreported += 3;
+	view_of(0, RING)->received -= 3;
+}
+
+static void one_came_twice(void)
+{
+	view_of(0, 0)->received++;
+}
+
+static void the_killed_had_committed_one_more(void)
+{
+	ledger->publisher[0].has_finished = 0;
+	view_of(0, 0)->received++;
+	view_of(1, 0)->received++;
+}
+
+static void one_witness_of_the_ingress_knows_less(void)
+{
+	view_of(0, RING)->received -= 20;
+	view_of(0, RING)->next -= 20;
+}
+
+static void a_witness_of_the_ingress_came_later(void)
+{
+	ledger->subscriber[0].subscribed_ns = 150;
+	view_of(0, RING)->received -= 20;
+	view_of(0, RING)->first_missing = 20;
+}
+
+static void a_ring_was_refused(void)
+{
+	ledger->subscriber[0].errors++;
+}
+
+enum found { NOTHING, LOST, TORN, ORDER, GAP, MANY, LATE, ERRORS };
+
+static const struct {
+	void (*doctor)(void);
+	const char *name;
+	enum found found;
+} cases[] = {
+#define CASE(doctor, found) {doctor, #doctor, found}
+	CASE(all_is_well, NOTHING),
+	CASE(one_is_missing, LOST),
+	CASE(the_last_are_missing, LOST),
+	CASE(a_ring_was_never_met, LOST),
+	CASE(a_ring_was_never_met_while_the_daemon_was_dead, NOTHING),
+	CASE(a_ring_was_met_late, LATE),
+	CASE(a_loss_was_told, NOTHING),
+	CASE(one_is_torn, TORN),
+	CASE(two_are_in_the_wrong_order, ORDER),
+	CASE(a_gap_was_not_reported, GAP),
+	CASE(one_came_twice, MANY),
+	CASE(the_killed_had_committed_one_more, NOTHING),
+	CASE(one_witness_of_the_ingress_knows_less, LOST),
+	CASE(a_witness_of_the_ingress_came_later, NOTHING),
+	CASE(a_ring_was_refused, ERRORS),
+};
+#define N_CASES (sizeof(cases) / sizeof(cases[0]))
+
+static bool is_as_expected(enum found wanted, const struct verdict *v)
+{
+	const uint64_t found[] = {verdict_faults(v), v->lost_acked, v->torn, v->disordered, v->unreported, v->too_many, v->late,
+				  v->errors};
+
+	return wanted == NOTHING ? found[NOTHING] == 0 : found[wanted] > 0;
+}
+
+int main(void)
+{
+	bool is_fine = true;
+
+	ledger = mmap(NULL, sizeof(*ledger), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (ledger == MAP_FAILED) {
+		perror("test_judge");
+		return 1;
+	}
+	printf("TAP version 13\n1..%zu\n", N_CASES);
+	for (size_t i = 0; i < N_CASES; i++) {
+		struct verdict verdict = {.is_quiet = true};
+		bool is_right;
+
+		outage = (struct span){.from_ns = UINT64_C(5000000000), .until_ns = UINT64_C(5000000001)};
+		doctor_begin();
+		cases[i].doctor();
+		judge(ledger, &outage, 1, &ingress, 1, &verdict);
+		is_right = is_as_expected(cases[i].found, &verdict);
+		is_fine &= is_right;
+		printf("%s %zu - %s\n", is_right ? "ok" : "not ok", i + 1, cases[i].name);
+	}
+	return is_fine ? 0 : 1;
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Starting, killing, stopping and resuming whoever is on the bus. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/torture/roles.h"
+#include "tests/torture/torture.h"
+
+/* An ingress that ends sooner than this was refused: the one before had not let go of the interface yet. */
+#define REFUSED_NS UINT64_C(3000000000)
+
+const char *const kind_names[N_KINDS] = {"publisher", "reliable", "lossy", "daemon", "ingress"};
+
+/* -- starting -- */
+
+static pid_t spawn(char *const argv[], bool is_silent)
+{
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (is_silent) {
+		int fd = open("/dev/null", O_WRONLY);
+
+		dup2(fd, STDOUT_FILENO);
+		dup2(fd, STDERR_FILENO);
+	}
+	execv(argv[0], argv);
+	_exit(127);
+}
+
+static pid_t start_daemon(const struct torture *t)
+{
+	return spawn((char *[]){(char *)t->daemon_path, "--socket", (char *)t->socket, "--config", (char *)t->config,
+				"--log-level", "error", NULL},
+		     false);
+}
+
+static pid_t start_ingress(struct torture *t, struct victim *victim)
+{
+	pid_t pid;
+
+	if (t->n_ingresses >= SPANS_MAX)
+		return 0;
+	victim->idx = t->n_ingresses++;
+	victim->was_hurt = false;
+	t->ingresses[victim->idx] = (struct span){.from_ns = ledger_now_ns(), .until_ns = UINT64_MAX};
+	pid = spawn((char *[]){(char *)t->ingress_path, "--iface", PACKETS_INTERFACE, "--no-huge", "--socket",
+			       (char *)t->socket, NULL},
+		    true);
+	return pid;
+}
+
+static pid_t start_member(struct torture *t, struct victim *victim)
+{
+	_Atomic uint32_t *n = victim->kind == PUBLISHER ? &t->ledger->n_publishers : &t->ledger->n_subscribers;
+	uint32_t most = victim->kind == PUBLISHER ? LEDGER_PUBLISHERS_MAX : LEDGER_SUBSCRIBERS_MAX;
+	uint32_t topic_idx = (uint32_t)(victim - t->victim) % 3;
+	pid_t pid;
+
+	if (*n >= most)
+		return 0;
+	victim->idx = *n;
+	if (victim->kind != PUBLISHER)
+		t->ledger->subscriber[victim->idx].is_reliable = victim->kind == RELIABLE;
+	atomic_fetch_add_explicit(n, 1, memory_order_release);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (victim->kind == PUBLISHER)
+			_exit(role_publisher(t->ledger, victim->idx, t->socket, topic_idx, t->seed + victim->idx));
+		_exit(role_subscriber(t->ledger, victim->idx, t->socket, victim->kind == RELIABLE));
+	}
+	return pid;
+}
+
+static void outage_begins(struct torture *t)
+{
+	if (t->n_outages < SPANS_MAX)
+		t->outages[t->n_outages++] = (struct span){.from_ns = ledger_now_ns(), .until_ns = UINT64_MAX / 2};
+}
+
+/* Each that has no end: one more may have begun by itself, when the machine stood still. */
+static void outage_ends(struct torture *t)
+{
+	for (unsigned int i = t->n_outages; i > 0; i--)
+		if (t->outages[i - 1].until_ns == UINT64_MAX / 2) {
+			t->outages[i - 1].until_ns = ledger_now_ns();
+			return;
+		}
+}
+
+bool start_victim(struct torture *t, struct victim *victim)
+{
+	victim->resume_ns = victim->term_ns = 0;
+	victim->is_wedged = false;
+	victim->progress = 0;
+	victim->began_ns = victim->moved_ns = fair_now_ns(t);
+	switch (victim->kind) {
+	case DAEMON:
+		victim->pid = start_daemon(t);
+		outage_ends(t);
+		break;
+	case INGRESS:
+		victim->pid = start_ingress(t, victim);
+		break;
+	default:
+		victim->pid = start_member(t, victim);
+		break;
+	}
+	return victim->pid > 0;
+}
+
+/* -- ending -- */
+
+/* The guard's child does the work. 0: there is none yet. */
+static pid_t poll_process_of(pid_t guard)
+{
+	char path[64], text[32];
+	FILE *file;
+	pid_t pid = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)guard, (int)guard);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	if (fgets(text, sizeof(text), file))
+		pid = (pid_t)strtol(text, NULL, 10);
+	fclose(file);
+	return pid;
+}
+
+/* An ingress is two processes. */
+static void signal_victim(const struct victim *victim, int signal_number)
+{
+	pid_t child = victim->kind == INGRESS ? poll_process_of(victim->pid) : 0;
+
+	kill(victim->pid, signal_number);
+	if (child > 0)
+		kill(child, signal_number);
+}
+
+static bool is_fine(struct torture *t, const struct victim *victim, int status, bool was_us)
+{
+	if (was_us || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+		return true;
+	/* 3: it could not come in, because the daemon was dead all the time. */
+	if (victim->kind != INGRESS)
+		return WIFEXITED(status) && WEXITSTATUS(status) == 3;
+	if (victim->was_hurt)
+		return true;
+	if (fair_now_ns(t) - victim->began_ns < REFUSED_NS || t->victim[0].pid <= 0 || t->victim[0].resume_ns) {
+		t->n_ingress_refused++;
+		return true;
+	}
+	return false;
+}
+
+static void reaped(struct torture *t, struct victim *victim, int status, bool was_us)
+{
+	uint64_t now = ledger_now_ns();
+
+	if (victim->kind == PUBLISHER)
+		t->ledger->publisher[victim->idx].ended_ns = now;
+	else if (victim->kind == INGRESS)
+		t->ingresses[victim->idx].until_ns = now;
+	else if (victim->kind != DAEMON)
+		t->ledger->subscriber[victim->idx].was_killed = was_us;
+	if (!is_fine(t, victim, status, was_us)) {
+		fprintf(stderr, "torture: %s ended by itself: %s %d\n", kind_names[victim->kind],
+			WIFSIGNALED(status) ? "signal" : "status",
+			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		t->n_bad_exits++;
+	}
+	victim->pid = 0;
+	if (victim->kind == INGRESS)
+		victim->start_ns = now + 200000000u;
+}
+
+void reap_victim(struct torture *t, struct victim *victim)
+{
+	int status = 0;
+
+	if (victim->pid > 0 && waitpid(victim->pid, &status, WNOHANG) == victim->pid)
+		reaped(t, victim, status, false);
+}
+
+void kill_victim(struct torture *t, struct victim *victim)
+{
+	pid_t child = victim->kind == INGRESS && dice(t, 10, 2) ? poll_process_of(victim->pid) : 0;
+	int status = 0;
+
+	t->n_kills[victim->kind]++;
+	if (child > 0) {
+		victim->was_hurt = true;
+		kill(child, SIGKILL);
+		/* A stopped guard would not see it. */
+		kill(victim->pid, SIGCONT);
+		victim->resume_ns = 0;
+		return;
+	}
+	if (victim->kind == DAEMON) {
+		outage_begins(t);
+		victim->start_ns = ledger_now_ns() + dice(t, 11, 500000000);
+	}
+	/* Its child, which was stopped with it, is to end by itself. */
+	child = victim->kind == INGRESS ? poll_process_of(victim->pid) : 0;
+	kill(victim->pid, SIGKILL);
+	if (child > 0)
+		kill(child, SIGCONT);
+	waitpid(victim->pid, &status, 0);
+	reaped(t, victim, status, true);
+}
+
+/* Asks it to end; tend() starts it again. */
+void restart_victim(struct torture *t, struct victim *victim)
+{
+	t->n_restarts[victim->kind]++;
+	victim->term_ns = fair_now_ns(t);
+	if (victim->kind == DAEMON) {
+		outage_begins(t);
+		victim->start_ns = 0;
+	}
+	if (victim->resume_ns)
+		signal_victim(victim, SIGCONT);
+	victim->resume_ns = 0;
+	kill(victim->pid, SIGTERM);
+}
+
+void stop_victim(struct torture *t, struct victim *victim)
+{
+	signal_victim(victim, SIGSTOP);
+	if (victim->kind == DAEMON)
+		outage_begins(t);
+	victim->resume_ns = ledger_now_ns() + 100000000u + dice(t, 12, dice(t, 13, 5) == 0 ? 2900000000u : 300000000u);
+	t->n_stops[victim->kind]++;
+}
+
+void resume_victim(struct torture *t, struct victim *victim)
+{
+	signal_victim(victim, SIGCONT);
+	if (victim->kind == DAEMON)
+		outage_ends(t);
+	victim->resume_ns = 0;
+	victim->moved_ns = fair_now_ns(t);
+}
+
+static void end_by_force(struct torture *t, struct victim *victim)
+{
+	int status = 0;
+
+	fprintf(stderr, "torture: %s did not end within %u s of SIGTERM\n", kind_names[victim->kind], TERM_MS / 1000);
+	t->n_wedges++;
+	signal_victim(victim, SIGKILL);
+	waitpid(victim->pid, &status, 0);
+	reaped(t, victim, status, true);
+}
+
+void tend(struct torture *t)
+{
+	uint64_t now = ledger_now_ns();
+
+	for (unsigned int i = 0; i < t->n_victims; i++) {
+		struct victim *victim = &t->victim[i];
+
+		reap_victim(t, victim);
+		if (victim->pid > 0 && victim->resume_ns && now >= victim->resume_ns)
+			resume_victim(t, victim);
+		if (victim->pid > 0 && victim->term_ns && fair_now_ns(t) - victim->term_ns > TERM_MS * UINT64_C(1000000))
+			end_by_force(t, victim);
+		if (victim->pid <= 0 && now >= victim->start_ns)
+			start_victim(t, victim);
+	}
+}

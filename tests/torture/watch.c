@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Time as the machine grants it, recovery and wedges. See torture.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "tests/torture/torture.h"
+
+/* Later than this is not the timer but somebody else on the CPU. */
+#define LATE_NS UINT64_C(5000000)
+/* As long as this nobody can be expected to have been introduced to anybody. */
+#define STOOD_STILL_NS UINT64_C(300000000)
+
+uint64_t ledger_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t fair_now_ns(const struct torture *t)
+{
+	return ledger_now_ns() - t->starved_ns;
+}
+
+void nap_us(struct torture *t, uint64_t us)
+{
+	struct timespec nap = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+	uint64_t begin = ledger_now_ns(), took;
+
+	nanosleep(&nap, NULL);
+	took = ledger_now_ns() - begin;
+	if (took < us * 1000 + LATE_NS)
+		return;
+	t->starved_ns += took - us * 1000;
+	if (took > us * 1000 + STOOD_STILL_NS && t->n_outages < SPANS_MAX)
+		t->outages[t->n_outages++] = (struct span){.from_ns = begin, .until_ns = begin + took};
+}
+
+/* -- recovery -- */
+
+static uint32_t moved(struct torture *t, const uint64_t *before)
+{
+	uint32_t n_waiting = 0;
+
+	for (unsigned int i = 0; i < t->n_victims; i++) {
+		const struct victim *victim = &t->victim[i];
+
+		/* One that has just begun is not in the race. */
+		if (victim->kind == PUBLISHER && victim->pid > 0 && before[i] > 0)
+			n_waiting += t->ledger->publisher[victim->idx].acked == before[i];
+	}
+	return n_waiting;
+}
+
+void measure_recovery(struct torture *t, enum kind killed)
+{
+	uint64_t before[VICTIMS_MAX] = {0}, begin = fair_now_ns(t), us;
+	uint32_t n_waiting;
+
+	for (unsigned int i = 0; i < t->n_victims; i++)
+		if (t->victim[i].kind == PUBLISHER && t->victim[i].pid > 0)
+			before[i] = t->ledger->publisher[t->victim[i].idx].acked;
+	do {
+		nap_us(t, 100);
+		us = (fair_now_ns(t) - begin) / 1000;
+		n_waiting = moved(t, before);
+	} while (n_waiting > 0 && us <= WEDGE_MS * 1000);
+	if (n_waiting) {
+		t->n_wedges++;
+		fprintf(stderr, "torture: %u publishers did not move for %u ms after a kill\n", n_waiting, WEDGE_MS);
+	}
+	if (t->n_recoveries < RECOVERIES_MAX)
+		t->recovery_us[t->n_recoveries++] = (uint32_t)us;
+	if (us > 200000)
+		fprintf(stderr, "torture: publishers stood for %u ms after a %s was killed\n", (unsigned int)(us / 1000),
+			kind_names[killed]);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+double recovery_ms(struct torture *t, double fraction)
+{
+	if (t->n_recoveries == 0)
+		return 0;
+	qsort(t->recovery_us, t->n_recoveries, sizeof(t->recovery_us[0]), by_value);
+	return t->recovery_us[(unsigned int)(fraction * (t->n_recoveries - 1))] / 1000.0;
+}
+
+/* -- wedges -- */
+
+/* Something that grows as long as it lives on. 0: nothing can be expected yet. */
+static uint64_t progress_of(const struct torture *t, const struct victim *victim)
+{
+	switch (victim->kind) {
+	case PUBLISHER:
+		return t->ledger->publisher[victim->idx].acked;
+	case RELIABLE:
+	case LOSSY:
+		return t->ledger->subscriber[victim->idx].last_poll_ns;
+	default:
+		return 0;
+	}
+}
+
+/* A stopped reliable subscriber may hold a publisher for its stall limit, a dead daemon nobody at all. */
+void watch(struct torture *t)
+{
+	uint64_t now = fair_now_ns(t);
+
+	for (unsigned int i = 0; i < t->n_victims; i++) {
+		struct victim *victim = &t->victim[i];
+		uint64_t progress;
+
+		if (victim->pid <= 0 || victim->resume_ns || victim->kind >= DAEMON)
+			continue;
+		progress = progress_of(t, victim);
+		if (progress != victim->progress || progress == 0) {
+			victim->progress = progress;
+			victim->moved_ns = now;
+			victim->is_wedged = false;
+		} else if (now - victim->moved_ns > WEDGE_MS * UINT64_C(1000000) && !victim->is_wedged) {
+			victim->is_wedged = true;
+			t->n_wedges++;
+			fprintf(stderr, "torture: a %s (pid %d) has stood still for %u ms\n", kind_names[victim->kind],
+				(int)victim->pid, WEDGE_MS);
+		}
+	}
+}
