@@ -16,8 +16,17 @@ static void human(double value, char *text, size_t size)
 		snprintf(text, size, "%.1f M", value / 1e6);
 	else if (value >= 1e4)
 		snprintf(text, size, "%.1f k", value / 1e3);
-	else
+	else if (value >= 100)
 		snprintf(text, size, "%.0f ", value);
+	else
+		snprintf(text, size, "%.1f ", value);
+}
+
+static const char *unit_of(const struct bench_result *result)
+{
+	if (result->unit_short)
+		return result->unit_short;
+	return result->is_lower_better ? "ns" : "ev/s";
 }
 
 static void table_row(const struct bench_result *result, FILE *out)
@@ -30,10 +39,10 @@ static void table_row(const struct bench_result *result, FILE *out)
 	}
 	human(bench_samples_median(&result->value), value, sizeof(value));
 	human(bench_samples_median(&result->limit), limit, sizeof(limit));
-	fprintf(out, "%-34s %9s%-5s +-%3.0f%%", result->title, value, result->is_lower_better ? "ns" : "ev/s",
+	fprintf(out, "%-34s %9s%-5s +-%3.0f%%", result->title, value, unit_of(result),
 		100 * bench_samples_spread(&result->value));
 	if (result->limit.n)
-		fprintf(out, " %9s%-5s %6.2f +-%3.0f%%", limit, result->is_lower_better ? "ns" : "ev/s",
+		fprintf(out, " %9s%-5s %6.2f +-%3.0f%%", limit, unit_of(result),
 			bench_samples_median(&result->ratio), 100 * bench_samples_spread(&result->ratio));
 	else
 		fprintf(out, " %14s %6s %6s", "", "", "");
@@ -41,8 +50,12 @@ static void table_row(const struct bench_result *result, FILE *out)
 		human(bench_samples_median(&result->total), total, sizeof(total));
 		fprintf(out, "  all readers: %sev/s", total);
 	}
+	if (result->above.n)
+		fprintf(out, "  %+.1f ns", bench_samples_median(&result->above));
 	if (result->is_oversubscribed)
 		fputs("  oversubscribed", out);
+	if (result->note[0])
+		fprintf(out, "  %s", result->note);
 	fputc('\n', out);
 	if (result->histogram && result->histogram->n) {
 		const struct bench_histogram *h = result->histogram;
@@ -105,6 +118,10 @@ static json_t *result_json(const struct bench_result *result)
 		json_object_set_new(object, "limit", samples_json(&result->limit));
 		json_object_set_new(object, "ratio", samples_json(&result->ratio));
 	}
+	if (result->above.n)
+		json_object_set_new(object, "above", samples_json(&result->above));
+	if (result->note[0])
+		json_object_set_new(object, "note", json_string(result->note));
 	if (result->total.n)
 		json_object_set_new(object, "total", samples_json(&result->total));
 	if (result->histogram && result->histogram->n)

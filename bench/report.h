@@ -12,6 +12,8 @@ struct bench_result {
 	const char *name;          /* stable, for programs: "throughput.64.batch" */
 	const char *title;         /* for people */
 	const char *unit;          /* "events/s", "ns" */
+	const char *unit_short;    /* for the table; NULL: "ev/s" or "ns" */
+	char note[160];            /* what else is to be said of it, or empty */
 	const char *limit_name;    /* what the probe does */
 	bool is_lower_better;
 	bool is_oversubscribed;    /* more processes than CPUs */
@@ -19,6 +21,7 @@ struct bench_result {
 	struct bench_samples value;
 	struct bench_samples limit;
 	struct bench_samples ratio; /* value / limit, of the same repetition */
+	struct bench_samples above; /* value - limit, where that says more than the ratio */
 	struct bench_samples total; /* broadcast: all subscribers together */
 	struct bench_histogram *histogram; /* latencies of all repetitions, or NULL */
 };

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The generator's packets: UDP over IPv4 in Ethernet, checksums right, a number in each payload
+ *
+ * A payload begins with its number and the complement of that, so that the checksum is the same for every
+ * number; the flow is in the destination port, and the source port takes up the difference. What follows is
+ * the same in all.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define BENCH_FRAME_HEADERS 42u /* Ethernet, IPv4, UDP */
+#define BENCH_PAYLOAD_MIN 17u    /* the number, its complement, a byte that stays */
+#define BENCH_PAYLOAD_MAX 1400u
+#define BENCH_FLOWS_MAX 4096u   /* a power of two */
+#define BENCH_PORT_FIRST 9000u  /* of the flows' destination ports */
+#define BENCH_PORT_SUM 0x7fffu  /* source port + destination port, of every packet */
+
+/* A frame for @payload_size, numbered 0. @destination_mac: 6 bytes, or NULL. Return: bytes written. */
+size_t bench_frame_make(uint8_t *frame, unsigned int payload_size, const uint8_t *destination_mac);
+
+/* Gives a frame of bench_frame_make() another number and flow. */
+static inline void bench_frame_stamp(uint8_t *frame, uint64_t number, unsigned int flow)
+{
+	unsigned int port = BENCH_PORT_FIRST + flow;
+	uint32_t ports = __builtin_bswap32((BENCH_PORT_SUM - port) << 16 | port);
+	uint64_t words[2] = {number, ~number};
+
+	memcpy(frame + 34, &ports, sizeof(ports));
+	memcpy(frame + BENCH_FRAME_HEADERS, words, sizeof(words));
+}
+
+/* Whether @payload is what bench_frame_make() and bench_frame_stamp() made; its number in *ret_number. */
+bool bench_payload_check(const uint8_t *payload, size_t size, unsigned int payload_size, uint64_t *ret_number);
+
+/* Writes a capture of @n_frames frames with the numbers 0, 1, ... Return: 0 or -errno. */
+int bench_frames_capture(const char *path, unsigned int n_frames, unsigned int payload_size, unsigned int n_flows);

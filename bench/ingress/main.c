@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hugebus-bench-ingress: `hugebus bench ingress`
+ *
+ * Packets of a generator, of a capture or of a port become events of a private bus, through the code that
+ * hugebus-ingress runs. Each source is a session of its own: EAL starts once in a process.
+ */
+#include <errno.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/ingress/frames.h"
+#include "bench/ingress/results.h"
+#include "bench/ingress/session.h"
+#include "bench/options.h"
+
+#define CAPTURE_FRAMES 1024u
+
+struct options {
+	const char *only;
+	const char *pcap;
+	const char *iface;
+	const char *vdev;
+	const char *plant;
+	unsigned int n_repeats;
+	unsigned int duration_ms;
+	unsigned int payload_size;
+	unsigned int n_flows;
+	unsigned int port;
+	bool no_checksum;
+	bool is_json;
+	bool is_quiet;
+};
+
+static const char help[] =
+	"Usage: hugebus bench ingress [options]\n"
+	"Measures what becomes of packets: parse, route and publish, as hugebus-ingress does them, on one core. Beside\n"
+	"each result stands what the same core does with the same packets when it only receives them.\n\n"
+	"What the packets come from; without any of these a generator in memory and a capture made of its packets:\n"
+	"  --pcap FILE       a capture, again and again (at most 4000 packets)\n"
+	"  --iface NAME      an interface through AF_XDP: takes its UDP packets away from the kernel meanwhile\n"
+	"  --vdev DEVICE     any device of DPDK, such as net_memif0,role=client\n"
+	"  --port N          of these three only UDP packets to port N (all)\n"
+	"  --no-checksum     take UDP checksums as good: senders on the other end of a veth leave them unfinished\n\n"
+	"  --payload N       bytes of a generated payload, 17..1400 (18: the smallest Ethernet frame)\n"
+	"  --flows N         topics that generated packets go to in turns, a power of two up to 4096 (16)\n"
+	"  --quick           three short repetitions: shows that it works, not the speed\n"
+	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
+	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
+	"  --only PATTERN    sources whose name matches: ring, pcap, port\n"
+	"  --plant FAULT     torn or lost: spoil one event, to see that the reader notices (exit 1)\n"
+	"  --json            for programs\n"
+	"  --quiet           no progress on stderr\n"
+	"  --help, --version\n\n"
+	"Exit: 0 done, 1 a measurement failed, 2 usage.\n";
+
+static bool is_wanted(const struct options *options, const char *name)
+{
+	return !options->only || fnmatch(options->only, name, 0) == 0;
+}
+
+static void say(const struct options *options, const char *what)
+{
+	if (!options->is_quiet)
+		fprintf(stderr, "\r%-60s", what);
+}
+
+/* One source, measured and reported under @name. */
+static void measure(const struct options *options, const struct bench_cores *cores, const char *socket,
+		    const struct bench_source *source, const char *name, const char *title,
+		    struct bench_results *results)
+{
+	static struct bench_session session;
+	char path[64], text[64];
+	unsigned int first = results->n;
+
+	say(options, title);
+	if (bench_session_run(source, cores, socket, options->n_repeats, options->duration_ms, &session)) {
+		bench_results_add_failed(results, name, title);
+		return;
+	}
+	snprintf(path, sizeof(path), "ingress.%s.publish", name);
+	snprintf(text, sizeof(text), "%s: publish", title);
+	bench_results_add_phase(results, path, text, &session, BENCH_PHASE_PUBLISH, BENCH_PHASE_TRIVIAL);
+	snprintf(results->at[first].note, sizeof(results->at[first].note), "%s; lost before: %lu", session.text,
+		 (unsigned long)session.n_missed);
+	if (session.phase[BENCH_PHASE_READ].rate.n) {
+		snprintf(path, sizeof(path), "ingress.%s.read", name);
+		snprintf(text, sizeof(text), "%s: and read", title);
+		bench_results_add_phase(results, path, text, &session, BENCH_PHASE_READ, BENCH_PHASE_TRIVIAL);
+		snprintf(results->at[first + 2].note, sizeof(results->at[0].note), "%lu events checked, %lu dropped",
+			 (unsigned long)session.n_checked, (unsigned long)session.n_dropped);
+	}
+	snprintf(path, sizeof(path), "ingress.%s.bare", name);
+	snprintf(text, sizeof(text), "%s: receive only", title);
+	(void)bench_results_add(results, path, text, &session.phase[BENCH_PHASE_BARE].rate, NULL, NULL, false);
+}
+
+/* -- sources -- */
+
+static struct bench_source generated(const struct options *options, const struct bench_cores *cores)
+{
+	return (struct bench_source){
+		.payload_size = options->payload_size, .n_flows = options->n_flows,
+		.has_reader = cores->n >= 2, .plant = options->plant,
+	};
+}
+
+static void measure_ring(const struct options *options, const struct bench_cores *cores, const char *socket,
+			 struct bench_results *results)
+{
+	struct bench_source source = generated(options, cores);
+
+	source.kind = BENCH_SOURCE_RING;
+	source.device = "net_ring0";
+	measure(options, cores, socket, &source, "ring", "generator", results);
+}
+
+static void measure_capture(const struct options *options, const struct bench_cores *cores, const char *directory,
+			    const char *socket, struct bench_results *results)
+{
+	struct bench_source source = generated(options, cores);
+	char path[128], device[192];
+
+	source.kind = BENCH_SOURCE_PCAP;
+	source.n_numbers = CAPTURE_FRAMES;
+	snprintf(path, sizeof(path), "%s/generated.pcap", directory);
+	snprintf(device, sizeof(device), "net_pcap0,rx_pcap=%s,infinite_rx=1", path);
+	source.device = device;
+	if (bench_frames_capture(path, CAPTURE_FRAMES, options->payload_size, options->n_flows) < 0)
+		bench_results_add_failed(results, "ingress.pcap", "capture");
+	else
+		measure(options, cores, socket, &source, "pcap", "capture", results);
+}
+
+/* What the user named. Its content is not ours, so the reader counts and does not check. */
+static void measure_named(const struct options *options, const struct bench_cores *cores, const char *socket,
+			  struct bench_results *results)
+{
+	struct bench_source source = {
+		.kind = BENCH_SOURCE_PORT, .device = options->vdev, .iface = options->iface, .port = options->port,
+		.has_reader = cores->n >= 2, .trusts_sums = options->no_checksum,
+	};
+	char device[1100];
+
+	if (options->pcap) {
+		source.kind = BENCH_SOURCE_PCAP;
+		snprintf(device, sizeof(device), "net_pcap0,rx_pcap=%.1000s,infinite_rx=1", options->pcap);
+		source.device = device;
+		measure(options, cores, socket, &source, "pcap", "capture", results);
+	} else {
+		measure(options, cores, socket, &source, "port", options->iface ? options->iface : "device", results);
+	}
+}
+
+static int run_all(const struct options *options, const struct bench_bus *bus)
+{
+	static struct bench_results results;
+	struct bench_cores cores;
+	struct bench_report report = {.cores = &cores, .results = results.at, .n_repeats = options->n_repeats};
+	uint64_t begin = bench_now_ns();
+	unsigned int n_failed = 0;
+
+	bench_cores_find(&cores);
+	report.noise = bench_noise(300);
+	report.page_size = "4 KiB";
+	if (options->pcap || options->iface || options->vdev) {
+		measure_named(options, &cores, bus->socket, &results);
+	} else {
+		if (is_wanted(options, "ring"))
+			measure_ring(options, &cores, bus->socket, &results);
+		if (is_wanted(options, "pcap"))
+			measure_capture(options, &cores, bus->directory, bus->socket, &results);
+	}
+	say(options, "");
+	say(options, "");
+	report.n_results = results.n;
+	report.seconds = (double)(bench_now_ns() - begin) / 1e9;
+	if (options->is_json)
+		bench_report_json(&report, stdout);
+	else
+		bench_report_table(&report, stdout);
+	for (unsigned int i = 0; i < results.n; i++)
+		n_failed += results.at[i].has_failed;
+	if (results.n == 0)
+		fprintf(stderr, "hugebus-bench: no source is named %s\n", options->only);
+	return n_failed > 0 || results.n == 0;
+}
+
+/* -- options -- */
+
+static int parse_source(int c, struct options *options)
+{
+	switch (c) {
+	case 'p':
+		options->pcap = optarg;
+		return access(optarg, R_OK) == 0 ? 0 : bench_usage(strerror(errno), optarg);
+	case 'i':
+		options->iface = optarg;
+		return 0;
+	case 'v':
+		options->vdev = optarg;
+		return 0;
+	case 'P':
+		return bench_number(optarg, 1, 65535, &options->port) ? 0 : bench_usage("--port takes 1 to 65535", optarg);
+	case 'n':
+		options->no_checksum = true;
+		return 0;
+	case 'y':
+		return bench_number(optarg, BENCH_PAYLOAD_MIN, BENCH_PAYLOAD_MAX, &options->payload_size)
+			       ? 0 : bench_usage("--payload takes 17 to 1400", optarg);
+	case 'f':
+		if (bench_number(optarg, 1, BENCH_FLOWS_MAX, &options->n_flows) &&
+		    (options->n_flows & (options->n_flows - 1)) == 0)
+			return 0;
+		return bench_usage("--flows takes a power of two up to 4096", optarg);
+	case 'x':
+		options->plant = optarg;
+		return strcmp(optarg, "torn") == 0 || strcmp(optarg, "lost") == 0
+			       ? 0 : bench_usage("--plant takes torn or lost", optarg);
+	default:
+		return 2;
+	}
+}
+
+static int parse_one(int c, struct options *options)
+{
+	switch (c) {
+	case 'q':
+		options->n_repeats = 3;
+		options->duration_ms = 50;
+		return 0;
+	case 'r':
+		return bench_number(optarg, 1, BENCH_REPEATS_MAX, &options->n_repeats)
+			       ? 0 : bench_usage("--repeats takes 1 to 64", optarg);
+	case 'd':
+		return bench_number(optarg, 20, 10000, &options->duration_ms)
+			       ? 0 : bench_usage("--duration takes 20 to 10000 ms", optarg);
+	case 'o':
+		options->only = optarg;
+		return 0;
+	case 'j':
+		options->is_json = true;
+		return 0;
+	case 'Q':
+		options->is_quiet = true;
+		return 0;
+	case 'h':
+		fputs(help, stdout);
+		return -1;
+	case 'V':
+		printf("hugebus-bench-ingress %s\n", HBUS_VERSION);
+		return -1;
+	default:
+		return parse_source(c, options);
+	}
+}
+
+static int parse(int argc, char **argv, struct options *options)
+{
+	static const struct option longs[] = {
+		{"quick", no_argument, NULL, 'q'},	  {"repeats", required_argument, NULL, 'r'},
+		{"duration", required_argument, NULL, 'd'}, {"only", required_argument, NULL, 'o'},
+		{"json", no_argument, NULL, 'j'},	  {"quiet", no_argument, NULL, 'Q'},
+		{"pcap", required_argument, NULL, 'p'},	  {"iface", required_argument, NULL, 'i'},
+		{"vdev", required_argument, NULL, 'v'},	  {"port", required_argument, NULL, 'P'},
+		{"payload", required_argument, NULL, 'y'}, {"flows", required_argument, NULL, 'f'},
+		{"no-checksum", no_argument, NULL, 'n'},  {"plant", required_argument, NULL, 'x'},
+		{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'V'},
+		{0},
+	};
+	int c, r = 0;
+
+	while (r == 0 && (c = getopt_long(argc, argv, "hV", longs, NULL)) != -1)
+		r = parse_one(c, options);
+	if (r == 0 && optind < argc)
+		r = bench_usage("not an option", argv[optind]);
+	if (r == 0 && (options->pcap != NULL) + (options->iface != NULL) + (options->vdev != NULL) > 1)
+		r = bench_usage("one of --pcap, --iface, --vdev at a time", NULL);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {.n_repeats = 5, .duration_ms = 200, .payload_size = 18, .n_flows = 16};
+	struct bench_bus bus = {0};
+	int r = parse(argc, argv, &options);
+
+	if (r)
+		return r < 0 ? 0 : r;
+	if (!isatty(STDERR_FILENO))
+		options.is_quiet = true;
+	if (bench_bus_start(&bus))
+		return 1;
+	r = run_all(&options, &bus);
+	bench_bus_stop(&bus);
+	return r;
+}

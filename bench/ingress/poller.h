@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The poll process of a session: EAL, ports, one lcore that polls
+ *
+ * Set up as dataplane/main.c sets up the ingress, with a plan of its own making instead of the pilot's.
+ */
+#pragma once
+
+#include "bench/ingress/session.h"
+#include "dataplane/bus_sink.h"
+#include "dataplane/loop.h"
+#include "dataplane/ports.h"
+
+struct rte_mbuf;
+
+/* What one phase came to. */
+struct bench_poll_result {
+	uint64_t n_frames;
+	uint64_t n_turns;      /* that had frames */
+	uint64_t wall_ns;
+	uint64_t busy_ns;      /* of the turns that had frames */
+	uint64_t n_published;
+	uint64_t n_dropped;
+};
+
+struct bench_poller {
+	const struct bench_source *source;
+	struct hbus_ingress_options options;
+	struct hbus_eal_args eal_args;
+	struct hbus_ports ports;
+	struct hbus_loop_shared shared;
+	struct hbus_loop loop;
+	struct hbus_counter_cell *cells;
+	struct hbus *bus;
+	struct hbus_bus_sink sink;
+	struct hbus_plan *plan;
+	unsigned int lcore_id;
+	uint64_t next_number;  /* of the generator */
+	bool plants;           /* the source's fault is still to be made, */
+	uint64_t plant_number; /* from this number on */
+	/* of the phase under way */
+	enum bench_phase phase;
+	uint64_t duration_ns;
+	struct bench_poll_result result;
+};
+
+/* @poller: zero, but for the source. Return: 0 or -1; the reason is on stderr. */
+int bench_poller_init(struct bench_poller *poller, const char *socket);
+void bench_poller_deinit(struct bench_poller *poller);
+/* Polls for @duration_ms on the lcore; this thread sleeps meanwhile. */
+int bench_poller_phase(struct bench_poller *poller, enum bench_phase phase, unsigned int duration_ms);
