@@ -151,6 +151,7 @@ static void descriptors_that_nobody_asked_for_are_closed(void)
 		fds[i] = dup(0);
 	for (int i = 0; i < 300; i++)
 		expect_protocol_error(&msg, sizeof(msg), fds, RAW_FDS_MAX);
+	expect_protocol_error("", 0, fds, RAW_FDS_MAX);
 	others_are_served();
 	CHECK_EQ(settled_fds(pid, before), before);
 }
