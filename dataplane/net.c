@@ -95,7 +95,8 @@ static enum hbus_reason parse_ipv4(struct hbus_packet *packet)
 	packet->udp_off = packet->ip_off + header_size;
 	if (bytes_left(packet, packet->ip_off) < header_size)
 		return HBUS_REASON_TRUNCATED;
-	if (ip[9] != PROTO_UDP)
+	packet->protocol = ip[9];
+	if (packet->protocol != PROTO_UDP)
 		return HBUS_REASON_NOT_UDP;
 	/* More fragments to come, or not the first of them. */
 	if ((load_be16(ip + 6) & 0x3fff) != 0)
@@ -128,6 +129,7 @@ static enum hbus_reason parse_extensions(struct hbus_packet *packet, uint8_t nex
 		next = header[0];
 		packet->udp_off += size;
 	}
+	packet->protocol = next;
 	if (next == PROTO_FRAGMENT)
 		return HBUS_REASON_FRAGMENT;
 	return next == PROTO_UDP ? HBUS_REASON_ACCEPTED : HBUS_REASON_NOT_UDP;

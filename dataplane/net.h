@@ -39,6 +39,7 @@ struct hbus_packet {
 	uint16_t port;              /* of the destination */
 	uint16_t vlan;              /* id of the outer tag, 0 for none */
 	uint8_t family;             /* HBUS_FAMILY_* */
+	uint8_t protocol;           /* of IP, what begins at udp_off; also when that is not UDP */
 };
 
 /* What hbus_net_check_sums() is to take on trust. */

@@ -28,6 +28,7 @@ enum key {
 	KEY_OWN_RING,
 	KEY_WAKE_INLINE,
 	KEY_NAME,
+	KEY_PASSIVE,
 };
 
 static const struct argp_option options[] = {
@@ -38,6 +39,9 @@ static const struct argp_option options[] = {
 	{ "vdev", KEY_VDEV, "DEVICE", 0, "any virtual device of DPDK (repeatable)", 1 },
 	{ "queues", KEY_QUEUES, "N", 0, "receive queues of each port (1)", 1 },
 	{ "xdp-object", KEY_XDP_OBJECT, "FILE", 0, "the XDP program", 1 },
+	{ "passive", KEY_PASSIVE, "PORT", 0,
+	  "read what MQTT clients publish to brokers on this TCP port, and answer nothing: for captures and "
+	  "mirrored traffic (repeatable)", 1 },
 	{ "no-checksum", KEY_NO_CHECKSUM, NULL, 0,
 	  "take UDP checksums as good: senders on the other end of a veth leave them unfinished",
 	  1 },
@@ -103,6 +107,16 @@ static bool parse_end(int key, char *arg, struct argp_state *state,
 	}
 }
 
+static void add_passive_port(struct argp_state *state, struct hbus_ingress_options *o, const char *arg)
+{
+	uint64_t port = parse_number(state, arg, UINT16_MAX);
+
+	if (port == 0 || o->n_passive_ports == HBUS_INGRESS_PASSIVE_PORTS_MAX)
+		argp_error(state, "--passive takes ports from 1 to 65535, at most %u of them",
+			   HBUS_INGRESS_PASSIVE_PORTS_MAX);
+	o->passive_ports[o->n_passive_ports++] = (uint16_t)port;
+}
+
 static bool parse_source(int key, char *arg, struct argp_state *state,
 			 struct hbus_ingress_options *o)
 {
@@ -110,6 +124,7 @@ static bool parse_source(int key, char *arg, struct argp_state *state,
 	case 'i': add_word(state, &o->ifaces, arg); return true;
 	case 'p': add_word(state, &o->pcaps, arg); return true;
 	case KEY_VDEV: add_word(state, &o->vdevs, arg); return true;
+	case KEY_PASSIVE: add_passive_port(state, o, arg); return true;
 	case KEY_QUEUES: o->n_queues = (unsigned int)parse_number(state, arg, 64); return true;
 	case KEY_XDP_OBJECT: o->xdp_object = arg; return true;
 	case KEY_NO_CHECKSUM: o->no_checksum = true; return true;

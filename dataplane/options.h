@@ -13,6 +13,7 @@
 #define HBUS_INGRESS_WORKERS_MAX 32U
 #define HBUS_INGRESS_OWN_RINGS_MAX 32U
 #define HBUS_INGRESS_EAL_ARGS_MAX 256U
+#define HBUS_INGRESS_PASSIVE_PORTS_MAX 8U
 
 /* ---- types ----------------------------------------------------------------------------- */
 
@@ -31,6 +32,8 @@ struct hbus_ingress_options {
 	struct hbus_words pcaps;
 	struct hbus_words vdevs;
 	struct hbus_words own_rings;     /* topics that get a ring of their own */
+	uint16_t passive_ports[HBUS_INGRESS_PASSIVE_PORTS_MAX]; /* of brokers whose traffic is read */
+	unsigned int n_passive_ports;
 	unsigned int n_workers;
 	unsigned int n_queues;           /* of each port */
 	uint64_t count;                  /* stop after so many frames; 0: do not */

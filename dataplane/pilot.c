@@ -149,6 +149,7 @@ struct hbus_pilot *hbus_pilot_free(struct hbus_pilot *pilot)
 	free(pilot->sinks);
 	if (pilot->shared)
 		pilot->shared->plan = hbus_plan_free(pilot->shared->plan);
+	pilot->passive = hbus_passive_free(pilot->passive);
 	if (pilot->bus)
 		hbus_close(pilot->bus);
 	if (pilot->owns_cells)
@@ -183,6 +184,48 @@ static int make_worker(struct hbus_pilot *pilot, unsigned int i)
 	return 0;
 }
 
+/* ---- passive MQTT ---------------------------------------------------------------------- */
+
+/* A file waits for its reader; the wire does not. */
+static bool is_all_files(const struct hbus_ingress_options *options)
+{
+	return options->pcaps.n > 0 && options->ifaces.n == 0 && options->vdevs.n == 0 &&
+	       options->n_eal_args == 0;
+}
+
+static int make_passive(struct hbus_pilot *pilot)
+{
+	const struct hbus_ingress_options *options = pilot->options;
+	struct hbus_passive_options passive = {
+		.bus = pilot->bus,
+		.n_ports = options->n_passive_ports,
+		.n_feeds = pilot->n_loops,
+		.waits = is_all_files(options),
+	};
+	int r;
+
+	if (options->n_passive_ports == 0)
+		return 0;
+	memcpy(passive.ports, options->passive_ports, sizeof(passive.ports));
+	r = hbus_passive_new(&passive, &pilot->passive);
+	if (r != 0)
+		return fail("passive MQTT");
+	for (unsigned int i = 0; i < pilot->n_loops; i++)
+		pilot->loops[i].worker.feed = hbus_passive_feed(pilot->passive, i);
+	if (options->ifaces.n > 0)
+		hbus_log("--passive: on --iface the filter leaves TCP to the kernel; "
+			 "mirrored traffic is read with --vdev net_af_packet0,iface=NAME");
+	return 0;
+}
+
+void hbus_pilot_passive_stop(struct hbus_pilot *pilot)
+{
+	if (pilot->passive)
+		hbus_passive_stop(pilot->passive);
+}
+
+/* ---- workers ---------------------------------------------------------------------------- */
+
 int hbus_pilot_workers(struct hbus_pilot *pilot, struct hbus_loop_shared *shared,
 			 struct hbus_loop *loops, unsigned int n, unsigned int n_ports)
 {
@@ -196,8 +239,12 @@ int hbus_pilot_workers(struct hbus_pilot *pilot, struct hbus_loop_shared *shared
 	r = hbus_counters_open(pilot, n, n_ports);
 	for (unsigned int i = 0; i < n && r == 0; i++)
 		r = make_worker(pilot, i);
+	if (r == 0)
+		r = make_passive(pilot);
 	return r;
 }
+
+/* ---- ports ----------------------------------------------------------------------------- */
 
 void hbus_pilot_ports(struct hbus_pilot *pilot, const struct hbus_ports *ports)
 {

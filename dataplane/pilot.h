@@ -56,6 +56,9 @@ void hbus_pilot_settle(struct hbus_pilot *pilot);
  */
 int hbus_pilot_start(struct hbus_pilot *pilot);
 
+/* The loops have ended: what they have copied for passive MQTT is read to its end. */
+void hbus_pilot_passive_stop(struct hbus_pilot *pilot);
+
 /* Ends that thread, and makes the filters give every frame to the kernel: the ports run dry. */
 void hbus_pilot_stop(struct hbus_pilot *pilot);
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "dataplane/passive/passive.h"
 #include "dataplane/pilot.h"
 #include "dataplane/steer.h"
 
@@ -31,6 +32,7 @@ struct hbus_pilot {
 	unsigned int n_loops;            /* that are made */
 	unsigned int n_loops_max;        /* that have counters */
 	const struct hbus_ports *ports;
+	struct hbus_passive *passive;    /* NULL: not asked for */
 	/* -- main thread: counters on the bus -- */
 	struct hbus_counter_cell *cells; /* of workers, then ports, then topics */
 	bool owns_cells;                 /* the bus gave none: they are only ours */

@@ -96,6 +96,26 @@ static json_t *report_topics(const struct hbus_pilot *pilot)
 	return topics;
 }
 
+static json_t *report_passive(const struct hbus_pilot *pilot)
+{
+	json_t *flows = json_object(), *streams = json_object(), *root = json_object();
+	struct hbus_passive_counters counters;
+
+	hbus_passive_counters(pilot->passive, &counters);
+#define PUT_FLOW(name, meaning) put(flows, #name, counters.flows.n_##name);
+	HBUS_FLOW_COUNTERS(PUT_FLOW)
+#define PUT_STREAM(name, meaning) put(streams, #name, counters.reader.n_##name);
+	HBUS_TAP_COUNTERS(PUT_STREAM)
+	json_object_set_new(root, "flows", flows);
+	json_object_set_new(root, "streams", streams);
+	put(root, "events_published", counters.n_events);
+	put(root, "ring_full", counters.n_ring_full);
+	put(root, "too_large", counters.n_too_large);
+	put(root, "no_topic", counters.n_no_topic);
+	put(root, "overruns", counters.n_overruns);
+	return root;
+}
+
 /* ---- filters --------------------------------------------------------------------------- */
 
 #ifdef HBUS_HAVE_XDP
@@ -201,6 +221,8 @@ void hbus_pilot_report(struct hbus_pilot *pilot, FILE *out, double seconds)
 	json_object_set_new(root, "events", report_events(pilot));
 	json_object_set_new(root, "batch", report_batches(pilot));
 	json_object_set_new(root, "topics", report_topics(pilot));
+	if (pilot->passive)
+		json_object_set_new(root, "passive", report_passive(pilot));
 	pthread_mutex_unlock(&pilot->lock);
 	json_dumpf(root, out, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
 	fputc('\n', out);

@@ -270,6 +270,8 @@ static inline enum hbus_reason judge(struct hbus_worker *worker, const uint8_t *
 	enum hbus_reason reason = hbus_net_parse(frame, size, &packet);
 	const struct hbus_plan_path *path;
 
+	if (reason == HBUS_REASON_NOT_UDP && worker->feed)
+		return hbus_feed_offer(worker->feed, &packet);
 	if (reason != HBUS_REASON_ACCEPTED)
 		return reason;
 	path = find_path(worker, &packet);

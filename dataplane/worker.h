@@ -20,6 +20,7 @@
 #include "dataplane/batch.h"
 #include "dataplane/bucket.h"
 #include "dataplane/net.h"
+#include "dataplane/passive/feed.h"
 #include "dataplane/plan.h"
 #include "dataplane/sink.h"
 #include "shm/counters.h"
@@ -98,6 +99,7 @@ struct hbus_worker {
 	struct hbus_sink *sink;              /* borrowed */
 	struct hbus_batch_tracker *tracker;
 	struct hbus_buckets *buckets;
+	struct hbus_feed *feed;              /* for passive MQTT, borrowed; NULL: none */
 	const struct hbus_plan *plan;        /* of the burst under way, borrowed */
 	uint64_t now_ns;                     /* of the burst under way */
 	uint64_t pending_cells;              /* bit n: pending[n] is not 0 */

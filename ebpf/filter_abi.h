@@ -98,7 +98,8 @@
 	X(19, NO_RING, "no_ring", NONE, "no ring is attached for the topic yet")                  \
 	X(20, NOT_LINEAR, "not_linear", NONE, "spread over more buffers than are looked at")      \
 	X(21, DUPLICATE, "duplicate", NONE, "a batched datagram that came before, or far too late")   \
-	X(22, STACK, "stack", REDIRECT, "for the TCP stack of the ingress")
+	X(22, STACK, "stack", REDIRECT, "for the TCP stack of the ingress")                       \
+	X(23, TAPPED, "tapped", NONE, "TCP that is read and left alone (--passive)")
 
 enum hbus_reason {
 #define HBUS_REASON_ENUM(number, name, text, action, meaning) HBUS_REASON_##name = (number),

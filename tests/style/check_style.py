@@ -30,6 +30,8 @@ EDGES = [
      ["rte_", "lwip", "urcu"]),
     # its sessions are the MQTT engine's
     ("dataplane/mqttsn/", ["dataplane/mqttsn/", "dataplane/mqtt/", "ctl/proto/topic", "ctl/proto/siphash.h"], []),
+    # streams of strangers are told apart by the same keyed hash as topics
+    ("dataplane/passive/", ["dataplane/", "ctl/proto/topic", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"], []),
     ("dataplane/", ["dataplane/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/client/hugebus.h", "shm/"],
      ["rte_", "urcu", "bpf/bpf.h", "bpf/libbpf.h", "jansson.h"]),
     ("examples/", ["ctl/client/hugebus.h", "hugebus.h", "examples/"], ["hugebus.h", "pcap/"]),
