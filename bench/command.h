@@ -7,3 +7,4 @@
 #pragma once
 
 int bench_host_main(int argc, char **argv);
+int bench_mqtt_main(int argc, char **argv);

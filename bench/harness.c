@@ -235,16 +235,16 @@ double bench_noise(unsigned int ms)
 
 /* -- a private bus -- */
 
-/* hugebusd beside this program's own directory (build tree or installation), or on the path. */
-static void find_daemon(char *path, size_t size)
+void bench_find_program(const char *name, const char *in_build, char *path, size_t size)
 {
-	static const char *const places[] = {"../ctl/daemon/hugebusd", "../../ctl/daemon/hugebusd", "../../sbin/hugebusd",
-					     "../../bin/hugebusd", "../sbin/hugebusd", "../bin/hugebusd"};
+	char deeper[64];
+	const char *places[] = {in_build, deeper, "../../sbin", "../../bin", "../sbin", "../bin"};
 	char self[512];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	char *slash;
 
-	snprintf(path, size, "hugebusd");
+	snprintf(deeper, sizeof(deeper), "../%s", in_build);
+	snprintf(path, size, "%s", name);
 	if (n <= 0)
 		return;
 	self[n] = '\0';
@@ -255,7 +255,7 @@ static void find_daemon(char *path, size_t size)
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		char candidate[1024];
 
-		snprintf(candidate, sizeof(candidate), "%s/%s", self, places[i]);
+		snprintf(candidate, sizeof(candidate), "%s/%s/%s", self, places[i], name);
 		if (access(candidate, X_OK) == 0) {
 			snprintf(path, size, "%s", candidate);
 			return;
@@ -275,7 +275,7 @@ int bench_bus_start(struct bench_bus *bus)
 		return -1;
 	}
 	snprintf(bus->socket, sizeof(bus->socket), "%s/bus.sock", bus->directory);
-	find_daemon(program, sizeof(program));
+	bench_find_program("hugebusd", "../ctl/daemon", program, sizeof(program));
 	bus->pid = fork();
 	if (bus->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGTERM);

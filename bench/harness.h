@@ -9,6 +9,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "bench/stats.h"
@@ -67,6 +68,14 @@ struct bench_cores {
 void bench_cores_find(struct bench_cores *cores);
 /* Share of time that the first cores were taken from us or used by others in the last @ms; 0..1. */
 double bench_noise(unsigned int ms);
+
+/* -- programs of this project -- */
+
+/*
+ * Writes the path of program @name: in the directory @in_build, seen from this program's own in the build tree, or where
+ * an installation has it; else its bare name, to be looked for on the path.
+ */
+void bench_find_program(const char *name, const char *in_build, char *path, size_t size);
 
 /* -- a private bus -- */
 struct bench_bus {

@@ -24,6 +24,7 @@ struct command {
 static const struct command commands[] = {
 	{"host", bench_host_main, NULL},
 	{"ingress", NULL, "hugebus-bench-ingress"},
+	{"mqtt", bench_mqtt_main, NULL},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
