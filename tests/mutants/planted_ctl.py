@@ -102,7 +102,7 @@ DAEMON = [
     Mutant("listening-socket-stolen", "a socket that somebody listens at is removed", "ctl/daemon/listen.c",
            "r == 0 || errno != ECONNREFUSED", "false", "daemon_process"),
     Mutant("no-descriptor-no-word", "without descriptors clients hang instead of being refused", "ctl/daemon/conn.c",
-           "(errno == EMFILE || errno == ENFILE) && refuse_for_want_of_fds(server)", "false", "hostile_client"),
+           "(errno == EMFILE || errno == ENFILE) && refuse_for_want_of_fds(server)", "false", "daemon_process"),
     Mutant("frames-without-bytes-leak", "leaked descriptors of an empty frame", "ctl/daemon/conn.c",
            "\tif (n <= 0) {\n\t\tclose_all(fds, n_fds);\n", "\tif (n <= 0) {\n", "daemon_hostile"),
     Mutant("greedy-client-not-paused", "a client may ask as fast as it can", "ctl/daemon/conn.c",
@@ -124,9 +124,8 @@ CLIENT = [
            "client_loss"),
     Mutant("child-uses-the-parents-bus", "a forked child may use the bus of its parent", "ctl/client/bus.h",
            "return atomic_load_explicit(bus->alive, memory_order_relaxed) != 0;", "return bus != NULL;", "bus_embedded"),
-    Mutant("void-batch-off-by-one", "the loss of a batch that was overwritten is one too small", "ctl/client/overtaken.c",
-           "uint64_t n = at->ring.sequence + at->skip - first;", "uint64_t n = at->ring.sequence + at->skip - first - 1;",
-           "bus_faults"),
+    Mutant("void-batch-counted-twice", "the loss of a batch that was overwritten is reported again", "ctl/client/overtaken.c",
+           "at->skip = at->batch_skip + n;", "at->skip = at->batch_skip;", "bus_faults"),
 ]
 
 CLI = [
