@@ -125,6 +125,7 @@ int hbus_directory_interest(struct hbus_directory *d, const char *name, bool is_
 	if (!topic)
 		return HBUS_DIRECTORY_UNKNOWN;
 	topic->is_wanted = is_wanted;
+	topic->is_told = true;
 	return 0;
 }
 
@@ -203,8 +204,9 @@ static struct hbus_directory_route *find_place(struct hbus_directory *d,
 	return vacant;
 }
 
-/* A name for the counters of a batch route that no topic can have: a topic holds no '#'. */
-static void name_batch_route(const struct hbus_route_match *match, char *ret_name, size_t size)
+/* A name for the counters of such a route that no topic can have: a topic holds no '#'. */
+static void name_pseudo(const struct hbus_route_match *match, const char *what, char *ret_name,
+			size_t size)
 {
 	char address[INET6_ADDRSTRLEN] = "?", vlan[16] = "";
 
@@ -212,7 +214,7 @@ static void name_batch_route(const struct hbus_route_match *match, char *ret_nam
 		  sizeof(address));
 	if (match->vlan != HBUS_VLAN_ANY)
 		snprintf(vlan, sizeof(vlan), " vlan %u", match->vlan);
-	snprintf(ret_name, size, "#batch %s/%u port %u%s", address, match->prefix_len, match->port,
+	snprintf(ret_name, size, "#%s %s/%u port %u%s", what, address, match->prefix_len, match->port,
 		 vlan);
 }
 
@@ -232,8 +234,10 @@ static int set_route(struct hbus_directory *d, const struct hbus_route_match *ma
 
 	if (!place)
 		return HBUS_DIRECTORY_FULL;
+	if (place->is_used && place->is_gateway)
+		return HBUS_DIRECTORY_INVALID;
 	if (is_batch) {
-		name_batch_route(match, batch_name, sizeof(batch_name));
+		name_pseudo(match, "batch", batch_name, sizeof(batch_name));
 		name = batch_name;
 	}
 	r = get_topic(d, name, &topic);
@@ -242,7 +246,8 @@ static int set_route(struct hbus_directory *d, const struct hbus_route_match *ma
 	topic->is_pseudo = is_batch;
 	topic->n_uses++;
 	leave(place->is_used ? place->topic : NULL);
-	*place = (struct hbus_directory_route){ true, is_batch, *match, topic };
+	*place = (struct hbus_directory_route){ .is_used = true, .is_batch = is_batch, .match = *match,
+						.topic = topic };
 	if (place == &d->routes[d->n_routes])
 		d->n_routes++;
 	return 0;
@@ -252,7 +257,7 @@ static int remove_route(struct hbus_directory *d, const struct hbus_route_match 
 {
 	struct hbus_directory_route *place = find_place(d, match);
 
-	if (!place || !place->is_used)
+	if (!place || !place->is_used || place->is_gateway)
 		return HBUS_DIRECTORY_UNKNOWN;
 	leave(place->topic);
 	place->is_used = false;
@@ -323,6 +328,55 @@ int hbus_directory_route(struct hbus_directory *d, const struct hbus_route *rout
 		return HBUS_DIRECTORY_INVALID;
 	return is_set ? set_route(d, &match, route->kind == HBUS_ROUTE_KIND_BATCH, route->topic)
 		      : remove_route(d, &match);
+}
+
+int hbus_directory_gateway(struct hbus_directory *d, const struct hbus_route_match *match)
+{
+	struct hbus_directory_route *place = find_place(d, match);
+	struct hbus_directory_topic *topic;
+	char name[256];
+	int r;
+
+	if (!place)
+		return HBUS_DIRECTORY_FULL;
+	if (place->is_used)
+		return HBUS_DIRECTORY_INVALID;
+	name_pseudo(match, "mqttsn", name, sizeof(name));
+	r = get_topic(d, name, &topic);
+	if (r != 0)
+		return r;
+	topic->is_pseudo = topic->is_wanted = true;
+	topic->n_uses++;
+	*place = (struct hbus_directory_route){ .is_used = true, .is_gateway = true, .match = *match,
+						.topic = topic };
+	if (place == &d->routes[d->n_routes])
+		d->n_routes++;
+	return 0;
+}
+
+int hbus_directory_use(struct hbus_directory *d, const char *name, uint32_t *ret_counter_idx,
+		       bool *ret_is_new)
+{
+	struct hbus_directory_topic *topic;
+	int r = get_topic(d, name, &topic);
+
+	if (r != 0)
+		return r;
+	*ret_is_new = !topic->is_of_gateway;
+	topic->n_uses += *ret_is_new;
+	topic->is_of_gateway = true;
+	*ret_counter_idx = topic->counter_idx;
+	return 0;
+}
+
+void hbus_directory_unuse(struct hbus_directory *d, const char *name)
+{
+	struct hbus_directory_topic *topic = find_topic(d, name);
+
+	if (!topic || !topic->is_of_gateway)
+		return;
+	topic->is_of_gateway = false;
+	topic->n_uses--;
 }
 
 uint32_t hbus_directory_n_routes(const struct hbus_directory *d)
@@ -478,7 +532,8 @@ static void collect_routes(const struct hbus_directory *d, struct hbus_plan_inpu
 
 		if (from->is_used)
 			routes[input->n_routes++] = (struct hbus_plan_route){
-				from->match, from->is_batch, plan_topic(from->topic)
+				.match = from->match, .is_batch = from->is_batch,
+				.is_gateway = from->is_gateway, .topic = plan_topic(from->topic)
 			};
 	}
 	input->routes = routes;

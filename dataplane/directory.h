@@ -36,13 +36,16 @@ struct hbus_directory_topic {
 	uint32_t counter_idx;        /* 1.. */
 	uint32_t n_uses;             /* routes and batch topics that lead to it */
 	bool is_wanted;
-	bool is_pseudo;              /* stands for a batch route, is no topic of the bus */
+	bool is_told;                /* the bus has said whether it is wanted */
+	bool is_pseudo;              /* stands for a batch or gateway route, is no topic of the bus */
+	bool is_of_gateway;          /* one of the uses is the MQTT-SN gateway's */
 };
 
 /* A place for a route; its index is the route's number in the XDP program too. */
 struct hbus_directory_route {
 	bool is_used;
 	bool is_batch;
+	bool is_gateway;             /* to the MQTT-SN gateway; the bus cannot change it */
 	struct hbus_route_match match;
 	struct hbus_directory_topic *topic;
 };
@@ -61,6 +64,16 @@ int hbus_directory_route(struct hbus_directory *directory, const struct hbus_rou
 			 bool is_set);
 int hbus_directory_interest(struct hbus_directory *directory, const char *name, bool is_wanted);
 int hbus_directory_source(struct hbus_directory *directory, const struct hbus_source_rule *rule);
+
+/* A route to the MQTT-SN gateway. Return: as above, INVALID when the match has another route. */
+int hbus_directory_gateway(struct hbus_directory *directory, const struct hbus_route_match *match);
+/*
+ * The gateway publishes to a topic, or does so no longer. use: may be said again, and is new only once;
+ * *ret_counter_idx is the topic's. Return: 0, -ENOMEM, or a condition.
+ */
+int hbus_directory_use(struct hbus_directory *directory, const char *name, uint32_t *ret_counter_idx,
+		       bool *ret_is_new);
+void hbus_directory_unuse(struct hbus_directory *directory, const char *name);
 
 /* The next topic in use that has no number yet, from *cursor on (0 at first), or NULL. */
 const struct hbus_directory_topic *hbus_directory_next_unnamed(struct hbus_directory *directory,

@@ -11,9 +11,13 @@
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <rte_memcpy.h>
 #include <rte_prefetch.h>
 #define URCU_API_MAP
 #include <urcu/urcu-qsbr.h>
+
+#include "dataplane/mqttsn/door.h"
+#include "dataplane/send.h"
 
 enum { PREFETCH_AHEAD = 4 };
 
@@ -80,6 +84,56 @@ static void take_burst(struct hbus_loop *loop, struct rte_mbuf **mbufs, uint16_t
 	atomic_store_explicit(&loop->busy_ns, now_ns, memory_order_relaxed);
 }
 
+/* ---- frames of the MQTT-SN gateway --------------------------------------------------------- */
+
+/* Return: false when there is no buffer. */
+static bool make_mbuf(struct hbus_loop *loop, const struct hbus_sn_frame *frame, struct rte_mbuf **ret_mbuf)
+{
+	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(loop->shared->pool);
+	char *room = mbuf ? rte_pktmbuf_append(mbuf, frame->size) : NULL;
+
+	if (!room) {
+		rte_pktmbuf_free(mbuf);
+		return false;
+	}
+	rte_memcpy(room, frame->bytes, frame->size);
+	*ret_mbuf = mbuf;
+	return true;
+}
+
+/* Frames that lie one behind the other and go to the same queue. Return: how many were taken. */
+static unsigned int send_run(struct hbus_loop *loop, struct hbus_sn_door *door, uint16_t queue_idx)
+{
+	const struct hbus_loop_queue *queue = &loop->queues[queue_idx % HBUS_LOOP_QUEUES_MAX];
+	struct rte_mbuf *mbufs[HBUS_LOOP_BURST];
+	uint16_t n = 0, n_sent = 0;
+	unsigned int n_taken = 0;
+	const struct hbus_sn_frame *frame;
+
+	for (; n < HBUS_LOOP_BURST && (frame = hbus_sn_mailbox_peek(&door->outbox)) &&
+	       frame->queue_idx == queue_idx; n_taken++) {
+		n += make_mbuf(loop, frame, &mbufs[n]);
+		hbus_sn_mailbox_release(&door->outbox);
+	}
+	if (queue_idx < loop->n_queues && queue->can_send)
+		n_sent = hbus_send_burst(queue->port_id, queue->queue_id, mbufs, n);
+	if (n_sent < n)
+		rte_pktmbuf_free_bulk(mbufs + n_sent, n - n_sent);
+	/* relaxed: only this thread writes them */
+	atomic_fetch_add_explicit(&door->n_sent, n_sent, memory_order_relaxed);
+	atomic_fetch_add_explicit(&door->n_unsent, n_taken - n_sent, memory_order_relaxed);
+	return n_taken;
+}
+
+static void send_frames(struct hbus_loop *loop, struct hbus_sn_door *door)
+{
+	const struct hbus_sn_frame *frame = hbus_sn_mailbox_peek(&door->outbox);
+
+	if (likely(!frame))
+		return;
+	(void)send_run(loop, door, frame->queue_idx);
+}
+
 /* ---- the loop -------------------------------------------------------------------------- */
 
 unsigned int hbus_loop_poll(struct hbus_loop *loop)
@@ -94,9 +148,13 @@ unsigned int hbus_loop_poll(struct hbus_loop *loop)
 
 		if (n == 0)
 			continue;
+		if (loop->worker.door)
+			loop->worker.door->queue_idx = (uint16_t)i;
 		take_burst(loop, mbufs, n, queue->flags);
 		n_frames += n;
 	}
+	if (loop->worker.door)
+		send_frames(loop, loop->worker.door);
 	rcu_quiescent_state();
 	return n_frames;
 }

@@ -18,11 +18,14 @@
 #define HBUS_LOOP_BURST 64U
 #define HBUS_LOOP_QUEUES_MAX 64U
 
+struct rte_mempool;
+
 /* ---- types ----------------------------------------------------------------------------- */
 
 /* What all loops of the process share. Written by the control thread. */
 struct hbus_loop_shared {
 	struct hbus_plan *plan;          /* by RCU: rcu_assign_pointer(), rcu_dereference() */
+	struct rte_mempool *pool;        /* for frames to send */
 	_Atomic uint32_t is_stopped;
 	uint64_t ns_per_cycle_32;        /* nanoseconds of a TSC cycle, 32 binary places */
 };
@@ -31,6 +34,7 @@ struct hbus_loop_queue {
 	uint16_t port_id;
 	uint16_t queue_id;
 	uint32_t flags;                  /* HBUS_WORKER_* for every frame of this queue */
+	bool can_send;                   /* the port has a send queue of this number */
 };
 
 struct hbus_loop {

@@ -104,6 +104,7 @@ static int start(struct ingress *ingress)
 		r = make_loops(ingress);
 	if (r < 0)
 		return r;
+	ingress->shared.pool = ingress->ports.pool;
 	hbus_pilot_settle(ingress->pilot);
 	r = hbus_ports_start(&ingress->ports);
 	if (r < 0)
@@ -216,6 +217,7 @@ static void run_dry(struct ingress *ingress)
 static void stop(struct ingress *ingress)
 {
 	run_dry(ingress);
+	hbus_pilot_stop_gateway(ingress->pilot);
 	/* relaxed: nothing but the stop itself is told by this word */
 	atomic_store_explicit(&ingress->shared.is_stopped, 1, memory_order_relaxed);
 	rte_eal_mp_wait_lcore();

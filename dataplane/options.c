@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dataplane/mqttsn/endpoint.h"
+
 const char *argp_program_version = "hugebus-ingress " HBUS_VERSION;
 
 enum key {
@@ -29,6 +31,12 @@ enum key {
 	KEY_WAKE_INLINE,
 	KEY_NAME,
 	KEY_PASSIVE,
+	KEY_MQTTSN,
+	KEY_MQTTSN_TOPICS,
+	KEY_MQTTSN_ID,
+	KEY_MQTTSN_ADVERTISE,
+	KEY_MQTTSN_CLIENTS,
+	KEY_MQTTSN_RETRY,
 };
 
 static const struct argp_option options[] = {
@@ -53,6 +61,16 @@ static const struct argp_option options[] = {
 	{ "wake-inline", KEY_WAKE_INLINE, NULL, 0,
 	  "wake sleeping readers from the poll loop: up to a system call per burst, but at once",
 	  2 },
+	{ NULL, 0, NULL, 0, "MQTT-SN, answered by the poll loops (docs/MQTT-SN.md):", 6 },
+	{ "mqttsn", KEY_MQTTSN, "[ADDRESS:]PORT", 0,
+	  "be an MQTT-SN gateway there, for whoever the source rules let in (repeatable)", 6 },
+	{ "mqttsn-topics", KEY_MQTTSN_TOPICS, "FILE", 0,
+	  "predefined topics, a line IDENTIFIER NAME for each", 6 },
+	{ "mqttsn-gateway-id", KEY_MQTTSN_ID, "N", 0, "in GWINFO and ADVERTISE (1)", 6 },
+	{ "mqttsn-advertise", KEY_MQTTSN_ADVERTISE, "S", 0, "advertise each S seconds (never)", 6 },
+	{ "mqttsn-clients", KEY_MQTTSN_CLIENTS, "N", 0, "at most so many clients (4096)", 6 },
+	{ "mqttsn-retry", KEY_MQTTSN_RETRY, "S", 0,
+	  "say again what no client has acknowledged for so long (10)", 6 },
 	{ NULL, 0, NULL, 0, "Where it runs:", 3 },
 	{ "workers", KEY_WORKERS, "N", 0, "poll loops, one CPU each (1)", 3 },
 	{ "lcores", KEY_LCORES, "LIST", 0,
@@ -132,6 +150,35 @@ static bool parse_source(int key, char *arg, struct argp_state *state,
 	}
 }
 
+static void add_endpoint(struct argp_state *state, struct hbus_ingress_options *o, char *text)
+{
+	struct hbus_route_match matches[HBUS_SN_ENDPOINT_MATCHES_MAX];
+
+	if (hbus_sn_endpoint_parse(text, matches) == 0)
+		argp_error(state, "'%s' is not [ADDRESS:]PORT", text);
+	add_word(state, &o->mqttsn, text);
+}
+
+static bool parse_mqttsn(int key, char *arg, struct argp_state *state,
+			 struct hbus_ingress_options *o)
+{
+	switch (key) {
+	case KEY_MQTTSN: add_endpoint(state, o, arg); return true;
+	case KEY_MQTTSN_TOPICS: o->mqttsn_topics = arg; return true;
+	case KEY_MQTTSN_ID: o->mqttsn_gateway_id = (uint8_t)parse_number(state, arg, 255); return true;
+	case KEY_MQTTSN_ADVERTISE:
+		o->mqttsn_advertise_s = (uint32_t)parse_number(state, arg, 65535);
+		return true;
+	case KEY_MQTTSN_CLIENTS:
+		o->mqttsn_clients_max = (uint32_t)parse_number(state, arg, 65536);
+		return true;
+	case KEY_MQTTSN_RETRY:
+		o->mqttsn_retry_ms = (uint32_t)(parse_seconds(state, arg) * 1000);
+		return true;
+	default: return false;
+	}
+}
+
 static bool parse_place(int key, char *arg, struct argp_state *state,
 			struct hbus_ingress_options *o)
 {
@@ -154,7 +201,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	struct hbus_ingress_options *o = state->input;
 
 	if (parse_end(key, arg, state, o) || parse_source(key, arg, state, o) ||
-	    parse_place(key, arg, state, o))
+	    parse_place(key, arg, state, o) || parse_mqttsn(key, arg, state, o))
 		return 0;
 	if (key == ARGP_KEY_ARGS) {
 		o->eal_args = state->argv + state->next;
@@ -201,6 +248,9 @@ void hbus_options_parse(int argc, char **argv, struct hbus_ingress_options *ret_
 		.name = "hugebus-ingress",
 		.n_workers = 1,
 		.n_queues = 1,
+		.mqttsn_gateway_id = 1,
+		.mqttsn_clients_max = 4096,
+		.mqttsn_retry_ms = 10000,
 	};
 	argp_parse(&argp, argc, argv, 0, NULL, ret_options);
 	if (!ret_options->xdp_object)

@@ -31,6 +31,12 @@ struct hbus_ingress_options {
 	struct hbus_words ifaces;        /* through AF_XDP */
 	struct hbus_words pcaps;
 	struct hbus_words vdevs;
+	struct hbus_words mqttsn;        /* [ADDRESS:]PORT of the MQTT-SN gateway */
+	const char *mqttsn_topics;       /* file of predefined topics, or NULL */
+	uint8_t mqttsn_gateway_id;
+	uint32_t mqttsn_advertise_s;     /* 0: not */
+	uint32_t mqttsn_clients_max;
+	uint32_t mqttsn_retry_ms;
 	struct hbus_words own_rings;     /* topics that get a ring of their own */
 	uint16_t passive_ports[HBUS_INGRESS_PASSIVE_PORTS_MAX]; /* of brokers whose traffic is read */
 	unsigned int n_passive_ports;

@@ -115,6 +115,8 @@ int hbus_pilot_new(const struct hbus_ingress_options *options, struct hbus_pilot
 	pthread_mutex_init(&pilot->lock, NULL);
 	r = hbus_directory_new(&pilot->directory);
 	if (r == 0)
+		r = hbus_sn_gateway_routes(options, pilot->directory);
+	if (r == 0)
 		r = listen_to_bus(pilot);
 	if (r != 0) {
 		hbus_pilot_free(pilot);
@@ -139,6 +141,7 @@ struct hbus_pilot *hbus_pilot_free(struct hbus_pilot *pilot)
 	if (!pilot)
 		return NULL;
 	join_thread(pilot);
+	pilot->gateway = hbus_sn_gateway_free(pilot->gateway);
 	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
 		hbus_steer_free(pilot->steers[i]);
 	for (unsigned int i = 0; i < pilot->n_loops; i++) {
@@ -241,6 +244,8 @@ int hbus_pilot_workers(struct hbus_pilot *pilot, struct hbus_loop_shared *shared
 		r = make_worker(pilot, i);
 	if (r == 0)
 		r = make_passive(pilot);
+	if (r == 0)
+		r = hbus_sn_gateway_new(pilot->options, pilot, loops, n, &pilot->gateway);
 	return r;
 }
 
@@ -249,11 +254,37 @@ int hbus_pilot_workers(struct hbus_pilot *pilot, struct hbus_loop_shared *shared
 void hbus_pilot_ports(struct hbus_pilot *pilot, const struct hbus_ports *ports)
 {
 	pilot->ports = ports;
+	hbus_sn_gateway_ports(pilot->gateway, ports);
 	for (unsigned int i = 0; i < ports->n; i++)
 		if (ports->at[i].filter)
 			(void)hbus_steer_new(&ports->at[i], &pilot->steers[i]);
 	/* relaxed: only a hint to look, and this thread is the one that looks */
 	atomic_fetch_add_explicit(&pilot->n_changes, 1, memory_order_relaxed);
+}
+
+struct hbus *hbus_pilot_bus(struct hbus_pilot *pilot)
+{
+	return pilot->bus;
+}
+
+int hbus_pilot_use(struct hbus_pilot *pilot, const char *topic, uint32_t *ret_number)
+{
+	bool is_new = false;
+	int r;
+
+	pthread_mutex_lock(&pilot->lock);
+	r = hbus_directory_use(pilot->directory, topic, ret_number, &is_new);
+	if (r == 0 && is_new)
+		note_change(pilot, 0, "topic", topic);
+	pthread_mutex_unlock(&pilot->lock);
+	return r;
+}
+
+void hbus_pilot_unuse(struct hbus_pilot *pilot, const char *topic)
+{
+	pthread_mutex_lock(&pilot->lock);
+	hbus_directory_unuse(pilot->directory, topic);
+	pthread_mutex_unlock(&pilot->lock);
 }
 
 /* ---- updates --------------------------------------------------------------------------- */
@@ -327,6 +358,7 @@ static unsigned int follow_directory(struct hbus_pilot *pilot)
 	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
 		if (pilot->steers[i])
 			n_failed += hbus_steer_add(pilot->steers[i], pilot->directory);
+	hbus_sn_gateway_follow(pilot->gateway, pilot->directory);
 	hbus_counters_plan(pilot);
 	pthread_mutex_unlock(&pilot->lock);
 	return n_failed;
@@ -382,7 +414,7 @@ int hbus_pilot_start(struct hbus_pilot *pilot)
 		return -r;
 	}
 	pilot->has_thread = true;
-	return 0;
+	return hbus_sn_gateway_start(pilot->gateway);
 }
 
 void hbus_pilot_stop(struct hbus_pilot *pilot)
@@ -391,6 +423,11 @@ void hbus_pilot_stop(struct hbus_pilot *pilot)
 	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
 		if (pilot->steers[i])
 			hbus_steer_dry(pilot->steers[i]);
+}
+
+void hbus_pilot_stop_gateway(struct hbus_pilot *pilot)
+{
+	hbus_sn_gateway_stop(pilot->gateway);
 }
 
 void hbus_pilot_replace_filters(struct hbus_pilot *pilot)

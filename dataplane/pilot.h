@@ -41,6 +41,17 @@ struct hbus_pilot *hbus_pilot_free(struct hbus_pilot *pilot);
 int hbus_pilot_workers(struct hbus_pilot *pilot, struct hbus_loop_shared *shared,
 			 struct hbus_loop *loops, unsigned int n, unsigned int n_ports);
 
+/* For handles that others open on the same bus. */
+struct hbus *hbus_pilot_bus(struct hbus_pilot *pilot);
+
+/*
+ * For the MQTT-SN gateway: loops are to publish to this topic, or not any more. *ret_number is what they
+ * will call it, once the gateway hears of it by hbus_sn_gateway_follow(). Any thread but the loops.
+ * Return: 0, -ENOMEM, or a condition of the directory.
+ */
+int hbus_pilot_use(struct hbus_pilot *pilot, const char *topic, uint32_t *ret_number);
+void hbus_pilot_unuse(struct hbus_pilot *pilot, const char *topic);
+
 /* The ports whose filters are to follow; borrowed. */
 void hbus_pilot_ports(struct hbus_pilot *pilot, const struct hbus_ports *ports);
 
@@ -61,6 +72,9 @@ void hbus_pilot_passive_stop(struct hbus_pilot *pilot);
 
 /* Ends that thread, and makes the filters give every frame to the kernel: the ports run dry. */
 void hbus_pilot_stop(struct hbus_pilot *pilot);
+
+/* Ends the MQTT-SN gateway, if there is one: what it has received is published, its clients are told. */
+void hbus_pilot_stop_gateway(struct hbus_pilot *pilot);
 
 /* Puts the program of the object file in place of the one that each filter runs, as it runs. */
 void hbus_pilot_replace_filters(struct hbus_pilot *pilot);

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "dataplane/passive/passive.h"
+#include "dataplane/mqttsn/gateway.h"
 #include "dataplane/pilot.h"
 #include "dataplane/steer.h"
 
@@ -33,6 +34,7 @@ struct hbus_pilot {
 	unsigned int n_loops_max;        /* that have counters */
 	const struct hbus_ports *ports;
 	struct hbus_passive *passive;    /* NULL: not asked for */
+	struct hbus_sn_gateway *gateway; /* NULL: none; the updating thread tells it what changed */
 	/* -- main thread: counters on the bus -- */
 	struct hbus_counter_cell *cells; /* of workers, then ports, then topics */
 	bool owns_cells;                 /* the bus gave none: they are only ours */

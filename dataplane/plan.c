@@ -111,6 +111,7 @@ static int build_paths(struct hbus_plan *plan, const struct hbus_plan_input *inp
 		return -ENOMEM;
 	for (size_t i = 0; i < input->n_routes; i++) {
 		plan->paths[i].topic = input->routes[i].topic;
+		plan->paths[i].is_gateway = input->routes[i].is_gateway;
 		if (input->routes[i].is_batch)
 			plan->paths[i].topic.is_wanted = false;
 	}

@@ -38,7 +38,8 @@ struct hbus_plan_topic {
 struct hbus_plan_route {
 	struct hbus_route_match match;
 	bool is_batch;
-	struct hbus_plan_topic topic;    /* of a batch route: only its counter */
+	bool is_gateway;
+	struct hbus_plan_topic topic;    /* of a batch or gateway route: only its counter */
 };
 
 struct hbus_plan_batch_topic {
@@ -75,6 +76,7 @@ struct hbus_plan_numbers {
 struct hbus_plan_path {
 	struct hbus_plan_topic topic;    /* of a batch route: is_wanted if any of its topics is */
 	struct hbus_plan_numbers *numbers; /* of a batch route, else NULL */
+	bool is_gateway;                 /* its datagrams are MQTT-SN */
 };
 
 struct hbus_plan {

@@ -15,6 +15,7 @@
 #include <rte_mbuf.h>
 
 #include "dataplane/log.h"
+#include "dataplane/send.h"
 #ifdef HBUS_HAVE_XDP
 #include "ebpf/loader.h"
 #endif
@@ -24,6 +25,8 @@ enum {
 	BUFFERS_PER_QUEUE = 2 * HBUS_PORT_DESCRIPTORS,
 	BUFFER_CACHE = 256,
 };
+
+rte_spinlock_t hbus_send_locks[RTE_MAX_ETHPORTS];
 
 __attribute__((format(printf, 2, 3)))
 static int fail(int r, const char *format, ...)
@@ -57,7 +60,7 @@ static int setup_queues(struct hbus_port *port, struct rte_mempool *pool, uint16
 		if (r < 0)
 			return fail(r, "%s: receive queue %u", port->name, i);
 	}
-	/* Nothing is sent, but drivers want the queues in pairs. */
+	/* Few ports ever send, but drivers want the queues in pairs. */
 	for (uint16_t i = 0; i < n_tx; i++) {
 		r = rte_eth_tx_queue_setup(port->id, i, n_tx_desc, where, NULL);
 		if (r < 0)
@@ -74,6 +77,7 @@ static int setup_port(struct hbus_port *port, struct rte_mempool *pool,
 	uint16_t n_tx = (uint16_t)min(port->n_queues, info->max_tx_queues);
 	int r;
 
+	port->n_send_queues = n_tx;
 	conf.rxmode.offloads = info->rx_offload_capa & sums;
 	if (port->n_queues > 1 && info->flow_type_rss_offloads) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
@@ -214,7 +218,8 @@ void hbus_ports_spread(const struct hbus_ports *ports, const struct hbus_ingress
 			if (loop->n_queues == HBUS_LOOP_QUEUES_MAX)
 				continue;
 			loop->queues[loop->n_queues++] =
-				(struct hbus_loop_queue){ port->id, queue_id, flags };
+				(struct hbus_loop_queue){ port->id, queue_id, flags,
+							  queue_id < port->n_send_queues };
 		}
 	}
 }

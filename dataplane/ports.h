@@ -27,6 +27,7 @@ struct rte_mempool;
 struct hbus_port {
 	uint16_t id;
 	uint16_t n_queues;
+	uint16_t n_send_queues;
 	bool is_af_xdp;
 	unsigned int ifindex;            /* of an AF_XDP port */
 	char iface[IF_NAMESIZE];         /* likewise */

@@ -10,6 +10,7 @@
 
 #include "dataplane/pilot_pvt.h"
 #include "dataplane/counters.h"
+#include "dataplane/mqttsn/engine.h"
 #ifdef HBUS_HAVE_XDP
 #include "ebpf/loader.h"
 #endif
@@ -72,6 +73,20 @@ static json_t *report_batches(const struct hbus_pilot *pilot)
 	put(batch, "senders", hbus_counters_sum(pilot, HBUS_CELL_BATCH_SENDERS));
 	put(batch, "forgotten", hbus_counters_sum(pilot, HBUS_CELL_BATCH_FORGOTTEN));
 	return batch;
+}
+
+/* What loops and the gateway did with datagrams of MQTT-SN, and what the gateway counted. */
+static json_t *report_mqttsn(const struct hbus_pilot *pilot)
+{
+	const struct hbus_sn_counters *counters = hbus_sn_gateway_counters(pilot->gateway);
+	json_t *entry = json_object();
+
+	put(entry, "published", hbus_counters_sum(pilot, HBUS_CELL_MQTTSN_PUBLISHED));
+	put(entry, "passed", hbus_counters_sum(pilot, HBUS_CELL_MQTTSN_PASSED));
+#define PUT_COUNTER(name, text) put(entry, #name, counters->name);
+	HBUS_SN_COUNTERS(PUT_COUNTER)
+#undef PUT_COUNTER
+	return entry;
 }
 
 static json_t *report_topics(const struct hbus_pilot *pilot)
@@ -223,6 +238,8 @@ void hbus_pilot_report(struct hbus_pilot *pilot, FILE *out, double seconds)
 	json_object_set_new(root, "topics", report_topics(pilot));
 	if (pilot->passive)
 		json_object_set_new(root, "passive", report_passive(pilot));
+	if (pilot->gateway)
+		json_object_set_new(root, "mqttsn", report_mqttsn(pilot));
 	pthread_mutex_unlock(&pilot->lock);
 	json_dumpf(root, out, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
 	fputc('\n', out);

@@ -162,8 +162,9 @@ static unsigned int add_route(struct hbus_steer *steer, const struct hbus_direct
 	const struct hbus_directory_route *route = hbus_directory_route_at(directory, route_idx);
 	bool is_wanted = hbus_directory_route_is_wanted(directory, route_idx);
 	uint32_t flags = (is_wanted ? HBUS_ROUTE_WANTED : 0) |
-			 (route->is_batch ? HBUS_ROUTE_BATCH : 0);
-	uint32_t topic = route->is_batch ? 0 : route->topic->counter_idx;
+			 (route->is_batch ? HBUS_ROUTE_BATCH : 0) |
+			 (route->is_gateway ? HBUS_ROUTE_MQTTSN : 0);
+	uint32_t topic = route->is_batch || route->is_gateway ? 0 : route->topic->counter_idx;
 	struct hbus_route_match match;
 	struct hbus_route_info info;
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/mqttsn/door.h"
+
 /* ---- names ----------------------------------------------------------------------------- */
 
 static const char *const cell_names[HBUS_N_WORKER_CELLS] = {
@@ -29,6 +31,8 @@ static const char *const cell_names[HBUS_N_WORKER_CELLS] = {
 	[HBUS_CELL_BATCH_RESTARTS] = "batch.restarts",
 	[HBUS_CELL_BATCH_SENDERS] = "batch.senders",
 	[HBUS_CELL_BATCH_FORGOTTEN] = "batch.forgotten",
+	[HBUS_CELL_MQTTSN_PUBLISHED] = "mqttsn.published",
+	[HBUS_CELL_MQTTSN_PASSED] = "mqttsn.passed",
 	[HBUS_CELL_BURSTS] = "bursts",
 };
 
@@ -205,6 +209,45 @@ static enum hbus_reason judge_source(struct hbus_worker *worker, const struct hb
 	return HBUS_REASON_ACCEPTED;
 }
 
+/*
+ * Steps 6 to 9 for a datagram of MQTT-SN: what the paths know is published or dropped here, the rest is
+ * the gateway's.
+ */
+static enum hbus_reason judge_mqttsn(struct hbus_worker *worker, const struct hbus_packet *packet,
+				     const uint8_t *payload, uint32_t payload_size, unsigned int flags)
+{
+	struct hbus_plan_topic topic = { 0 };
+	struct hbus_sn_verdict verdict;
+	enum hbus_reason reason;
+
+	if (!worker->door)
+		return HBUS_REASON_NO_RING;
+	verdict = hbus_sn_door_judge(worker->door, packet, payload, payload_size, worker->now_ns);
+	topic.topic = topic.counter_idx = verdict.number;
+	if (verdict.number && !verdict.is_wanted) {
+		count_topic(worker, &topic, HBUS_REASON_NO_INTEREST);
+		return HBUS_REASON_NO_INTEREST;
+	}
+	if (worker->plan->judges_sources && !(flags & HBUS_WORKER_IS_FILTERED)) {
+		reason = judge_source(worker, packet);
+		if (reason != HBUS_REASON_ACCEPTED)
+			return reason;
+	}
+	reason = hbus_net_check_sums(packet, flags);
+	if (reason != HBUS_REASON_ACCEPTED)
+		return reason;
+	if (!verdict.number) {
+		reason = hbus_sn_door_pass(worker->door, packet, payload, payload_size);
+		count(worker, HBUS_CELL_MQTTSN_PASSED, reason == HBUS_REASON_ACCEPTED);
+		return reason;
+	}
+	reason = publish_plain(worker, &topic, payload + verdict.head_size,
+			       payload_size - verdict.head_size);
+	count(worker, HBUS_CELL_MQTTSN_PUBLISHED, reason == HBUS_REASON_ACCEPTED);
+	count_topic(worker, &topic, reason);
+	return reason;
+}
+
 /* Steps 5 to 9: the packet has matched a route. */
 static enum hbus_reason judge_routed(struct hbus_worker *worker, const struct hbus_packet *packet,
 				     const struct hbus_plan_path *path, unsigned int flags)
@@ -216,6 +259,8 @@ static enum hbus_reason judge_routed(struct hbus_worker *worker, const struct hb
 	reason = hbus_net_check_length(packet, &payload, &payload_size);
 	if (reason != HBUS_REASON_ACCEPTED)
 		return reason;
+	if (path->is_gateway)
+		return judge_mqttsn(worker, packet, payload, payload_size, flags);
 	if (!path->topic.is_wanted)
 		return HBUS_REASON_NO_INTEREST;
 	if (worker->plan->judges_sources && !(flags & HBUS_WORKER_IS_FILTERED)) {

@@ -25,6 +25,8 @@
 #include "dataplane/sink.h"
 #include "shm/counters.h"
 
+struct hbus_sn_door;
+
 /* ---- limits ---------------------------------------------------------------------------- */
 
 /* Topics that are counted one by one; index 0 is for those beyond. */
@@ -55,6 +57,8 @@ enum hbus_worker_cell {
 	HBUS_CELL_BATCH_RESTARTS,
 	HBUS_CELL_BATCH_SENDERS,
 	HBUS_CELL_BATCH_FORGOTTEN,
+	HBUS_CELL_MQTTSN_PUBLISHED,
+	HBUS_CELL_MQTTSN_PASSED,
 	HBUS_CELL_BURSTS,
 	HBUS_N_WORKER_CELLS,
 };
@@ -100,6 +104,7 @@ struct hbus_worker {
 	struct hbus_batch_tracker *tracker;
 	struct hbus_buckets *buckets;
 	struct hbus_feed *feed;              /* for passive MQTT, borrowed; NULL: none */
+	struct hbus_sn_door *door;           /* to the MQTT-SN gateway, borrowed; NULL: there is none */
 	const struct hbus_plan *plan;        /* of the burst under way, borrowed */
 	uint64_t now_ns;                     /* of the burst under way */
 	uint64_t pending_cells;              /* bit n: pending[n] is not 0 */

@@ -99,7 +99,9 @@
 	X(20, NOT_LINEAR, "not_linear", NONE, "spread over more buffers than are looked at")      \
 	X(21, DUPLICATE, "duplicate", NONE, "a batched datagram that came before, or far too late")   \
 	X(22, STACK, "stack", REDIRECT, "for the TCP stack of the ingress")                       \
-	X(23, TAPPED, "tapped", NONE, "TCP that is read and left alone (--passive)")
+	X(23, TAPPED, "tapped", NONE, "TCP that is read and left alone (--passive)")               \
+	X(24, MALFORMED, "malformed", NONE, "an MQTT-SN message whose length is not its own")     \
+	X(25, GATEWAY_FULL, "gateway_full", NONE, "the MQTT-SN gateway is behind: no room for more")
 
 enum hbus_reason {
 #define HBUS_REASON_ENUM(number, name, text, action, meaning) HBUS_REASON_##name = (number),
@@ -197,6 +199,7 @@ _Static_assert(sizeof(struct hbus_route_val) == 8, "no padding");
 
 #define HBUS_ROUTE_WANTED 1U /* somebody wants the topic (a batch route: any topic of it) */
 #define HBUS_ROUTE_BATCH 2U  /* datagrams in the batched format, several topics in one */
+#define HBUS_ROUTE_MQTTSN 4U /* datagrams of MQTT-SN, for the gateway */
 
 /* Value of map hbus_route_info (array by route index). */
 struct hbus_route_info {

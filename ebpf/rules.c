@@ -256,7 +256,7 @@ int hbus_filter_route_set(struct hbus_filter *filter, uint32_t route_idx,
 	uint32_t other_idx;
 
 	if (route_idx >= HBUS_ROUTES_MAX || !hbus_route_match_is_valid(match) ||
-	    (flags & ~(HBUS_ROUTE_WANTED | HBUS_ROUTE_BATCH)) != 0)
+	    (flags & ~(HBUS_ROUTE_WANTED | HBUS_ROUTE_BATCH | HBUS_ROUTE_MQTTSN)) != 0)
 		return -EINVAL;
 	hbus_route_key_init(&key, match);
 	other_idx = hbus_route_idx_of(filter, &key);

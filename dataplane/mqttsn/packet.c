@@ -178,7 +178,7 @@ bool hbus_sn_unwrap(const uint8_t *bytes, size_t size, struct hbus_sn_wrapping *
 {
 	size_t head_size = bytes[0];
 
-	if (head_size < 3 || head_size > 3 + HBUS_SN_NODE_MAX || head_size >= size)
+	if (head_size < 4 || head_size > 3 + HBUS_SN_NODE_MAX || head_size >= size)
 		return false;
 	*ret_wrapping = (struct hbus_sn_wrapping){ bytes + 3, head_size - 3, bytes + head_size,
 						   size - head_size };

@@ -1,0 +1,236 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The MQTT-SN gateway of the ingress: clients of examples/ on a veth pair, through AF_XDP.
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+needs_packets
+needs_commands jq timeout
+
+GATEWAY=10.77.0.1
+
+# Two namespaces, a bus, and an ingress that is a gateway.
+_lab_network() {
+	lab_namespace devices && lab_namespace gateway || exit 1
+	lab_link devices dev0 10.77.0.2/24 gateway gw0 $GATEWAY/24 || exit 1
+	bus || exit 1
+	_start_ingress "$@"
+}
+
+_start_ingress() {
+	printf '77 plant/alarm\n# a comment\n\n78 plant/level\n' >"$lab/topics"
+	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --json --mqttsn 1883 \
+		--mqttsn-topics "$lab/topics" --mqttsn-retry 1 "$@"
+	lab_wait_line ingress 'ready:' 20 || { cat "$lab/ingress.err" >&2; exit 1; }
+}
+
+_stop_ingress() {
+	lab_stop ingress || { cat "$lab/ingress.err" >&2; exit 1; }
+	cp "$lab/ingress.out" "$lab/account.json"
+}
+
+account() { jq -r "$1" "$lab/account.json"; }
+
+balances() {
+	expect "$(account '.frames.in_flight')" -eq 0
+	expect "$(account '[.ports[] | .xdp.accepted - .missed] | add')" -eq "$(account '.frames.received')"
+	expect "$(account '.mqttsn | .published + .passed')" -eq "$(account '.frames.accepted')"
+	expect "$(account '.mqttsn.messages_in')" -eq "$(account '.mqttsn.passed')"
+	expect "$(account '.mqttsn | .messages_in - .in_taken - .in_malformed - .in_unexpected - .in_stranger - .in_limited')" -eq 0
+}
+
+subscriber() {
+	local name=$1
+	shift
+	lab_spawn "$name" hugebus sub --ready "$lab/$name.ready" "$@"
+	lab_until 10 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
+}
+
+_ended_well() {
+	lab_until "${2:-20}" lab_has_ended "$1" || { echo "$1 does not end" >&2; _show_account; exit 1; }
+	lab_stop "$1" || { echo "$1 failed: $(cat "$lab/$1.err")" >&2; _show_account; exit 1; }
+}
+
+_show_account() {
+	lab_stop ingress
+	tail -n 20 "$lab"/*.err >&2
+	jq -c '.ports, .frames, .events, .topics, .mqttsn' "$lab/ingress.out" >&2
+}
+
+sn() { lab_in devices timeout 30 mqttsn -h $GATEWAY "$@"; }
+_sn_subscriber() {
+	local name=$1
+	shift
+	lab_spawn_in devices "$name" timeout 30 mqttsn -h $GATEWAY "$@"
+	lab_wait_line "$name" 'subscribed' 10 || exit 1
+}
+
+_counter() {
+	hugebus stats --json | jq --arg name "$1" '[.. | objects | select(.counter? == $name or .name? == $name) | .value] | add // 0'
+}
+_counts() { [ "$(_counter "$1")" -eq "$2" ]; }
+
+clients_publish_at_every_qos_to_local_subscribers() {
+	_lab_network
+	subscriber all -t '#' -C 8 -W 20
+	sn pub -t a/b -m zero || exit 1
+	sn pub -t a/b -m one -q 1 || exit 1
+	sn pub -t a/b -m two -q 2 || exit 1
+	sn pub -P 77 -m minus -q -1 || exit 1
+	sn pub -t xy -m short -q -1 || exit 1
+	sn pub -t xy -m short1 -q 1 || exit 1
+	sn pub -t a/b -m kept -q 1 -r || exit 1
+	lab_spawn_in devices reader timeout 20 mqttsn -h $GATEWAY sub -t a/b -C 1
+	_ended_well reader
+	sn pub -P 78 -m last || exit 1
+	_ended_well all
+	expect "$(cat "$lab/reader.out")" = "a/b kept"
+	_stop_ingress
+	balances
+	expect "$(account '.mqttsn.clients_now')" -eq 0
+	expect "$(account '.mqttsn.connects')" -eq 7
+}
+
+clients_receive_from_local_publishers_and_from_each_other() {
+	_lab_network
+	_sn_subscriber one sub -t 'plant/#' -q 1 -C 4 -W 20
+	_sn_subscriber two sub -t 'plant/+/temp' -q 2 -C 2 -W 20
+	hugebus pub -t plant/a/temp -m 21 || exit 1
+	sn pub -t plant/b/temp -m 22 -q 2 || exit 1
+	hugebus pub -t plant/alarm -m fire || exit 1
+	hugebus pub -t plant/c -m 1 || exit 1
+	_ended_well one
+	_ended_well two
+	expect "$(sort "$lab/one.out" | tr '\n' ' ')" = "#77 fire plant/a/temp 21 plant/b/temp 22 plant/c 1 "
+	expect "$(sort "$lab/two.out" | tr '\n' ' ')" = "plant/a/temp 21 plant/b/temp 22 "
+	_stop_ingress
+	balances
+}
+
+a_sleeping_client_gets_what_came_meanwhile() {
+	_lab_network
+	_sn_subscriber sleeper sleep -t 'plant/#' -q 1 -S 3
+	lab_until 5 _counts asleep_now 1 || exit 1
+	hugebus pub -t plant/a -m 1 || exit 1
+	hugebus pub -t plant/b -m 2 || exit 1
+	_ended_well sleeper
+	expect "$(tr '\n' ' ' <"$lab/sleeper.out")" = "plant/a 1 plant/b 2 "
+	_stop_ingress
+	balances
+	expect "$(account '.mqttsn.awakes')" -ge 1
+}
+
+a_client_that_falls_silent_leaves_its_will() {
+	_lab_network
+	subscriber wills -t will/topic -C 1 -W 20
+	# A connection of its own from the same address and port is another client of that address: use -x and
+	# a second client with the same identifier, which takes the session over.
+	sn pub -t a/b -m x -q 1 -i mortal -T will/topic -M gone -x || exit 1
+	sn pub -t a/b -m x -q 1 -i mortal || exit 1
+	_ended_well wills
+	expect "$(cat "$lab/wills.out")" = "gone"
+	_stop_ingress
+	balances
+	expect "$(account '.mqttsn.clients_moved')" -eq 1
+}
+
+a_gateway_is_found_and_lies_are_counted() {
+	_lab_network
+	expect "$(sn search)" = "gateway 1"
+	expect "$(lab_in devices timeout 30 mqttsn -h 10.77.0.255 search)" = "gateway 1"
+	# Lengths that are not their own, an unknown type, nothing at all.
+	for bytes in '\x09\x16' '\x01\x00\x03\x16' '\x02\x03' '\x00'; do
+		lab_in devices bash -c "printf '$bytes' >/dev/udp/$GATEWAY/1883"
+	done
+	lab_until 5 _counts in_malformed 1 || exit 1
+	_stop_ingress
+	balances
+	expect "$(account '.frames.malformed')" -eq 3
+	expect "$(account '.mqttsn.in_malformed')" -eq 1
+}
+
+ipv6_is_served_and_the_kernel_keeps_its_ports() {
+	_lab_network
+	lab_in devices sh -c 'echo 0 >/proc/sys/net/ipv6/conf/dev0/disable_ipv6
+		ip addr add fd77::2/64 dev dev0 nodad' || exit 1
+	lab_in devices ip neigh replace fd77::1 dev dev0 nud permanent lladdr "$(lab_mac gateway gw0)"
+	subscriber all -t a/b -C 1 -W 20
+	lab_in devices timeout 20 mqttsn -h fd77::1 pub -t a/b -m six -q 2 || exit 1
+	_ended_well all
+	_stop_ingress
+	balances
+}
+
+many_messages_are_published_by_the_poll_loop_and_unwanted_ones_dropped() {
+	_lab_network
+	subscriber all -t 'fast/#' -C 500 -W 20
+	sn pub -t fast/one -C 500 -R 2000 -s 8 || exit 1
+	sn pub -t slow/one -C 300 -R 2000 || exit 1
+	_ended_well all
+	_stop_ingress
+	balances
+	expect "$(account '.mqttsn.published')" -eq 500
+	expect "$(account '[.frames.no_interest, .ports[0].xdp.no_interest] | add')" -eq 300
+	expect "$(account '.topics[] | select(.topic == "fast/one") | .published')" -eq 500
+}
+
+a_killed_ingress_loses_nothing_that_it_has_acknowledged() {
+	local i acked=0 poll
+	_lab_network
+	subscriber all -t kill/me -W 60
+	lab_spawn_in devices talker bash -c '
+		for i in $(seq 200); do
+			until timeout 20 mqttsn -h '$GATEWAY' -i talker pub -t kill/me -m "$i" -q 1 2>/dev/null; do
+				sleep 0.1
+			done
+			echo "$i"
+		done'
+	for i in 1 2; do
+		acked=$(wc -l <"$lab/talker.out")
+		lab_until 20 _has_lines "$lab/talker.out" $((acked + 10)) || exit 1
+		poll=$(pgrep -P "${lab_pids[ingress]}")
+		kill -KILL "$poll"
+		lab_until 5 lab_has_ended ingress || exit 1
+		lab_stop ingress
+		_start_ingress
+	done
+	_ended_well talker 60
+	lab_stop all
+	# Every acknowledged number is there, once or more.
+	expect "$(sort -un "$lab/all.out" | wc -l)" -eq 200
+	_stop_ingress
+	balances
+}
+
+_has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
+
+what_the_gateway_sends_is_dissected_without_complaint() {
+	command -v tshark >/dev/null || exit 0
+	_lab_network
+	lab_spawn_in devices tshark tshark -q -i dev0 -w "$lab/trace.pcap" -f 'udp port 1883'
+	lab_wait_line tshark 'Capturing on' 10 || exit 1
+	sleep 0.5
+	_sn_subscriber one sub -t 'a/#' -q 2 -C 3 -W 20
+	_sn_subscriber sleeper sleep -t 'a/b' -q 1 -S 3
+	sn search >/dev/null || exit 1
+	sn pub -t a/b -m two -q 2 -T will/topic -M gone || exit 1
+	sn pub -t a/b -m one -q 1 || exit 1
+	sn pub -t a/c -m "$(head -c 400 /dev/zero | tr '\0' x)" -q 1 || exit 1
+	sn pub -P 99 -m unknown -q 1 && exit 1
+	_ended_well one
+	_ended_well sleeper
+	_stop_ingress
+	sleep 0.3
+	lab_stop tshark
+	tshark -r "$lab/trace.pcap" -d udp.port==1883,mqttsn -o ip.check_checksum:TRUE -o udp.check_checksum:TRUE \
+		-Y "ip.src == $GATEWAY" -T fields -e mqttsn.msg.type -e _ws.malformed -e _ws.expert.message \
+		-e udp.checksum.status -e ip.checksum.status >"$lab/fields" 2>/dev/null || exit 1
+	expect "$(wc -l <"$lab/fields")" -ge 15
+	if awk -F'\t' '$1 == "" || $2 != "" || $3 != "" || $4 != 1 || $5 != 1' "$lab/fields" | grep .; then
+		exit 1
+	fi
+	# GWINFO, CONNACK, WILLTOPICREQ, WILLMSGREQ, REGISTER, REGACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP,
+	# SUBACK, PINGRESP and DISCONNECT are all among them.
+	expect "$(cut -f 1 "$lab/fields" | sort -u | wc -l)" -ge 14
+}
+
+run_cases "$@"
