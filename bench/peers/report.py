@@ -90,19 +90,26 @@ def results_table(run):
     return table(["measure", "median", "limit", "ratio", "spread"], rows)
 
 
+def colour(label):
+    if label.startswith("hugebus"):
+        return 0xC0504D
+    return 0x909090 if label == "two bare cores" else 0x4682B4
+
+
 def draw(directory, name, title, unit, bars):
     """One picture: a horizontal bar each, on a logarithmic axis."""
     if not shutil.which("gnuplot"):
         return False
     bars = list(reversed(bars))
-    data = "\n".join(f'{i} {value:.6g} "{label}"' for i, (label, value) in enumerate(bars))
+    data = "\n".join(f'{i} {value:.6g} "{label}" {colour(label)}' for i, (label, value) in enumerate(bars))
     low = min(value for _, value in bars) / 2
     script = f"""
-set terminal svg size 860,{60 + 26 * len(bars)} font 'sans,12' background '#ffffff'
+set terminal svg size 860,{60 + 26 * len(bars)} font 'sans,12' noenhanced background '#ffffff'
 set output '{os.path.join(directory, "benchmarks", name)}.svg'
 set title '{title}'
 set xlabel '{unit}'
 set logscale x
+set format x '%.0s %c'
 set xrange [{low:.6g}:*]
 set yrange [-0.7:{len(bars) - 0.3}]
 set grid x
@@ -112,7 +119,7 @@ set lmargin 32
 $data << EOD
 {data}
 EOD
-plot $data using ({low:.6g}):0:({low:.6g}):2:($0-0.38):($0+0.38):yticlabel(3) with boxxyerror linecolor '#4682b4'
+plot $data using ({low:.6g}):0:({low:.6g}):2:($0-0.38):($0+0.38):4:yticlabel(3) with boxxyerror linecolor rgb variable
 """
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
     return True
