@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "dataplane/net_sum.h"
+
 enum {
 	ETHERNET_SIZE = 14,
 	TAG_SIZE = 4,
@@ -223,52 +225,16 @@ enum hbus_reason hbus_net_parse(const uint8_t *frame, size_t frame_size,
 	return parse_any(ret_packet);
 }
 
-/*
- * The one's complement sum does not mind in which byte order it is taken, nor in words of which
- * size (RFC 1071): so words of 8 bytes are added as the host sees them, with the carry brought
- * round, and only the last word needs care.
- */
-static inline uint64_t load_8(const uint8_t *bytes)
-{
-	uint64_t word;
-
-	memcpy(&word, bytes, sizeof(word));
-	return word;
-}
-
-static inline uint64_t add_around(uint64_t sum, uint64_t word)
-{
-	sum += word;
-	return sum + (sum < word);
-}
-
-/* @size: at least 8, so that the last word can be read from before the end. */
-static inline uint64_t add_bytes(uint64_t sum, const uint8_t *bytes, uint32_t size)
-{
-	uint32_t n_last = size % 8;
-	const uint8_t *last = bytes + size - 8;
-
-	for (; bytes <= last; bytes += 8)
-		sum = add_around(sum, load_8(bytes));
-	return n_last ? add_around(sum, load_8(last) >> (64 - 8 * n_last)) : sum;
-}
-
-/* A range that contains its own checksum sums to all ones, in 16 bits: 2^16 is 1 modulo 65535. */
-static inline bool is_sum_good(uint64_t sum)
-{
-	return sum != 0 && sum % 0xffff == 0;
-}
-
 static inline bool is_ip_sum_good(const uint8_t *ip)
 {
 	uint32_t options_size = (ip[0] & 0x0fu) * 4 - IPV4_SIZE_MIN;
-	uint64_t sum = add_around(load_8(ip), load_8(ip + 8));
+	uint64_t sum = hbus_sum_add(hbus_sum_load(ip), hbus_sum_load(ip + 8));
 
 	/* The last word of the 20 bytes, and the options, which are whole words of 4. */
 	for (ip += 16; options_size >= 8; ip += 8, options_size -= 8)
-		sum = add_around(sum, load_8(ip));
-	sum = add_around(sum, load_8(ip - 4) >> 32);
-	return is_sum_good(options_size ? add_around(sum, load_8(ip) >> 32) : sum);
+		sum = hbus_sum_add(sum, hbus_sum_load(ip));
+	sum = hbus_sum_add(sum, hbus_sum_load(ip - 4) >> 32);
+	return hbus_sum_is_good(options_size ? hbus_sum_add(sum, hbus_sum_load(ip) >> 32) : sum);
 }
 
 static inline bool is_udp_sum_good(const struct hbus_packet *packet)
@@ -281,10 +247,10 @@ static inline bool is_udp_sum_good(const struct hbus_packet *packet)
 		return packet->family == HBUS_FAMILY_IPV4;
 	/* The pseudo header: the length, the protocol, and both addresses, which lie side by side. */
 	sum = __builtin_bswap16((uint16_t)udp_size) + (uint64_t)__builtin_bswap16(PROTO_UDP);
-	sum = add_around(sum, load_8(packet->source));
+	sum = hbus_sum_add(sum, hbus_sum_load(packet->source));
 	if (packet->family != HBUS_FAMILY_IPV4)
-		sum = add_bytes(sum, packet->source + 8, 24);
-	return is_sum_good(add_bytes(sum, udp, udp_size));
+		sum = hbus_sum_add_bytes(sum, packet->source + 8, 24);
+	return hbus_sum_is_good(hbus_sum_add_bytes(sum, udp, udp_size));
 }
 
 enum hbus_reason hbus_net_check_sums(const struct hbus_packet *packet, unsigned int trust)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "dataplane/mqttsn/door.h"
+#include "dataplane/net_sum.h"
 
 /* ---- names ----------------------------------------------------------------------------- */
 
@@ -88,7 +89,7 @@ static void bump(_Atomic uint64_t *counter)
 	atomic_store_explicit(counter, old + 1, memory_order_relaxed);
 }
 
-static void count_topic(struct hbus_worker *worker, const struct hbus_plan_topic *topic,
+static inline void count_topic(struct hbus_worker *worker, const struct hbus_plan_topic *topic,
 			enum hbus_reason reason)
 {
 	struct hbus_topic_counters *counters = &worker->topics[topic->counter_idx];
@@ -133,7 +134,7 @@ static void count_event(struct hbus_worker *worker, enum hbus_reason reason)
 
 /* ---- events ---------------------------------------------------------------------------- */
 
-static enum hbus_reason publish(struct hbus_worker *worker, const struct hbus_plan_topic *topic,
+static inline enum hbus_reason publish(struct hbus_worker *worker, const struct hbus_plan_topic *topic,
 				const uint8_t *payload, uint32_t payload_size)
 {
 	if (topic->topic == 0)
@@ -182,7 +183,7 @@ static enum hbus_reason publish_batch(struct hbus_worker *worker,
 	return HBUS_REASON_ACCEPTED;
 }
 
-static enum hbus_reason publish_plain(struct hbus_worker *worker,
+static inline enum hbus_reason publish_plain(struct hbus_worker *worker,
 				      const struct hbus_plan_topic *topic, const uint8_t *payload,
 				      uint32_t payload_size)
 {
@@ -286,9 +287,18 @@ static const struct hbus_plan_path *look_up(struct hbus_worker *worker, const st
 	return &worker->plan->paths[path_idx];
 }
 
+static inline uint64_t flow_key(uint32_t destination, uint16_t vlan, uint16_t port)
+{
+	return (uint64_t)destination << 32 | 1u << 31 | (uint32_t)vlan << 16 | port;
+}
+
+static inline struct hbus_worker_flow *flow_of(struct hbus_worker *worker, uint64_t key)
+{
+	return &worker->flows[key * 0x9e3779b97f4a7c15U >> 32 & (HBUS_WORKER_FLOWS - 1)];
+}
+
 /* Step 4. Only what matched is remembered: what did not may be anything. */
-static inline const struct hbus_plan_path *find_path(struct hbus_worker *worker,
-						     const struct hbus_packet *packet)
+static const struct hbus_plan_path *find_path(struct hbus_worker *worker, const struct hbus_packet *packet)
 {
 	const struct hbus_plan_path *path;
 	struct hbus_worker_flow *flow;
@@ -298,8 +308,8 @@ static inline const struct hbus_plan_path *find_path(struct hbus_worker *worker,
 	if (packet->family != HBUS_FAMILY_IPV4)
 		return look_up(worker, packet);
 	memcpy(&destination, packet->destination, sizeof(destination));
-	key = (uint64_t)destination << 32 | 1u << 31 | (uint32_t)packet->vlan << 16 | packet->port;
-	flow = &worker->flows[key * 0x9e3779b97f4a7c15U >> 32 & (HBUS_WORKER_FLOWS - 1)];
+	key = flow_key(destination, packet->vlan, packet->port);
+	flow = flow_of(worker, key);
 	if (flow->key == key)
 		return flow->path;
 	path = look_up(worker, packet);
@@ -308,8 +318,8 @@ static inline const struct hbus_plan_path *find_path(struct hbus_worker *worker,
 	return path;
 }
 
-static inline enum hbus_reason judge(struct hbus_worker *worker, const uint8_t *frame, size_t size,
-				     unsigned int flags)
+static enum hbus_reason judge(struct hbus_worker *worker, const uint8_t *frame, size_t size,
+			      unsigned int flags)
 {
 	struct hbus_packet packet;
 	enum hbus_reason reason = hbus_net_parse(frame, size, &packet);
@@ -327,10 +337,85 @@ static inline enum hbus_reason judge(struct hbus_worker *worker, const uint8_t *
 	return reason;
 }
 
+/* ---- the short way --------------------------------------------------------------------- */
+
+/* Offsets in a frame without tags and options. */
+enum { PLAIN_IP = 14, PLAIN_DESTINATION = 30, PLAIN_UDP = 34, PLAIN_PAYLOAD = 42 };
+
+static inline uint32_t load_be16(const uint8_t *bytes)
+{
+	return (uint32_t)bytes[0] << 8 | bytes[1];
+}
+
+static inline bool are_plain_sums_good(const uint8_t *frame, uint32_t udp_size, unsigned int flags)
+{
+	const uint8_t *ip = frame + PLAIN_IP, *udp = frame + PLAIN_UDP;
+	uint64_t sum;
+
+	if (!(flags & HBUS_WORKER_TRUST_IP)) {
+		sum = hbus_sum_add(hbus_sum_load(ip), hbus_sum_load(ip + 8));
+		if (!hbus_sum_is_good(hbus_sum_add(sum, hbus_sum_load(ip + 12) >> 32)))
+			return false;
+	}
+	if ((flags & HBUS_WORKER_TRUST_UDP) || load_be16(udp + 6) == 0)
+		return true;
+	/* Both addresses, and the rest of the pseudo header as it stands in the packet: big-endian. */
+	sum = (uint64_t)__builtin_bswap16((uint16_t)udp_size) + (uint64_t)__builtin_bswap16(17);
+	sum = hbus_sum_add(sum, hbus_sum_load(ip + 12));
+	return hbus_sum_is_good(hbus_sum_add_bytes(sum, udp, udp_size));
+}
+
+/*
+ * Nearly all frames are IPv4 without tags and options, UDP in one piece, of a flow met lately, wanted,
+ * and right. Such a frame needs none of the care that it takes to say what is wrong with another: this
+ * either says that nothing is, or nothing, and then judge() has the word.
+ * Return: the path of a frame that passes steps 1 to 9, or NULL.
+ */
+static inline const struct hbus_plan_path *pass_plain(struct hbus_worker *worker, const uint8_t *frame,
+						      size_t size, unsigned int flags,
+						      uint32_t *ret_udp_size)
+{
+	const struct hbus_plan_path *path;
+	const struct hbus_worker_flow *flow;
+	uint32_t ip_size, udp_size, destination;
+	uint64_t key;
+
+	/* Ethernet type and version; then fragment and protocol. (Hosts are little-endian.) */
+	if (size < PLAIN_PAYLOAD || (hbus_sum_load(frame + 12) & 0xffffff) != 0x450008 ||
+	    (hbus_sum_load(frame + 20) & 0xff00ff3f) != 0x11000000)
+		return NULL;
+	ip_size = load_be16(frame + PLAIN_IP + 2);
+	udp_size = load_be16(frame + PLAIN_UDP + 4);
+	if (ip_size > size - PLAIN_IP || udp_size < HBUS_NET_UDP_SIZE ||
+	    udp_size + (PLAIN_UDP - PLAIN_IP) > ip_size)
+		return NULL;
+	memcpy(&destination, frame + PLAIN_DESTINATION, sizeof(destination));
+	key = flow_key(destination, 0, (uint16_t)load_be16(frame + PLAIN_UDP + 2));
+	flow = flow_of(worker, key);
+	path = flow->path;
+	if (flow->key != key || !path->topic.is_wanted || path->numbers || path->is_gateway ||
+	    (worker->plan->judges_sources && !(flags & HBUS_WORKER_IS_FILTERED)) ||
+	    !are_plain_sums_good(frame, udp_size, flags))
+		return NULL;
+	*ret_udp_size = udp_size;
+	return path;
+}
+
 void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t size,
 		       unsigned int flags)
 {
-	hbus_worker_account(worker, size, judge(worker, frame, size, flags));
+	enum hbus_reason reason;
+	uint32_t udp_size;
+	const struct hbus_plan_path *path = pass_plain(worker, frame, size, flags, &udp_size);
+
+	if (__builtin_expect(path != NULL, 1)) {
+		reason = publish_plain(worker, &path->topic, frame + PLAIN_PAYLOAD,
+				       udp_size - HBUS_NET_UDP_SIZE);
+		count_topic(worker, &path->topic, reason);
+	} else {
+		reason = judge(worker, frame, size, flags);
+	}
+	hbus_worker_account(worker, size, reason);
 }
 
 void hbus_worker_account(struct hbus_worker *worker, size_t size, enum hbus_reason reason)

@@ -10,6 +10,7 @@
 
 #include "dataplane/worker.h"
 #include "tests/unit/frames.h"
+#include "tests/unit/random.h"
 
 enum { HOT = 11, COLD = 12, ONE = 21, TWO = 22, TOPICS = 64, NOTE_SIZE = 32 };
 
@@ -211,6 +212,64 @@ Test(worker, follows_the_plan_of_the_burst)
 		routes[1].match.port = 5002;
 		replan();
 	}
+}
+
+/* Cells after one frame, with the flow of the frame remembered or not. */
+static void outcome(const struct frame *f, unsigned int flags, bool is_met, uint64_t ret_cells[HBUS_N_WORKER_CELLS])
+{
+	struct frame good;
+
+	memset(worker.flows, 0, sizeof(worker.flows));
+	if (is_met) {
+		frame_link(&good, NULL, NULL, 0, 0x0800);
+		frame_ipv4_udp(&good, 0, 5001, "1", 1);
+		run(good.bytes, good.size, 0);
+	}
+	for (unsigned int i = 0; i < HBUS_N_WORKER_CELLS; i++)
+		ret_cells[i] = cell(i);
+	memset(notes.last, 0, sizeof(notes.last));
+	run(f->bytes, f->size, flags);
+	for (unsigned int i = 0; i < HBUS_N_WORKER_CELLS; i++)
+		ret_cells[i] = cell(i) - ret_cells[i];
+}
+
+/* Whatever is wrong with a frame: one of a flow met lately is judged as one of an unknown flow is. */
+Test(worker, judges_a_flow_met_lately_as_any_other)
+{
+	struct test_random random;
+	unsigned int n_accepted = 0;
+
+	test_random_init(&random, "test_worker");
+	for (int i = 0; i < 20000; i++) {
+		uint64_t met[HBUS_N_WORKER_CELLS], unmet[HBUS_N_WORKER_CELLS];
+		unsigned int flags = test_random_below(&random, 4);
+		char payload[48], said[NOTE_SIZE + 1];
+		struct frame f;
+
+		for (size_t j = 0; j < sizeof(payload); j++)
+			payload[j] = (char)test_random_next(&random);
+		frame_link(&f, NULL, NULL, 0, 0x0800);
+		frame_ipv4_udp(&f, 0, 5001, payload, test_random_below(&random, sizeof(payload)));
+		/* Damage, seldom to the addresses and the payload, and sums that fit it again or do not. */
+		for (uint64_t n = test_random_next(&random) % 3; n > 0; n--)
+			f.bytes[12 + test_random_below(&random, 31)] =
+				(uint8_t)(test_random_below(&random, 4) ? test_random_next(&random) : 0);
+		if (test_random_next(&random) % 2 && f.bytes[14] == 0x45) {
+			frame_seal_ipv4(&f);
+			if (frame_get16(f.bytes + 38) <= f.size - 34)
+				frame_seal_udp(&f);
+		}
+		if (test_random_next(&random) % 4 == 0)
+			f.size -= test_random_below(&random, 20);
+		outcome(&f, flags, true, met);
+		memcpy(said, notes.last, sizeof(said));
+		outcome(&f, flags, false, unmet);
+		cr_assert_arr_eq(met, unmet, sizeof(met), "frame %d", i);
+		cr_assert_arr_eq(said, notes.last, sizeof(said));
+		n_accepted += met[HBUS_CELL_EVENTS_PUBLISHED] == 1;
+	}
+	cr_assert_gt(n_accepted, 3000);
+	cr_assert_lt(n_accepted, 17000);
 }
 
 /* More flows than a worker remembers, and VLANs that share a port. */
