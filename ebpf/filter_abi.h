@@ -22,7 +22,9 @@
  *   4. route     by destination address, UDP destination port and VLAN: UNKNOWN_PORT.
  *   5. length    claimed IP end beyond the frame, UDP length below 8 or beyond the IP end:
  *                BAD_LENGTH. (Bytes behind the UDP length are padding, not an error.)
- *   6. interest  NO_INTEREST when nobody wants the route's topic.
+ *   6. interest  NO_INTEREST when nobody wants the route's topic. On a route to the MQTT-SN gateway: when
+ *                nobody wants what a PUBLISH of QoS 0 or -1 is for, as far as its head and its sender
+ *                tell; XDP knows less of that than C, and what it does not know goes up.
  *   7. source    SOURCE_DENIED by the longest prefix among the source rules, or by default.
  *   8. rate      RATE_LIMITED by the token bucket of the source.
  *   9. only C    BAD_CHECKSUM and what follows it in the list.
@@ -44,7 +46,7 @@
 /* ---- limits ---------------------------------------------------------------------------- */
 
 /* Bumped with any change of a map's layout or of a number in this file. */
-#define HBUS_FILTER_ABI_VERSION 2U
+#define HBUS_FILTER_ABI_VERSION 3U
 
 #define HBUS_VLAN_TAGS_MAX 2U
 #define HBUS_IPV6_EXT_MAX 4U
@@ -60,6 +62,8 @@
 #define HBUS_QUEUES_MAX 64U
 /* Addresses of one port that a TCP stack of the ingress owns. */
 #define HBUS_STACK_ADDRS_MAX 64U
+/* Topics of MQTT-SN clients of one port that XDP knows to be unwanted. */
+#define HBUS_SN_QUIET_MAX 65536U
 /* Room for reasons in the maps: more than there are today. */
 #define HBUS_REASONS_MAX 32U
 
@@ -297,6 +301,27 @@ _Static_assert(sizeof(struct hbus_stack_key) == 20, "no padding in a hashed key"
 #define HBUS_STACK_ICMPV6_ECHO 128U
 #define HBUS_STACK_ICMPV6_SOLICIT 135U
 #define HBUS_STACK_ICMPV6_ADVERT 136U
+
+/* ---- MQTT-SN ----------------------------------------------------------------------------- */
+
+/*
+ * Key of map hbus_sn_quiet (hash): a PUBLISH that nobody wants. QoS 0 and a normal topic identifier: by
+ * its sender. QoS -1: family, address, port and VLAN are 0, as anybody may have sent it.
+ */
+struct hbus_sn_quiet_key {
+	__u8 addr[16]; /* IPv4: the first four bytes, the others 0 */
+	__be16 port;
+	__be16 vlan;
+	__be16 topic_id;
+	__u8 family; /* HBUS_FAMILY_* */
+	__u8 kind;   /* of the identifier, as in the flags of PUBLISH */
+};
+_Static_assert(sizeof(struct hbus_sn_quiet_key) == 24, "no padding in a hashed key");
+
+struct hbus_sn_quiet_val {
+	__u64 seen_at; /* when such a message was last dropped, in ns of CLOCK_MONOTONIC */
+};
+_Static_assert(sizeof(struct hbus_sn_quiet_val) == 8, "one word");
 
 /* ---- configuration --------------------------------------------------------------------- */
 

@@ -16,6 +16,7 @@
 #include "filter_abi.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
+#include "mqttsn.bpf.h"
 #include "stack.bpf.h"
 
 /* Tries to move a bucket that other CPUs move too; the rest of a race counts as too fast. */
@@ -157,7 +158,8 @@ static __always_inline bool hbus_rate_permits(const struct hbus_filter_config *c
 /* ---- verdict --------------------------------------------------------------------------- */
 
 /* Steps 5 to 8, for a frame of route @idx. */
-static __always_inline __u32 hbus_judge_routed(const struct hbus_filter_config *config,
+static __always_inline __u32 hbus_judge_routed(struct xdp_md *ctx,
+					       const struct hbus_filter_config *config,
 					       const struct hbus_flow *flow, __u32 idx)
 {
 	const struct hbus_route_info *info = bpf_map_lookup_elem(&hbus_route_info, &idx);
@@ -168,6 +170,8 @@ static __always_inline __u32 hbus_judge_routed(const struct hbus_filter_config *
 	if (flow->has_bad_length)
 		return HBUS_REASON_BAD_LENGTH;
 	if (!(info->flags & HBUS_ROUTE_WANTED))
+		return HBUS_REASON_NO_INTEREST;
+	if (info->flags & HBUS_ROUTE_MQTTSN && hbus_sn_is_quiet(ctx, flow))
 		return HBUS_REASON_NO_INTEREST;
 	action = hbus_source_action(config, flow);
 	if (action == HBUS_SOURCE_DENY)
@@ -200,7 +204,7 @@ static __always_inline __u32 hbus_judge(struct xdp_md *ctx, __u32 frame_size, __
 	if (idx >= HBUS_ROUTES_MAX)
 		return HBUS_REASON_UNKNOWN_PORT;
 	*ret_idx = idx;
-	return hbus_judge_routed(config, &flow, idx);
+	return hbus_judge_routed(ctx, config, &flow, idx);
 }
 
 static __always_inline void hbus_count(__u32 reason, __u64 n_bytes)

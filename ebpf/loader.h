@@ -211,6 +211,20 @@ int hbus_filter_stack_add(struct hbus_filter *filter, uint8_t family, const uint
 /* From now on the kernel gets them all again. */
 int hbus_filter_stack_end(struct hbus_filter *filter);
 
+/* ---- MQTT-SN --------------------------------------------------------------------------- */
+
+/**
+ * hbus_filter_sn_quiet_set() - drop a PUBLISH that nobody wants, or let it pass again
+ *
+ * Said again, it changes nothing. Thread: one at a time, beside any other function here.
+ * Return: 0, HBUS_FILTER_FULL, or -errno.
+ */
+int hbus_filter_sn_quiet_set(struct hbus_filter *filter, const struct hbus_sn_quiet_key *key,
+			     bool is_quiet);
+/* When one was last dropped, in ns of CLOCK_MONOTONIC; 0: never. Return: 0 or -errno. */
+int hbus_filter_sn_quiet_seen(const struct hbus_filter *filter, const struct hbus_sn_quiet_key *key,
+			      uint64_t *ret_seen_ns);
+
 /* ---- counters (sums over all CPUs, since the filter was loaded) -------------------------- */
 
 int hbus_filter_stats_read(const struct hbus_filter *filter,

@@ -26,6 +26,8 @@ struct bpf_object;
 	X(BUCKETS, "hbus_buckets", sizeof(struct hbus_bucket_key), sizeof(struct hbus_bucket),    \
 	  HBUS_BUCKETS_MAX)                                                                       \
 	X(STACK, "hbus_stack", sizeof(struct hbus_stack_key), 4, HBUS_STACK_ADDRS_MAX)            \
+	X(SN_QUIET, "hbus_sn_quiet", sizeof(struct hbus_sn_quiet_key),                            \
+	  sizeof(struct hbus_sn_quiet_val), HBUS_SN_QUIET_MAX)                                    \
 	X(STATS, "hbus_stats", 4, sizeof(struct hbus_reason_stats), HBUS_REASONS_MAX)             \
 	X(STAMP, HBUS_FILTER_STAMP_MAP, 4, sizeof(struct hbus_filter_stamp), 1)
 

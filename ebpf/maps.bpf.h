@@ -71,6 +71,15 @@ struct {
 	__type(value, __u32);
 } hbus_stack SEC(".maps");
 
+/* Takes memory as it fills: few clients publish what nobody wants. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, HBUS_SN_QUIET_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct hbus_sn_quiet_key);
+	__type(value, struct hbus_sn_quiet_val);
+} hbus_sn_quiet SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, HBUS_REASONS_MAX);

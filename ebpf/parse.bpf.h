@@ -32,6 +32,9 @@ struct hbus_flow {
 	bool has_bad_length; /* the lengths of IP and UDP contradict each other or the frame */
 	__be16 vlan;	     /* id of the outer tag, 0 = none */
 	__be16 port;
+	__be16 src_port;
+	__u32 payload_off;  /* of UDP, from the first byte of the frame */
+	__u32 payload_size; /* valid unless has_bad_length */
 	__u8 src[16]; /* IPv4: the first four bytes, the others 0 */
 	__u8 dst[16];
 };
@@ -194,6 +197,9 @@ static __always_inline __u32 hbus_parse_udp(struct hbus_cursor *cur, struct hbus
 		return HBUS_REASON_TRUNCATED;
 	udp_len = bpf_ntohs(udp.len);
 	flow->port = udp.dest;
+	flow->src_port = udp.source;
+	flow->payload_off = cur->off;
+	flow->payload_size = udp_len - sizeof(udp);
 	flow->has_bad_length = is_cut || udp_len < sizeof(udp) || udp_len > left;
 	return HBUS_REASON_ACCEPTED;
 }

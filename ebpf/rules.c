@@ -520,6 +520,35 @@ int hbus_filter_stack_end(struct hbus_filter *filter)
 	return hbus_has_stack_set(filter, false);
 }
 
+/* ---- MQTT-SN --------------------------------------------------------------------------- */
+
+int hbus_filter_sn_quiet_set(struct hbus_filter *filter, const struct hbus_sn_quiet_key *key,
+			     bool is_quiet)
+{
+	const struct hbus_sn_quiet_val never = { 0 };
+	int ret;
+
+	if (!is_quiet) {
+		ret = hbus_map_del(filter, HBUS_FILTER_MAP_SN_QUIET, key);
+		return ret == -ENOENT ? 0 : ret;
+	}
+	if (bpf_map_update_elem(filter->map_fds[HBUS_FILTER_MAP_SN_QUIET], key, &never,
+				BPF_NOEXIST) == 0 || errno == EEXIST)
+		return 0;
+	return errno == E2BIG ? HBUS_FILTER_FULL : -errno;
+}
+
+int hbus_filter_sn_quiet_seen(const struct hbus_filter *filter, const struct hbus_sn_quiet_key *key,
+			      uint64_t *ret_seen_ns)
+{
+	struct hbus_sn_quiet_val val;
+	int ret = hbus_map_get(filter, HBUS_FILTER_MAP_SN_QUIET, key, &val);
+
+	if (ret == 0)
+		*ret_seen_ns = val.seen_at;
+	return ret;
+}
+
 /* ---- counters -------------------------------------------------------------------------- */
 
 /*

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <rte_ethdev.h>
 #define URCU_API_MAP
@@ -16,6 +17,7 @@
 
 #include "dataplane/log.h"
 #include "dataplane/mqttsn/endpoint.h"
+#include "dataplane/mqttsn/quiet.h"
 #include "dataplane/mqttsn/service.h"
 #include "dataplane/pilot.h"
 
@@ -33,6 +35,7 @@ struct hbus_sn_gateway {
 	struct hbus_sn_door *doors;
 	struct hbus_sn_paths *paths;
 	struct hbus_sn_service *service;
+	struct hbus_sn_quiet *quiet;     /* NULL until the ports are known */
 	uint64_t *named_ms;          /* when a number could first be published to; 0: not yet */
 };
 
@@ -97,6 +100,28 @@ static void name_end(void *context, const char *topic)
 	hbus_pilot_unuse(gateway->pilot, topic);
 }
 
+static void follow_paths(void *context)
+{
+	struct hbus_sn_gateway *gateway = context;
+
+	if (gateway->quiet)
+		(void)hbus_sn_quiet_follow(gateway->quiet, gateway->paths);
+}
+
+static uint64_t dropped_ns(void *context, const struct hbus_sn_peer *peer)
+{
+	const struct hbus_sn_gateway *gateway = context;
+	uint64_t seen_ns = gateway->quiet ? hbus_sn_quiet_seen_ns(gateway->quiet, peer) : 0;
+	struct timespec now;
+	uint64_t ago_ns;
+
+	if (seen_ns == 0)
+		return 0;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ago_ns = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec - seen_ns;
+	return now_ns(context) - ago_ns;
+}
+
 void hbus_sn_gateway_follow(struct hbus_sn_gateway *gateway, const struct hbus_directory *directory)
 {
 	if (!gateway)
@@ -141,6 +166,7 @@ static int make_service(struct hbus_sn_gateway *gateway)
 		.n_doors = gateway->n_loops, .paths = gateway->paths,
 		.topics_file = options->mqttsn_topics, .context = gateway, .now_ns = now_ns,
 		.wait_for_loops = wait_for_loops, .name = name_topic, .name_end = name_end,
+		.follow = follow_paths, .dropped_ns = dropped_ns,
 		.log = log_sentence,
 	};
 
@@ -213,6 +239,7 @@ void hbus_sn_gateway_ports(struct hbus_sn_gateway *gateway, const struct hbus_po
 
 	if (!gateway)
 		return;
+	(void)hbus_sn_quiet_new(ports, &gateway->quiet);
 	(void)!getifaddrs(&list);
 	for (unsigned int i = 0; i < gateway->n_loops; i++)
 		for (unsigned int k = 0; k < gateway->loops[i].n_queues; k++) {
@@ -243,6 +270,7 @@ struct hbus_sn_gateway *hbus_sn_gateway_free(struct hbus_sn_gateway *gateway)
 	if (!gateway)
 		return NULL;
 	gateway->service = hbus_sn_service_free(gateway->service);
+	gateway->quiet = hbus_sn_quiet_free(gateway->quiet);
 	for (unsigned int i = 0; gateway->doors && i < gateway->n_loops; i++) {
 		gateway->loops[i].worker.door = NULL;
 		hbus_sn_door_deinit(&gateway->doors[i]);

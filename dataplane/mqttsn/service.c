@@ -26,6 +26,7 @@ enum {
 	BUSY_SLEEP_NS = 100000,
 	IDLE_SLEEP_NS = 1000000,
 	BUSY_ROUNDS = 100,           /* without a letter until it sleeps longer */
+	FOLLOW_MS = 5,               /* between two looks at what the drivers should drop */
 	CHORES_MS = 100,
 	GOODBYE_MS = 50,
 };
@@ -55,7 +56,7 @@ struct hbus_sn_service {
 	struct hbus_mqtt_bus *bus;
 	struct hbus_counter *cells;
 	struct local locals[HBUS_SN_LOOPS_MAX][HBUS_SN_QUEUES_MAX];
-	uint64_t n_outbox_full, n_no_source, chores_ms;
+	uint64_t n_outbox_full, n_no_source, chores_ms, follow_ms;
 	unsigned int n_quiet_rounds;
 	pthread_t thread;
 	bool has_thread;
@@ -205,7 +206,11 @@ static void on_common_set(void *context, uint8_t kind, uint16_t topic_id, uint32
 
 static uint64_t on_heard(void *context, const struct hbus_sn_peer *peer)
 {
-	return hbus_sn_paths_heard_ns(((struct hbus_sn_service *)context)->options.paths, peer) / 1000000;
+	const struct hbus_sn_service *service = context;
+	uint64_t heard_ns = hbus_sn_paths_heard_ns(service->options.paths, peer);
+	uint64_t dropped_ns = service->options.dropped_ns(service->options.context, peer);
+
+	return (heard_ns > dropped_ns ? heard_ns : dropped_ns) / 1000000;
 }
 
 /* ---- rounds -------------------------------------------------------------------------------- */
@@ -279,6 +284,10 @@ static void count(struct hbus_sn_service *service)
 
 static void do_chores(struct hbus_sn_service *service, uint64_t at_ms)
 {
+	if (at_ms - service->follow_ms >= FOLLOW_MS) {
+		service->follow_ms = at_ms;
+		service->options.follow(service->options.context);
+	}
 	if (hbus_sn_paths_has_closed(service->options.paths)) {
 		service->options.wait_for_loops(service->options.context);
 		hbus_sn_paths_reclaim(service->options.paths);

@@ -35,6 +35,10 @@ struct hbus_sn_service_options {
 	/* As struct hbus_sn_io. */
 	uint32_t (*name)(void *context, const char *topic);
 	void (*name_end)(void *context, const char *topic);
+	/* Filters in front of the loops follow the paths. */
+	void (*follow)(void *context);
+	/* When such a filter has last dropped something of @peer, in the clock of the loops; 0: never. */
+	uint64_t (*dropped_ns)(void *context, const struct hbus_sn_peer *peer);
 	/* A line for an operator. */
 	void (*log)(const char *sentence);
 };

@@ -29,7 +29,7 @@ EDGES = [
     ("dataplane/tcp/", ["dataplane/", "ebpf/filter_abi.h", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
      ["rte_", "lwip", "urcu"]),
     # its sessions are the MQTT engine's
-    ("dataplane/mqttsn/", ["dataplane/mqttsn/", "dataplane/mqtt/", "dataplane/", "ebpf/filter_abi.h", "ctl/proto/topic",
+    ("dataplane/mqttsn/", ["dataplane/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/proto/topic",
                            "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"], ["rte_", "urcu"]),
     # streams of strangers are told apart by the same keyed hash as topics
     ("dataplane/passive/", ["dataplane/", "ctl/proto/topic", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"], []),
