@@ -167,6 +167,9 @@ run_case f table assert leave_relaxed -DMUT_leave_relaxed
 run_case q table assert drop_plain -DMUT_drop_plain
 run_case f table assert state_relaxed -DMUT_state_relaxed
 run_case f table assert state_not_acquire -DMUT_state_not_acquire
+run_case q table assert used_late -DMUT_used_late
+# The barrier of the installation makes up for it; the order stays, because a scan then finds what the count promises.
+run_case f table ok used_relaxed -DMUT_used_relaxed
 
 # ---- dropped: the words in which the publisher says so
 run_case q dropped ok "3 gates, one place"

@@ -17,8 +17,11 @@
 #define DROPPED	2
 byte state;		/* of the entry */
 bool content;		/* the entry's pointers are there, and what they point to is mapped */
-bool cpend, spend;	/* the control thread's stores that are not drained */
+bool used;		/* the count that makes a scan look at the entry */
+bool cpend, spend, upend;	/* the control thread's stores that are not drained */
 byte sval;
+bool uval;
+byte installed;		/* ghost: hbus_gates_install() has returned; which turn, 0 for none */
 
 proctype drain()
 {
@@ -27,6 +30,11 @@ end:
 	do
 	:: drain_one(BUSY)
 	:: d_step { cpend -> content = true; cpend = false }
+#ifdef MUT_used_relaxed
+	:: d_step { upend -> used = uval; upend = false; uval = false }
+#else
+	:: d_step { upend && !cpend && !spend -> used = uval; upend = false; uval = false }	/* R(gate.used) */
+#endif
 #ifdef MUT_state_relaxed
 	:: d_step { spend -> state = sval; spend = false; sval = 0 }
 #else
@@ -42,9 +50,9 @@ inline barrier()
 	skip
 #else
 #if defined(ISOLATED) || defined(MUT_no_membarrier)
-	atomic { !cpend && !spend -> skip }
+	atomic { !cpend && !spend && !upend -> skip }
 #else
-	atomic { !cpend && !spend && DRAINED -> skip }
+	atomic { !cpend && !spend && !upend && DRAINED -> skip }
 #endif
 #endif
 }
@@ -58,8 +66,16 @@ proctype control()
 		/* hbus_gates_install() */
 		atomic { !cpend -> cpend = true }
 		atomic { !spend -> spend = true; sval = READY }
+#ifndef MUT_used_late
+		atomic { !upend -> upend = true; uval = true }
+#endif
 		barrier();
+#ifdef MUT_used_late
+		atomic { !upend -> upend = true; uval = true }
+#endif
+		installed = turn + 1;
 		/* hbus_gates_remove() */
+		installed = 0;
 		atomic { !spend -> spend = true; sval = FREE }
 		barrier();
 #ifndef MUT_no_wait
@@ -71,6 +87,7 @@ proctype control()
 #endif
 		content = false;	/* unmapped */
 		atomic { !spend -> assert(state == FREE) }
+		atomic { !upend -> upend = true; uval = false }	/* shrink_used() */
 		b = 0;
 		turn++
 	:: else -> break
@@ -87,7 +104,7 @@ inline use()
 
 proctype data()
 {
-	byte busy, s, round;
+	byte busy, s, round, was;
 
 	do
 	:: round < ROUNDS ->
@@ -95,6 +112,7 @@ proctype data()
 		s = state;
 #endif
 		/* hbus_gates_enter() */
+		was = installed;
 		atomic { busy++; ST_RLX(BUSY, busy) }
 #ifdef ISOLATED
 #ifndef MUT_no_enter_fence
@@ -109,9 +127,15 @@ proctype data()
 		:: !content -> s = state; assert(s == FREE)
 		fi;
 #else
-		s = state;	/* A(gate.state) */
+		if
+		:: used -> s = state	/* A(gate.used), A(gate.state) */
+		:: else -> s = FREE
+		fi;
 #endif
 #endif
+		/* What was there before this thread came in, and still is, is seen. */
+		assert(was == 0 || was != installed || s != FREE);
+		was = 0;
 #ifdef MUT_leave_relaxed
 		atomic { busy++; ST_REL(BUSY, busy) }	/* seen before the last use */
 #endif
