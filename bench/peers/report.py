@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Makes BENCHMARKS.md and its pictures of the JSON that the measurements wrote.
 
-    bench/peers/report.py DIR      reads DIR/benchmarks/{peers,host,ingress}.json, writes DIR/BENCHMARKS.md
+    bench/peers/report.py DIR      reads DIR/benchmarks/{peers,host,ingress,packets}.json, writes DIR/BENCHMARKS.md
                                    and DIR/benchmarks/*.svg (where gnuplot is installed)
 """
 import json
@@ -96,6 +96,31 @@ def colour(label):
     return 0x909090 if label == "two bare cores" else 0x4682B4
 
 
+PACKETS = {
+    "kernel.recvmmsg": "kernel UDP, recvmmsg of 64",
+    "kernel.af_packet": "af_packet, TPACKET_V3",
+    "kernel.af_xdp": "raw AF_XDP, copy mode, read in place",
+    "ingress.port.bare": "DPDK net_af_xdp, received only",
+    "ingress.port.publish": "**hugebus-ingress**: parsed, routed, published",
+    "ingress.port.read": "**hugebus-ingress**: and read by a subscriber",
+    "kernel.gso_gro": "kernel UDP, 64 datagrams a parcel (GSO, GRO): never split",
+}
+
+
+def packets_table(run):
+    found = {result["name"]: result for result in run["results"]}
+    bare = found.get("ingress.port.bare", {}).get("median", 0)
+    rows = []
+    for name, title in PACKETS.items():
+        result = found.get(name)
+        if result is None or result["failed"]:
+            rows.append([title, "failed", "", ""])
+            continue
+        rows.append([title, human(result["median"]), f"{result['median'] / bare:.2f}" if bare else "",
+                     f"{human(min(result['samples']))} to {human(max(result['samples']))}"])
+    return table(["60 B frames over veth, packets/s", "median", "beside the bare loop", "range"], rows)
+
+
 def draw(directory, name, title, unit, bars):
     """One picture: a horizontal bar each, on a logarithmic axis."""
     if not shutil.which("gnuplot"):
@@ -153,7 +178,7 @@ def machine(run):
 
 
 def page(directory):
-    peers, host, ingress = (load(directory, name) for name in ("peers", "host", "ingress"))
+    peers, host, ingress, packets = (load(directory, name) for name in ("peers", "host", "ingress", "packets"))
     if peers is None:
         sys.exit("report.py: no peers.json in " + directory)
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "notes.md"), encoding="utf-8") as file:
@@ -173,6 +198,10 @@ def page(directory):
     ]
     if host:
         parts += ["## hugebus beside the limits (`hugebus bench`)", results_table(host)]
+    if packets:
+        parts += ["## Packets over a veth pair", "The generator (frames that XDP makes) has one core, the receiver the other; one "
+                  "after the other in each repetition. What comes before the receiver on its way, veth and its softirq, is "
+                  "in all of them and is the limit of most.", packets_table(packets)]
     if ingress:
         parts += ["## Packets (`hugebus bench ingress`)", results_table(ingress)]
     parts.append(notes)
