@@ -21,6 +21,8 @@
 #define LAST_WORDS_MAX 16384u
 /* With several threads and no control thread, one may have handled what another waits for. */
 #define PUMP_SLICE_MS 20
+/* How often who waits for a reply does something else. */
+#define WAIT_SLICE_MS 5
 
 static void handle(struct hbus *bus, const union hbus_msg *message, struct hbus_wire_fds *fds);
 
@@ -143,6 +145,13 @@ static void wait_for_change(struct hbus *bus, int ms)
 	hbus_dispatch_locked(bus);
 }
 
+static void wait_for_call(struct hbus *bus, struct hbus_call *call, int ms)
+{
+	wait_for_change(bus, call->on_wait && ms > WAIT_SLICE_MS ? WAIT_SLICE_MS : ms);
+	if (call->on_wait && !call->is_done)
+		call->on_wait(call);
+}
+
 static int ms_until(uint64_t at_ms)
 {
 	uint64_t now_ms = hbus_now_ms();
@@ -151,15 +160,16 @@ static int ms_until(uint64_t at_ms)
 }
 
 /* 0 when the link is up. */
-static int wait_connected(struct hbus *bus, uint64_t until_ms)
+static int wait_connected(struct hbus *bus, struct hbus_call *call, uint64_t until_ms)
 {
+	call->is_done = false;
 	while (bus->link != HBUS_LINK_CONNECTED) {
 		/* One that has come back is given time to hear all that we hold. */
 		int left_ms = ms_until(bus->link == HBUS_LINK_AWAY ? until_ms : until_ms + HBUS_CALL_TIMEOUT_MS);
 
 		if (left_ms == 0)
 			return hbus_fail(HBUS_E_DISCONNECTED, "no daemon answers");
-		wait_for_change(bus, left_ms);
+		wait_for_call(bus, call, left_ms);
 	}
 	return 0;
 }
@@ -189,7 +199,7 @@ static int call_once(struct hbus *bus, void *message, const int *fds, unsigned i
 			call_unlink(bus, call);
 			return hbus_fail(HBUS_E_TIMEOUT, "the daemon does not answer");
 		}
-		wait_for_change(bus, left_ms);
+		wait_for_call(bus, call, left_ms);
 	}
 	return 0;
 }
@@ -213,7 +223,7 @@ int hbus_call(struct hbus *bus, void *message, const int *fds, unsigned int n_fd
 	memset(call->fds.fd, 0xff, sizeof(call->fds.fd));
 	pthread_mutex_lock(&bus->lock);
 	for (;;) {
-		r = wait_connected(bus, away_until_ms);
+		r = wait_connected(bus, call, away_until_ms);
 		if (r < 0)
 			break;
 		r = call_once(bus, message, fds, n_fds, call);

@@ -14,6 +14,9 @@ typedef void (*hbus_reply_fn)(struct hbus *bus, struct hbus_call *call);
 /* A row of a list; NULL: they come from the start now. */
 typedef void (*hbus_call_row_fn)(struct hbus_call *call, const struct hbus_msg_row *row);
 
+/* Runs under the lock, in the thread that waits, every few milliseconds of the wait. */
+typedef void (*hbus_call_wait_fn)(struct hbus_call *call);
+
 /* A request under way. */
 struct hbus_call {
 	struct hbus_call *next;
@@ -24,6 +27,7 @@ struct hbus_call {
 	int timeout_ms;        /* 0 = HBUS_CALL_TIMEOUT_MS */
 	hbus_reply_fn on_reply; /* NULL: somebody waits in hbus_call() */
 	hbus_call_row_fn on_row;
+	hbus_call_wait_fn on_wait;
 	void *context;
 	bool *ret_ok;          /* or NULL; set under the lock when a reply with status 0 comes */
 	union hbus_msg reply;  /* REPLY or RING_GRANT */

@@ -65,6 +65,15 @@ static void mail_open(struct hbus_subscriber *sub, struct hbus_attached *at)
 	hbus_place_note(sub, at);
 }
 
+void hbus_mail_pass_over(struct hbus_subscriber *sub)
+{
+	pthread_mutex_lock(&sub->mail_lock);
+	for (struct hbus_attached *at = sub->mail; at; at = at->mail_next)
+		if (!at->is_refused) /* a ring that cannot be sought in is reported when it is read */
+			(void)hbus_ring_sub_seek_newest(&at->ring);
+	pthread_mutex_unlock(&sub->mail_lock);
+}
+
 void hbus_mail_take(struct hbus_subscriber *sub)
 {
 	struct hbus_attached *mail;

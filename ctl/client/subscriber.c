@@ -222,9 +222,21 @@ static void filter_covers(struct hbus_subscriber *sub, const char *text, uint64_
 	pthread_mutex_unlock(&sub->bus->lock);
 }
 
+/*
+ * Until the first subscribe returns nothing is promised, and nobody reads: what rings have come meanwhile is left behind,
+ * or their publishers would wait for this process as long as it waits for a daemon, or the daemon for another publisher.
+ */
+static void keep_up(struct hbus_call *call)
+{
+	struct hbus_subscriber *sub = call->context;
+
+	if ((sub->flags & HBUS_SUB_FLAG_RELIABLE) && !sub->is_subscribed && sub->start == HBUS_START_LATEST)
+		hbus_mail_pass_over(sub);
+}
+
 static int say_filter(struct hbus_subscriber *sub, enum hbus_msg_type type, const char *text)
 {
-	struct hbus_call call = {0};
+	struct hbus_call call = {.on_wait = keep_up, .context = sub};
 	union hbus_msg message;
 	int r;
 
@@ -297,6 +309,8 @@ int hbus_subscribe(struct hbus_subscriber *sub, const char *filter)
 	r = exists_is_fine(say_filter(sub, HBUS_MSG_SUB_FILTER_ADD, filter));
 	if (r < 0)
 		filter_forget(sub, filter);
+	else
+		sub->is_subscribed = true;
 	return r;
 }
 

@@ -121,6 +121,7 @@ struct hbus_subscriber {
 	uint32_t probe_idx; /* whose intent is looked at next, while its ring looks empty */
 	uint32_t news_seen;
 	struct hbus_attached *open; /* its batch is in the caller's hands */
+	bool is_subscribed; /* some hbus_subscribe() has returned 0 */
 	bool has_moved;     /* a reader was overtaken, and stands elsewhere now */
 	bool is_armed;      /* slots say `waiting` */
 	bool has_stats;     /* some ring has statistics to store */
@@ -184,6 +185,8 @@ static inline void hbus_place_note(struct hbus_subscriber *sub, const struct hbu
 
 /* rings.c; owner's thread */
 void hbus_mail_take(struct hbus_subscriber *sub);
+/* The rings in it begin at their newest event. */
+void hbus_mail_pass_over(struct hbus_subscriber *sub);
 void hbus_ring_leave(struct hbus_subscriber *sub, struct hbus_attached *at);
 /* Those that ended and are read to the end. */
 void hbus_rings_leave_ended(struct hbus_subscriber *sub);

@@ -471,6 +471,51 @@ static void a_publisher_that_died_with_the_daemon_is_read_to_its_end(void)
 	hbus_close(reader_bus);
 }
 
+/* A publisher that stops before it has answered the daemon: a subscription that covers it must wait. */
+static void publish_nothing_and_stop(void *context)
+{
+	int *ready = context;
+
+	open_publisher(SMALL_RING, 0);
+	CHECK_EQ(write(ready[1], "", 1), 1);
+	raise(SIGSTOP);
+}
+
+static void subscribe_and_wait(void *context)
+{
+	(void)context;
+	bus_subscriber(bus_open(), HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "#");
+}
+
+/* Reads nothing as long as it is inside hbus_subscribe(), and is promised nothing yet: so nobody waits for it. */
+static void who_is_still_subscribing_holds_nobody_back(void)
+{
+	uint64_t begin_ms, longest_ms = 0, number = 0;
+	pid_t stopped, subscribing;
+	int ready[2];
+	char byte;
+
+	OK(pipe(ready));
+	stopped = bus_fork(publish_nothing_and_stop, ready);
+	CHECK_EQ(read(ready[0], &byte, 1), 1);
+	open_publisher(SMALL_RING, 20000);
+	subscribing = bus_fork(subscribe_and_wait, NULL);
+	for (begin_ms = bus_now_ms(); bus_now_ms() - begin_ms < 800;) {
+		uint64_t call_ms = bus_now_ms();
+
+		OK(publish_number(number++, 1000));
+		call_ms = bus_now_ms() - call_ms;
+		longest_ms = call_ms > longest_ms ? call_ms : longest_ms;
+	}
+	CHECK(longest_ms < 300);
+	/* It was there all the time, inside hbus_subscribe(). */
+	CHECK_EQ(waitpid(subscribing, NULL, WNOHANG), 0);
+	kill(stopped, SIGCONT);
+	bus_join(stopped);
+	bus_join(subscribing);
+	CHECK(number > 1000);
+}
+
 static const struct bus_case cases[] = {
 	{"a_lossy_reader_that_falls_behind_knows_what_it_lost", a_lossy_reader_that_falls_behind_knows_what_it_lost},
 	{"events_overwritten_in_the_readers_hands_count_as_lost", events_overwritten_in_the_readers_hands_count_as_lost},
@@ -478,6 +523,7 @@ static const struct bus_case cases[] = {
 	{"a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon",
 	 a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon},
 	{"try_publish_alone_gets_rid_of_a_killed_reader", try_publish_alone_gets_rid_of_a_killed_reader},
+	{"who_is_still_subscribing_holds_nobody_back", who_is_still_subscribing_holds_nobody_back},
 	{"a_reader_that_stalls_too_long_is_evicted_and_told", a_reader_that_stalls_too_long_is_evicted_and_told},
 	{"traffic_outlives_the_daemon_and_meets_the_next_one", traffic_outlives_the_daemon_and_meets_the_next_one},
 	{"calls_fail_clearly_while_no_daemon_is_there", calls_fail_clearly_while_no_daemon_is_there},

@@ -54,6 +54,17 @@ static uint32_t moved(struct torture *t, const uint64_t *before)
 	return n_waiting;
 }
 
+/* One that is inside hbus_subscribe() reads nothing yet. */
+static unsigned int n_subscribing(const struct torture *t)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < t->n_victims; i++)
+		if (t->victim[i].kind == RELIABLE && t->victim[i].pid > 0)
+			n += t->ledger->subscriber[t->victim[i].idx].subscribed_ns == 0;
+	return n;
+}
+
 void measure_recovery(struct torture *t, enum kind killed)
 {
 	uint64_t before[VICTIMS_MAX] = {0}, begin = fair_now_ns(t), us;
@@ -74,8 +85,8 @@ void measure_recovery(struct torture *t, enum kind killed)
 	if (t->n_recoveries < RECOVERIES_MAX)
 		t->recovery_us[t->n_recoveries++] = (uint32_t)us;
 	if (us > 200000)
-		fprintf(stderr, "torture: publishers stood for %u ms after a %s was killed\n", (unsigned int)(us / 1000),
-			kind_names[killed]);
+		fprintf(stderr, "torture: publishers stood for %u ms after a %s was killed; %u reliable were subscribing\n",
+			(unsigned int)(us / 1000), kind_names[killed], n_subscribing(t));
 }
 
 static int by_value(const void *a, const void *b)
