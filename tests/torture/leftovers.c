@@ -91,7 +91,7 @@ static unsigned int count_processes(const struct torture *t)
 
 unsigned int leftovers_after(struct torture *t, const struct leftovers *before)
 {
-	static const char *const known[] = {"bus.sock", "bus.conf", NULL};
+	static const char *const known[] = {"bus.sock", "bus.conf", "ingress.log", NULL};
 	unsigned int n = count_processes(t), daemon_fds = count_fds(t->victim[0].pid);
 
 	n += count_entries(t->directory, known);

@@ -320,6 +320,7 @@ static bool make_directory(struct torture *t)
 		return false;
 	snprintf(t->socket, sizeof(t->socket), "%s/bus.sock", t->directory);
 	snprintf(t->config, sizeof(t->config), "%s/bus.conf", t->directory);
+	snprintf(t->log, sizeof(t->log), "%s/ingress.log", t->directory);
 	return true;
 }
 

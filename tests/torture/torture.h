@@ -40,6 +40,7 @@ struct torture {
 	char directory[64];
 	char socket[96];
 	char config[96];
+	char log[96];         /* of the ingress */
 	const char *daemon_path;
 	const char *ingress_path;
 	pid_t sender;

@@ -19,15 +19,16 @@ const char *const kind_names[N_KINDS] = {"publisher", "reliable", "lossy", "daem
 
 /* -- starting -- */
 
-static pid_t spawn(char *const argv[], bool is_silent)
+/* @log: what it says goes there, anew with each start; or NULL. */
+static pid_t spawn(char *const argv[], const char *log)
 {
 	pid_t pid = fork();
 
 	if (pid != 0)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (is_silent) {
-		int fd = open("/dev/null", O_WRONLY);
+	if (log) {
+		int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
 		dup2(fd, STDOUT_FILENO);
 		dup2(fd, STDERR_FILENO);
@@ -40,7 +41,7 @@ static pid_t start_daemon(const struct torture *t)
 {
 	return spawn((char *[]){(char *)t->daemon_path, "--socket", (char *)t->socket, "--config", (char *)t->config,
 				"--log-level", "error", NULL},
-		     false);
+		     NULL);
 }
 
 static pid_t start_ingress(struct torture *t, struct victim *victim)
@@ -54,7 +55,7 @@ static pid_t start_ingress(struct torture *t, struct victim *victim)
 	t->ingresses[victim->idx] = (struct span){.from_ns = ledger_now_ns(), .until_ns = UINT64_MAX};
 	pid = spawn((char *[]){(char *)t->ingress_path, "--iface", PACKETS_INTERFACE, "--no-huge", "--socket",
 			       (char *)t->socket, NULL},
-		    true);
+		    t->log);
 	return pid;
 }
 
@@ -252,11 +253,26 @@ void resume_victim(struct torture *t, struct victim *victim)
 	victim->moved_ns = fair_now_ns(t);
 }
 
+/* What it said last, and where each of its threads is. */
+static void show_hung(const struct torture *t, const struct victim *victim)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command),
+		 "tail -n 12 %s; for p in %d %d; do for d in /proc/$p/task/*; do "
+		 "echo \"$(cat $d/comm) $(grep State $d/status) in $(cat $d/wchan), $(cat $d/syscall)\"; cat $d/stack; done; done "
+		 "2>/dev/null >&2",
+		 victim->kind == INGRESS ? t->log : "/dev/null", (int)victim->pid, (int)poll_process_of(victim->pid));
+	if (system(command) != 0)
+		fprintf(stderr, "torture: it cannot be said where\n");
+}
+
 static void end_by_force(struct torture *t, struct victim *victim)
 {
 	int status = 0;
 
 	fprintf(stderr, "torture: %s did not end within %u s of SIGTERM\n", kind_names[victim->kind], TERM_MS / 1000);
+	show_hung(t, victim);
 	t->n_wedges++;
 	signal_victim(victim, SIGKILL);
 	waitpid(victim->pid, &status, 0);
