@@ -146,8 +146,9 @@ static void wait_for_nothing(struct hbus_sn_client *client)
 static void send_publish(struct hbus_sn_client *client, const struct hbus_sn_out *out, uint8_t kind,
 			 uint16_t topic_id)
 {
-	uint8_t flags = (uint8_t)((out->is_dup ? HBUS_SN_DUP : 0) | out->qos << HBUS_SN_QOS_OFF |
-				  (out->is_retain ? HBUS_SN_RETAIN : 0) | kind);
+	uint8_t flags = (uint8_t)((out->is_dup ? HBUS_SN_DUP : 0U) |
+				  (uint32_t)out->qos << HBUS_SN_QOS_OFF |
+				  (out->is_retain ? HBUS_SN_RETAIN : 0U) | kind);
 	const uint8_t fixed[] = { flags, (uint8_t)(topic_id >> 8), (uint8_t)topic_id,
 				  (uint8_t)(out->packet_id >> 8), (uint8_t)out->packet_id };
 
