@@ -13,7 +13,7 @@
 #include "dataplane/options.h"
 
 /* What EAL needs, and the buffers of a queue, in MiB. */
-enum { EAL_MIB = 36, QUEUE_MIB = 12, NO_HUGE_MIB_MIN = 128 };
+enum { EAL_MIB = 36, QUEUE_MIB = 12, TCP_MIB = 6, NO_HUGE_MIB_MIN = 128 };
 
 __attribute__((format(printf, 2, 3)))
 static int add(struct hbus_eal_args *args, const char *format, ...)
@@ -66,13 +66,18 @@ static unsigned int memory_mib(const struct hbus_ingress_options *options)
 {
 	unsigned int n_ports = options->ifaces.n + options->pcaps.n + options->vdevs.n;
 
-	return EAL_MIB + QUEUE_MIB * options->n_queues * (n_ports ? n_ports : 1);
+	unsigned int tcp_mib = options->tcp_addresses.n > 0 ?
+				       TCP_MIB * (1 + options->n_workers + (n_ports ? n_ports : 1)) :
+				       0;
+
+	return EAL_MIB + QUEUE_MIB * options->n_queues * (n_ports ? n_ports : 1) + tcp_mib;
 }
 
 static int add_memory(const struct hbus_ingress_options *options, struct hbus_eal_args *args)
 {
 	unsigned int mib = memory_mib(options);
-	unsigned int no_huge_mib = mib > NO_HUGE_MIB_MIN ? mib : NO_HUGE_MIB_MIN;
+	/* There a buffer is a page. */
+	unsigned int no_huge_mib = 2 * mib > NO_HUGE_MIB_MIN ? 2 * mib : NO_HUGE_MIB_MIN;
 	long n_free = free_hugepages(), n_needed = (long)mib / 2;
 	int r;
 

@@ -18,8 +18,11 @@
 
 #include "dataplane/mqttsn/door.h"
 #include "dataplane/send.h"
+#include "dataplane/tcp/tap.h"
 
 enum { PREFETCH_AHEAD = 4 };
+
+_Static_assert(HBUS_LOOP_BURST <= HBUS_TAP_BURST, "a burst of nothing but TCP fits the tap");
 
 /* ---- time ------------------------------------------------------------------------------ */
 
@@ -76,9 +79,16 @@ static void take_burst(struct hbus_loop *loop, struct rte_mbuf **mbufs, uint16_t
 	for (uint16_t i = 0; i < n; i++) {
 		if (i + PREFETCH_AHEAD < n)
 			rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + PREFETCH_AHEAD], void *));
+		if (unlikely(loop->tap != NULL) && hbus_tap_take(loop->tap, mbufs[i]->port, mbufs[i])) {
+			hbus_worker_account(&loop->worker, mbufs[i]->pkt_len, HBUS_REASON_STACK);
+			mbufs[i] = NULL;
+			continue;
+		}
 		take_frame(loop, mbufs[i], flags);
 	}
 	hbus_worker_commit(&loop->worker);
+	if (unlikely(loop->tap != NULL))
+		hbus_tap_flush(loop->tap);
 	rte_pktmbuf_free_bulk(mbufs, n);
 	/* relaxed: only this thread writes it; the control thread looks again soon */
 	atomic_store_explicit(&loop->busy_ns, now_ns, memory_order_relaxed);

@@ -22,6 +22,8 @@ struct rte_mempool;
 
 /* ---- types ----------------------------------------------------------------------------- */
 
+struct hbus_tap;
+
 /* What all loops of the process share. Written by the control thread. */
 struct hbus_loop_shared {
 	struct hbus_plan *plan;          /* by RCU: rcu_assign_pointer(), rcu_dereference() */
@@ -43,6 +45,7 @@ struct hbus_loop {
 	struct hbus_loop_queue queues[HBUS_LOOP_QUEUES_MAX];
 	uint32_t n_queues;
 	uint32_t lcore_id;
+	struct hbus_tap *tap;            /* of the TCP stack, borrowed; NULL: there is none */
 	uint8_t *scratch;                /* room for a frame that is spread over buffers */
 	/* The time of the last burst that had frames: who reads it knows that there was one. */
 	_Atomic uint64_t busy_ns;

@@ -21,6 +21,7 @@
 #include "dataplane/loop.h"
 #include "dataplane/options.h"
 #include "dataplane/ports.h"
+#include "dataplane/tcp/tcp.h"
 
 /* How often the main thread looks at the loops: while frames come, and while none do. */
 #define TICK_BUSY_NS 250000L
@@ -36,6 +37,7 @@ struct ingress {
 	const struct hbus_ingress_options *options;
 	struct hbus_pilot *pilot;
 	struct hbus_ports ports;
+	struct hbus_tcp *tcp;        /* NULL: no TCP */
 	struct hbus_loop_shared shared;
 	struct hbus_loop loops[HBUS_INGRESS_WORKERS_MAX];
 	uint64_t seen_ns[HBUS_INGRESS_WORKERS_MAX];  /* the last busy_ns of each */
@@ -86,6 +88,18 @@ static void say_ready(const struct ingress *ingress)
 		 ingress->n_loops == 1 ? "" : "s");
 }
 
+/* Before the pilot's thread has the filters to itself. */
+static int start_tcp(struct ingress *ingress)
+{
+	int r = hbus_tcp_new(ingress->options, &ingress->ports, ingress->n_loops, &ingress->tcp);
+
+	if (r < 0)
+		return r;
+	for (unsigned int i = 0; i < ingress->n_loops; i++)
+		ingress->loops[i].tap = hbus_tcp_tap(ingress->tcp, i);
+	return hbus_tcp_start(ingress->tcp);
+}
+
 static int start(struct ingress *ingress)
 {
 	int r = hbus_options_eal(ingress->options, &ingress->eal_args);
@@ -111,7 +125,9 @@ static int start(struct ingress *ingress)
 		return r;
 	hbus_ports_spread(&ingress->ports, ingress->options, ingress->loops, ingress->n_loops);
 	hbus_pilot_ports(ingress->pilot, &ingress->ports);
-	r = hbus_pilot_start(ingress->pilot);
+	r = start_tcp(ingress);
+	if (r == 0)
+		r = hbus_pilot_start(ingress->pilot);
 	if (r < 0)
 		return r;
 	for (unsigned int i = 0; i < ingress->n_loops; i++)
@@ -216,6 +232,8 @@ static void run_dry(struct ingress *ingress)
 
 static void stop(struct ingress *ingress)
 {
+	/* First, while its clients can still be heard. */
+	hbus_tcp_stop(ingress->tcp);
 	run_dry(ingress);
 	hbus_pilot_stop_gateway(ingress->pilot);
 	/* relaxed: nothing but the stop itself is told by this word */
@@ -227,7 +245,7 @@ static void stop(struct ingress *ingress)
 	if (ingress->options->prints_json)
 		hbus_pilot_report(ingress->pilot, stdout,
 				    (double)(hbus_loop_clock(&ingress->shared) -
-					     ingress->start_ns) / 1e9);
+					     ingress->start_ns) / 1e9, ingress->tcp);
 }
 
 static int poll_process(const struct hbus_ingress_options *options)
@@ -242,6 +260,7 @@ static int poll_process(const struct hbus_ingress_options *options)
 		serve(&ingress);
 		stop(&ingress);
 	}
+	ingress.tcp = hbus_tcp_free(ingress.tcp);
 	hbus_ports_deinit(&ingress.ports);
 	hbus_pilot_free(ingress.pilot);
 	rte_eal_cleanup();

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "dataplane/mqttsn/endpoint.h"
+#include "dataplane/tcp/address.h"
 
 const char *argp_program_version = "hugebus-ingress " HBUS_VERSION;
 
@@ -29,6 +30,11 @@ enum key {
 	KEY_XDP_OBJECT,
 	KEY_OWN_RING,
 	KEY_WAKE_INLINE,
+	KEY_TCP,
+	KEY_TCP_PORT,
+	KEY_TCP_CONNECTIONS,
+	KEY_TCP_ANONYMOUS,
+	KEY_TCP_PASSWORDS,
 	KEY_NAME,
 	KEY_PASSIVE,
 	KEY_MQTTSN,
@@ -71,6 +77,16 @@ static const struct argp_option options[] = {
 	{ "mqttsn-clients", KEY_MQTTSN_CLIENTS, "N", 0, "at most so many clients (4096)", 6 },
 	{ "mqttsn-retry", KEY_MQTTSN_RETRY, "S", 0,
 	  "say again what no client has acknowledged for so long (10)", 6 },
+	{ NULL, 0, NULL, 0, "MQTT over TCP, by a stack of its own (hugebus-mqtt is for kernel sockets):", 5 },
+	{ "tcp", KEY_TCP, "ADDRESS", 0,
+	  "ADDRESS/PREFIX[%INTERFACE] that the stack owns, and the kernel must not have "
+	  "(repeatable, or a list with commas)", 5 },
+	{ "tcp-listen", KEY_TCP_PORT, "PORT", 0, "where it listens (1883)", 5 },
+	{ "tcp-connections", KEY_TCP_CONNECTIONS, "N", 0, "at most so many; more are refused (1000)", 5 },
+	{ "tcp-allow-anonymous", KEY_TCP_ANONYMOUS, NULL, 0,
+	  "serve clients that give no name and password", 5 },
+	{ "tcp-password-file", KEY_TCP_PASSWORDS, "FILE", 0,
+	  "names and passwords, lines of NAME:HASH (hugebus-mqtt --hash-password)", 5 },
 	{ NULL, 0, NULL, 0, "Where it runs:", 3 },
 	{ "workers", KEY_WORKERS, "N", 0, "poll loops, one CPU each (1)", 3 },
 	{ "lcores", KEY_LCORES, "LIST", 0,
@@ -179,6 +195,41 @@ static bool parse_mqttsn(int key, char *arg, struct argp_state *state,
 	}
 }
 
+static void add_addresses(struct argp_state *state, struct hbus_ingress_options *o, char *list)
+{
+	struct hbus_tcp_address address;
+
+	for (char *word = strtok(list, ","); word; word = strtok(NULL, ",")) {
+		if (hbus_tcp_address_parse(word, &address) < 0)
+			argp_error(state, "--tcp: '%s' is not ADDRESS/PREFIX of a host", word);
+		add_word(state, &o->tcp_addresses, word);
+	}
+}
+
+static bool parse_tcp(int key, char *arg, struct argp_state *state, struct hbus_ingress_options *o)
+{
+	switch (key) {
+	case KEY_TCP: add_addresses(state, o, arg); return true;
+	case KEY_TCP_PORT: o->tcp_port = (uint16_t)parse_number(state, arg, 65535); return true;
+	case KEY_TCP_CONNECTIONS:
+		o->tcp_connections = (uint32_t)parse_number(state, arg, HBUS_INGRESS_TCP_CONNECTIONS_MAX);
+		return true;
+	case KEY_TCP_ANONYMOUS: o->tcp_allows_anonymous = true; return true;
+	case KEY_TCP_PASSWORDS: o->tcp_password_file = arg; return true;
+	default: return false;
+	}
+}
+
+static void check_tcp(struct argp_state *state, const struct hbus_ingress_options *o)
+{
+	if (o->tcp_addresses.n == 0)
+		return;
+	if (o->tcp_port == 0 || o->tcp_connections == 0)
+		argp_error(state, "--tcp-listen and --tcp-connections begin at 1");
+	if (!o->tcp_allows_anonymous && !o->tcp_password_file)
+		argp_error(state, "nobody could come: give --tcp-password-file or --tcp-allow-anonymous");
+}
+
 static bool parse_place(int key, char *arg, struct argp_state *state,
 			struct hbus_ingress_options *o)
 {
@@ -201,7 +252,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	struct hbus_ingress_options *o = state->input;
 
 	if (parse_end(key, arg, state, o) || parse_source(key, arg, state, o) ||
-	    parse_place(key, arg, state, o) || parse_mqttsn(key, arg, state, o))
+	    parse_place(key, arg, state, o) || parse_mqttsn(key, arg, state, o) ||
+	    parse_tcp(key, arg, state, o))
 		return 0;
 	if (key == ARGP_KEY_ARGS) {
 		o->eal_args = state->argv + state->next;
@@ -210,6 +262,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 	if (key == ARGP_KEY_END && (o->n_workers == 0 || o->n_queues == 0))
 		argp_error(state, "--workers and --queues begin at 1");
+	if (key == ARGP_KEY_END)
+		check_tcp(state, o);
 	return ARGP_ERR_UNKNOWN;
 }
 
@@ -251,6 +305,8 @@ void hbus_options_parse(int argc, char **argv, struct hbus_ingress_options *ret_
 		.mqttsn_gateway_id = 1,
 		.mqttsn_clients_max = 4096,
 		.mqttsn_retry_ms = 10000,
+		.tcp_port = 1883,
+		.tcp_connections = 1000,
 	};
 	argp_parse(&argp, argc, argv, 0, NULL, ret_options);
 	if (!ret_options->xdp_object)

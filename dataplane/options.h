@@ -14,6 +14,7 @@
 #define HBUS_INGRESS_OWN_RINGS_MAX 32U
 #define HBUS_INGRESS_EAL_ARGS_MAX 256U
 #define HBUS_INGRESS_PASSIVE_PORTS_MAX 8U
+#define HBUS_INGRESS_TCP_CONNECTIONS_MAX 16384U
 
 /* ---- types ----------------------------------------------------------------------------- */
 
@@ -37,6 +38,11 @@ struct hbus_ingress_options {
 	uint32_t mqttsn_advertise_s;     /* 0: not */
 	uint32_t mqttsn_clients_max;
 	uint32_t mqttsn_retry_ms;
+	struct hbus_words tcp_addresses; /* of the TCP stack: ADDRESS/PREFIX[%INTERFACE] */
+	uint16_t tcp_port;
+	uint32_t tcp_connections;        /* at most */
+	bool tcp_allows_anonymous;
+	const char *tcp_password_file;   /* NULL: there are no passwords */
 	struct hbus_words own_rings;     /* topics that get a ring of their own */
 	uint16_t passive_ports[HBUS_INGRESS_PASSIVE_PORTS_MAX]; /* of brokers whose traffic is read */
 	unsigned int n_passive_ports;

@@ -25,6 +25,7 @@
 #include "dataplane/ports.h"
 
 struct hbus_pilot;
+struct hbus_tcp;
 
 /* Opens the bus and begins to listen. Return: 0 or -errno; the reason is on stderr. */
 int hbus_pilot_new(const struct hbus_ingress_options *options, struct hbus_pilot **ret_pilot);
@@ -85,5 +86,5 @@ void hbus_pilot_wake(struct hbus_pilot *pilot, unsigned int loop_idx);
 /* Copies what ports and filters have counted into the counters on the bus. */
 void hbus_pilot_publish_counters(struct hbus_pilot *pilot);
 
-/* Writes the whole account as one JSON object on @out. */
-void hbus_pilot_report(struct hbus_pilot *pilot, FILE *out, double seconds);
+/* Writes the whole account as one JSON object on @out. @tcp: or NULL. */
+void hbus_pilot_report(struct hbus_pilot *pilot, FILE *out, double seconds, const struct hbus_tcp *tcp);

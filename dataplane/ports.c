@@ -8,14 +8,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 
 #include "dataplane/log.h"
 #include "dataplane/send.h"
+#include "dataplane/tcp/wire.h"
 #ifdef HBUS_HAVE_XDP
 #include "ebpf/loader.h"
 #endif
@@ -110,17 +114,51 @@ static int describe_port(struct hbus_port *port, const struct hbus_ingress_optio
 	return 0;
 }
 
-static int create_pool(struct hbus_ports *ports)
+/*
+ * As rte_pktmbuf_pool_create(), but without hugepages an object is a whole page. On 4 KiB pages DPDK puts
+ * each object on a page of its own, while net_af_xdp takes a pool for as many objects one behind the
+ * other: buffers beyond that the kernel refuses, silently, until none is left.
+ */
+static struct rte_mempool *make_pool(unsigned int n)
 {
-	unsigned int n_queues = 0;
+	const unsigned int header_size = RTE_ALIGN_CEIL((unsigned int)sizeof(struct rte_mempool_objhdr),
+							RTE_MEMPOOL_ALIGN);
+	bool has_hugepages = rte_eal_has_hugepages();
+	unsigned int size = has_hugepages ? (unsigned int)sizeof(struct rte_mbuf) +
+						    RTE_MBUF_DEFAULT_BUF_SIZE :
+					    (unsigned int)getpagesize() - header_size;
+	struct rte_pktmbuf_pool_private private = {
+		.mbuf_data_room_size = (uint16_t)(size - sizeof(struct rte_mbuf)),
+	};
+	struct rte_mempool *pool = rte_mempool_create_empty("ingress", n, size, BUFFER_CACHE,
+							    sizeof(private), SOCKET_ID_ANY,
+							    has_hugepages ? 0 : RTE_MEMPOOL_F_NO_SPREAD);
 
+	if (!pool)
+		return NULL;
+	if (rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL) < 0)
+		goto fail;
+	rte_pktmbuf_pool_init(pool, &private);
+	if (rte_mempool_populate_default(pool) < 0)
+		goto fail;
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+fail:
+	rte_mempool_free(pool);
+	rte_errno = ENOMEM;
+	return NULL;
+}
+
+static int create_pool(struct hbus_ports *ports, const struct hbus_ingress_options *options)
+{
+	unsigned int n_queues = 0, n_more = 0;
+
+	if (options->tcp_addresses.n > 0)
+		n_more = HBUS_TCP_WIRE_BUFFERS(options->n_workers, ports->n);
 	for (unsigned int i = 0; i < ports->n; i++)
 		n_queues += ports->at[i].n_queues;
-	ports->pool = rte_pktmbuf_pool_create("ingress",
-					      n_queues * BUFFERS_PER_QUEUE +
-						      rte_lcore_count() * BUFFER_CACHE * 2 - 1,
-					      BUFFER_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
-					      SOCKET_ID_ANY);
+	ports->pool = make_pool(n_queues * BUFFERS_PER_QUEUE + n_more +
+				rte_lcore_count() * BUFFER_CACHE * 2 - 1);
 	return ports->pool ? 0 : fail(-rte_errno, "buffers for %u queues", n_queues);
 }
 
@@ -142,7 +180,7 @@ int hbus_ports_init(struct hbus_ports *ports, const struct hbus_ingress_options 
 	}
 	if (ports->n == 0)
 		return fail(-ENODEV, "no ports (name one with --iface, --pcap or --vdev)");
-	r = create_pool(ports);
+	r = create_pool(ports, options);
 	for (unsigned int i = 0; i < ports->n && r == 0; i++)
 		r = setup_port(&ports->at[i], ports->pool, &infos[i]);
 	return r;

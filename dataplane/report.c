@@ -11,6 +11,7 @@
 #include "dataplane/pilot_pvt.h"
 #include "dataplane/counters.h"
 #include "dataplane/mqttsn/engine.h"
+#include "dataplane/tcp/tcp.h"
 #ifdef HBUS_HAVE_XDP
 #include "ebpf/loader.h"
 #endif
@@ -224,7 +225,24 @@ static json_t *report_ports(const struct hbus_pilot *pilot)
 	return ports;
 }
 
-void hbus_pilot_report(struct hbus_pilot *pilot, FILE *out, double seconds)
+/* What the TCP stack and the MQTT engine behind it have counted. */
+static json_t *report_tcp(const struct hbus_tcp *tcp)
+{
+	const struct hbus_tcp_counters *counters = hbus_tcp_counters(tcp);
+	const struct hbus_mqtt_counters *engine = hbus_tcp_mqtt_counters(tcp);
+	json_t *entry = json_object(), *mqtt = json_object();
+
+#define PUT_COUNTER(name, text) put(entry, #name, counters->name);
+	HBUS_TCP_COUNTERS(PUT_COUNTER)
+#undef PUT_COUNTER
+#define PUT_COUNTER(name, text) put(mqtt, #name, engine->name);
+	HBUS_MQTT_COUNTERS(PUT_COUNTER)
+#undef PUT_COUNTER
+	json_object_set_new(entry, "mqtt", mqtt);
+	return entry;
+}
+
+void hbus_pilot_report(struct hbus_pilot *pilot, FILE *out, double seconds, const struct hbus_tcp *tcp)
 {
 	json_t *root = json_object();
 
@@ -240,6 +258,8 @@ void hbus_pilot_report(struct hbus_pilot *pilot, FILE *out, double seconds)
 		json_object_set_new(root, "passive", report_passive(pilot));
 	if (pilot->gateway)
 		json_object_set_new(root, "mqttsn", report_mqttsn(pilot));
+	if (tcp)
+		json_object_set_new(root, "tcp", report_tcp(tcp));
 	pthread_mutex_unlock(&pilot->lock);
 	json_dumpf(root, out, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
 	fputc('\n', out);

@@ -221,6 +221,7 @@ void hbus_steer_replace(struct hbus_steer *steer, const char *path)
 
 void hbus_steer_dry(struct hbus_steer *steer)
 {
+	(void)hbus_filter_stack_end(steer->port->filter);
 	for (uint32_t i = 0; i < steer->n_routes; i++)
 		(void)hbus_filter_route_del(steer->port->filter, i);
 }

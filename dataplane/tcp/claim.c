@@ -70,8 +70,8 @@ static const uint8_t *ipv6_target(const uint8_t *ip, size_t size)
 	return NULL;
 }
 
-bool hbus_claim_look(const struct hbus_claim *claim, uint16_t port_id, const uint8_t *frame,
-		     size_t size)
+int hbus_claim_look(const struct hbus_claim *claim, uint16_t port_id, const uint8_t *frame,
+		    size_t size)
 {
 	const uint8_t *target = NULL;
 	uint8_t family = HBUS_FAMILY_IPV4;
@@ -79,7 +79,7 @@ bool hbus_claim_look(const struct hbus_claim *claim, uint16_t port_id, const uin
 	uint16_t ethertype;
 
 	if (size < ETHERNET_SIZE)
-		return false;
+		return -1;
 	ethertype = load_be16(frame + 12);
 	if (ethertype == HBUS_STACK_ETHERTYPE_ARP)
 		target = arp_target(frame + ETHERNET_SIZE, left);
@@ -88,12 +88,12 @@ bool hbus_claim_look(const struct hbus_claim *claim, uint16_t port_id, const uin
 	else if (ethertype == ETHERTYPE_IPV6)
 		target = ipv6_target(frame + ETHERNET_SIZE, left);
 	if (!target)
-		return false;
+		return -1;
 	if (ethertype == ETHERTYPE_IPV6)
 		family = HBUS_FAMILY_IPV6;
 	for (uint32_t i = 0; i < claim->n; i++)
 		if (claim->at[i].port_id == port_id && claim->at[i].family == family &&
 		    memcmp(claim->at[i].addr, target, family == HBUS_FAMILY_IPV4 ? 4 : 16) == 0)
-			return true;
-	return false;
+			return (int)i;
+	return -1;
 }

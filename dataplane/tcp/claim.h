@@ -25,19 +25,21 @@ struct hbus_claim {
 	uint32_t n;
 };
 
-/* As hbus_claim_has() for frames that are not plainly UDP. */
-bool hbus_claim_look(const struct hbus_claim *claim, uint16_t port_id, const uint8_t *frame,
-		     size_t size);
+/* As hbus_claim_find() for frames that are not plainly UDP. */
+int hbus_claim_look(const struct hbus_claim *claim, uint16_t port_id, const uint8_t *frame,
+		    size_t size);
 
 /**
- * hbus_claim_has() - whether a frame is for an address of the stack
+ * hbus_claim_find() - for which address of the stack a frame is
  * @frame: borrowed; of one in several buffers the first, if that has the headers
+ *
+ * Return: its index, or -1: for none.
  */
-static inline bool hbus_claim_has(const struct hbus_claim *claim, uint16_t port_id,
+static inline int hbus_claim_find(const struct hbus_claim *claim, uint16_t port_id,
 				  const uint8_t *frame, size_t size)
 {
 	/* IPv4 and UDP, untagged: where type and protocol stand in nearly every frame. */
 	if (size >= 34 && frame[12] == 0x08 && frame[13] == 0x00 && frame[23] == 17)
-		return false;
+		return -1;
 	return hbus_claim_look(claim, port_id, frame, size);
 }

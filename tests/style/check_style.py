@@ -26,7 +26,7 @@ EDGES = [
     ("dataplane/mqtt/", ["dataplane/mqtt/", "ctl/proto/topic", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
      ["openssl"]),
     # the stack stands between the poll loops and the engine, and is no part of either
-    ("dataplane/tcp/", ["dataplane/", "ebpf/filter_abi.h", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
+    ("dataplane/tcp/", ["dataplane/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
      ["rte_", "lwip", "urcu"]),
     # its sessions are the MQTT engine's
     ("dataplane/mqttsn/", ["dataplane/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/proto/topic",

@@ -158,7 +158,7 @@ static uint32_t judge_with_stack(const uint8_t *bytes, uint32_t size)
 	bool is_owned;
 
 	memcpy(copy, bytes, size);
-	is_owned = hbus_claim_has(&stack, 0, copy, size);
+	is_owned = hbus_claim_find(&stack, 0, copy, size) >= 0;
 	free(copy);
 	/* The poll loop asks first, XDP last: they agree only when what is owned is nothing else. */
 	cr_assert(!is_owned || reason == HBUS_REASON_NOT_IP || reason == HBUS_REASON_NOT_UDP,

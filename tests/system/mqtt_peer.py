@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Peers for the tests of MQTT over TCP in the ingress, in the words of sockets and frames.
+
+    mqtt_peer.py publish HOST QOS COUNT ACKED     number COUNT messages to topic "n", come what may; what was
+                                                  acknowledged goes to the file ACKED, a number a line
+    mqtt_peer.py crowd HOST COUNT [SECONDS]       so many connections at once, each subscribed to "crowd"; says
+                                                  READY, then how many have heard a message, and ends
+    mqtt_peer.py bad-wire IF IF LOSS REORDER      frames between two interfaces, some lost, doubled or late (percent)
+    mqtt_peer.py noise IF MAC ADDRESS COUNT       frames to an address with anything wrong in them
+"""
+import os
+import random
+import select
+import socket
+import struct
+import sys
+import time
+
+PORT = 1883
+
+
+def packet(kind, body):
+    size, head = len(body), bytes([kind])
+    while True:
+        byte, size = size % 128, size // 128
+        head += bytes([byte | 128 if size else byte])
+        if not size:
+            return head + body
+
+
+def text(value):
+    return struct.pack(">H", len(value)) + value
+
+
+def connect_packet(name, flags=2):
+    return packet(0x10, text(b"MQTT") + bytes([4, flags]) + struct.pack(">H", 60) + text(name))
+
+
+class Client:
+    """One connection; whatever goes wrong is an OSError."""
+
+    def __init__(self, host, name, flags=2):
+        self.socket = socket.create_connection((host, PORT), timeout=3)
+        self.socket.settimeout(3)
+        self.room = b""
+        self.socket.sendall(connect_packet(name, flags))
+        kind, body = self.read()
+        if kind != 0x20 or body[1] != 0:
+            raise OSError(f"CONNACK {body!r}")
+
+    def read(self):
+        while True:
+            if len(self.room) >= 2:
+                size, at, shift = 0, 1, 0
+                while at < len(self.room):
+                    size |= (self.room[at] & 127) << shift
+                    shift, at = shift + 7, at + 1
+                    if not self.room[at - 1] & 128:
+                        if len(self.room) >= at + size:
+                            kind, body = self.room[0], self.room[at:at + size]
+                            self.room = self.room[at + size:]
+                            return kind, body
+                        break
+            more = self.socket.recv(65536)
+            if not more:
+                raise OSError("closed")
+            self.room += more
+
+
+def publish(host, qos, count, acked_path):
+    """As a careful client: what was not acknowledged is sent again after a reconnect, as a duplicate."""
+    qos, count = int(qos), int(count)
+    acked, released, client, number = open(acked_path, "w"), False, None, 0
+    first_try = True
+    while number < count:
+        try:
+            if client is None:
+                client = Client(host, b"careful", flags=0)
+            ident = struct.pack(">H", number % 65535 + 1)
+            if not released:
+                kind = 0x30 | qos << 1 | (0 if first_try else 8)
+                client.socket.sendall(packet(kind, text(b"n") + ident + str(number).encode()))
+                first_try = False
+                while client.read() != (0x40 if qos == 1 else 0x50, ident):
+                    pass
+                released = qos == 2
+            if released:
+                client.socket.sendall(packet(0x62, ident))
+                while client.read() != (0x70, ident):
+                    pass
+                released = False
+            acked.write(f"{number}\n")
+            acked.flush()
+            number, first_try = number + 1, True
+        except OSError:
+            client = None
+            time.sleep(0.05)
+    print("DONE", flush=True)
+
+
+def crowd(host, count, seconds="20"):
+    clients = []
+    for i in range(int(count)):
+        try:
+            client = Client(host, b"crowd%d" % i)
+        except OSError as error:
+            print("REFUSED", i, error, flush=True)
+            break
+        client.socket.sendall(packet(0x82, b"\0\1" + text(b"crowd") + b"\0"))
+        if client.read()[0] != 0x90:
+            raise OSError("no SUBACK")
+        clients.append(client)
+    print("READY", len(clients), flush=True)
+    poll, heard, end = select.poll(), set(), time.monotonic() + float(seconds)
+    by_fd = {client.socket.fileno(): client for client in clients}
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    while len(heard) < len(clients) and time.monotonic() < end:
+        for fd, _ in poll.poll(500):
+            if by_fd[fd].read()[0] & 0xf0 == 0x30:
+                heard.add(fd)
+            poll.unregister(fd)
+    print("HEARD", len(heard), flush=True)
+
+
+def raw(interface):
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    s.bind((interface, 0))
+    return s
+
+
+def bad_wire(a, b, loss, reorder):
+    loss, reorder = float(loss) / 100, float(reorder) / 100
+    ends = {}
+    for one, other in ((a, b), (b, a)):
+        ends[one] = raw(one)
+    other_of = {ends[a].fileno(): ends[b], ends[b].fileno(): ends[a]}
+    late, seed = [], random.Random(1)
+    print("READY", flush=True)
+    while True:
+        timeout = 0.001 if late else None
+        ready, _, _ = select.select(list(ends.values()), [], [], timeout)
+        for s in ready:
+            frame, address = s.recvfrom(65536)
+            if address[2] == socket.PACKET_OUTGOING or seed.random() < loss:
+                continue
+            out, chance = other_of[s.fileno()], seed.random()
+            if chance < reorder:
+                late.append((time.monotonic() + 0.002, out, frame))
+                continue
+            out.send(frame)
+            if chance > 1 - reorder / 4:
+                out.send(frame)
+        while late and late[0][0] <= time.monotonic():
+            _, out, frame = late.pop(0)
+            out.send(frame)
+
+
+def checksum(data):
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+def segment(seed, source, target):
+    """A TCP segment with a good checksum and nonsense in its fields, or a wrong one."""
+    options = os.urandom(seed.choice([0, 0, 4, 8, 20, 40]))
+    offset = seed.choice([5 + len(options) // 4] * 6 + [0, 3, 15])
+    head = struct.pack(">HHIIBBHHH", seed.randrange(65536), seed.choice([PORT, PORT, 80]), seed.getrandbits(32),
+                       seed.getrandbits(32), offset << 4, seed.getrandbits(8), seed.getrandbits(16), 0,
+                       seed.getrandbits(16)) + options + os.urandom(seed.choice([0, 1, 100, 1400]))
+    pseudo = source + target + struct.pack(">BBH", 0, 6, len(head))
+    good = checksum(pseudo + head) if seed.random() < 0.9 else 0x1234
+    return head[:16] + struct.pack(">H", good) + head[18:]
+
+
+def nonsense(seed, mac, own_mac, target):
+    source = socket.inet_aton(seed.choice(["10.77.0.2", "10.77.0.77", "0.0.0.0", "255.255.255.255", "224.0.0.1",
+                                           "127.0.0.1"])) if seed.random() < 0.9 else target
+    kind = seed.randrange(4)
+    if kind == 0:
+        arp = struct.pack(">HHBBH", 1, 0x800, 6, 4, seed.randrange(4)) + os.urandom(6) + source + os.urandom(6) + target
+        return mac + own_mac + b"\x08\x06" + arp[:seed.choice([28, 28, 20])]
+    body = segment(seed, source, target) if kind > 1 else b"\x08\0" + os.urandom(seed.randrange(100))
+    protocol = 6 if kind > 1 else 1
+    total = 20 + len(body) if seed.random() < 0.9 else seed.randrange(65536)
+    head = struct.pack(">BBHHHBBH", 0x45, 0, total, 0, seed.choice([0, 0, 0x4000, 0x2000, 7]), 64, protocol, 0)
+    head += source + target
+    if seed.random() < 0.95:
+        head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
+    frame = bytearray(mac + own_mac + b"\x08\0" + head + body)
+    if seed.random() < 0.3:
+        frame[seed.randrange(14, len(frame))] = seed.getrandbits(8)
+    return bytes(frame[:seed.choice([len(frame)] * 4 + [seed.randrange(14, len(frame) + 1)])])
+
+
+def noise(interface, mac, address, count):
+    s, seed = raw(interface), random.Random(int(os.environ.get("HBUS_TEST_SEED", "7")))
+    own = s.getsockname()[4]
+    for _ in range(int(count)):
+        s.send(nonsense(seed, bytes.fromhex(mac.replace(":", "")), own, socket.inet_aton(address)))
+
+
+def main():
+    commands = {"publish": publish, "crowd": crowd, "bad-wire": bad_wire, "noise": noise}
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    commands[sys.argv[1]](*sys.argv[2:])
+
+
+main()
