@@ -90,7 +90,7 @@ static void bump(_Atomic uint64_t *counter)
 }
 
 static inline void count_topic(struct hbus_worker *worker, const struct hbus_plan_topic *topic,
-			enum hbus_reason reason)
+			       enum hbus_reason reason)
 {
 	struct hbus_topic_counters *counters = &worker->topics[topic->counter_idx];
 
@@ -135,7 +135,7 @@ static void count_event(struct hbus_worker *worker, enum hbus_reason reason)
 /* ---- events ---------------------------------------------------------------------------- */
 
 static inline enum hbus_reason publish(struct hbus_worker *worker, const struct hbus_plan_topic *topic,
-				const uint8_t *payload, uint32_t payload_size)
+				       const uint8_t *payload, uint32_t payload_size)
 {
 	if (topic->topic == 0)
 		return HBUS_REASON_NO_RING;
@@ -318,8 +318,9 @@ static const struct hbus_plan_path *find_path(struct hbus_worker *worker, const 
 	return path;
 }
 
-static enum hbus_reason judge(struct hbus_worker *worker, const uint8_t *frame, size_t size,
-			      unsigned int flags)
+static __attribute__((noinline)) enum hbus_reason judge(struct hbus_worker *worker,
+							const uint8_t *frame, size_t size,
+							unsigned int flags)
 {
 	struct hbus_packet packet;
 	enum hbus_reason reason = hbus_net_parse(frame, size, &packet);
