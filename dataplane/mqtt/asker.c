@@ -12,6 +12,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* A subscriber of the bus has 4096 filters at most; "#" must have a place among them. */
+enum { FILTERS_MAX = 4000 };
+
 struct list {
 	struct hbus_mqtt_answer *first, *last;
 };
@@ -20,7 +23,8 @@ struct hbus_mqtt_asker {
 	struct hbus_publisher *publisher;
 	struct hbus_subscriber *subscriber;
 	void (*log)(const char *sentence);
-	bool wants_all; /* its own thread: filters beyond the limit are replaced by "#" */
+	bool wants_all; /* its own thread: "#" stands for filters that did not fit */
+	uint32_t n_filters; /* its own thread */
 	int event_fd;
 	pthread_t thread;
 	bool has_thread;
@@ -65,21 +69,32 @@ static void say(const struct hbus_mqtt_asker *asker, const char *what, const cha
 	asker->log(sentence);
 }
 
+/* More filters than there may be: all events are taken, the engine knows who wants which. */
+static int subscribe_all(struct hbus_mqtt_asker *asker)
+{
+	int r = hbus_subscribe(asker->subscriber, "#");
+
+	asker->wants_all = r == 0 || r == HBUS_E_EXISTS;
+	if (asker->log)
+		asker->log(asker->wants_all ? "many filters: from now on all topics are read" :
+					      "no place for more filters");
+	return asker->wants_all ? 0 : r;
+}
+
 static int subscribe(struct hbus_mqtt_asker *asker, const char *filter)
 {
 	int r;
 
+	if (!asker->wants_all && asker->n_filters >= FILTERS_MAX)
+		(void)subscribe_all(asker);
 	if (asker->wants_all && filter[0] != '$')
 		return 0;
 	r = hbus_subscribe(asker->subscriber, filter);
-	if (r == HBUS_E_LIMIT || r == HBUS_E_QUOTA) {
-		/* More filters than a subscriber may have: take all events, the engine knows who wants which. */
-		say(asker, "from now on all topics are read, because of ", filter);
-		r = hbus_subscribe(asker->subscriber, "#");
-		asker->wants_all = r == 0 || r == HBUS_E_EXISTS;
-	}
+	if (r == HBUS_E_LIMIT || r == HBUS_E_QUOTA)
+		r = filter[0] == '$' ? r : subscribe_all(asker);
 	if (r == HBUS_E_EXISTS)
 		return 0;
+	asker->n_filters += r == 0;
 	if (r < 0)
 		say(asker, "cannot subscribe to ", filter);
 	return r;
@@ -88,8 +103,10 @@ static int subscribe(struct hbus_mqtt_asker *asker, const char *filter)
 static void unsubscribe(struct hbus_mqtt_asker *asker, const char *filter)
 {
 	/* With "#" in place of those that did not fit some filters are unknown there. */
-	if (!asker->wants_all || strcmp(filter, "#") != 0)
-		(void)hbus_unsubscribe(asker->subscriber, filter);
+	if (asker->wants_all && strcmp(filter, "#") == 0)
+		return;
+	if (hbus_unsubscribe(asker->subscriber, filter) == 0 && asker->n_filters > 0)
+		asker->n_filters--;
 }
 
 static void ask(struct hbus_mqtt_asker *asker, struct hbus_mqtt_answer *question)

@@ -2,17 +2,22 @@
 /**
  * hugebus-mqtt: what its files share
  *
- * gateway_main.c     start, the loop, the end
+ * gateway_main.c     start, the end           gateway_loop.c  what a thread does all the time
  * gateway_options.c  the command line
  * gateway_listen.c   listening sockets
  * gateway_client.c   connections: reading, writing, closing
  * gateway_login.c    names and passwords      gateway_tls.c   TLS, by OpenSSL
  * websocket.c        WebSocket                bus.c           the engine on the bus
  *
- * One thread serves all sockets and the bus; the client library has its control thread beside it.
+ * Threads: --threads of them, the first being the program's own, each with an epoll and its share of the
+ * clients. Reading, writing, TLS and accepting need no lock; the engine, the bus and what is marked so below
+ * are under the gateway's lock, so that sessions, take-over, retained messages and shared subscriptions are
+ * one, whichever thread a client is on. With one thread the lock is not taken.
  */
 #pragma once
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +29,8 @@
 
 enum {
 	HBUS_GATEWAY_LISTENERS_MAX = 16,
+	HBUS_GATEWAY_THREADS_MAX = 64,
+	HBUS_GATEWAY_READ_SIZE = 128 << 10,
 	HBUS_GATEWAY_PUBLISH_WAIT_MS = 20, /* for a reliable reader that is a ring behind; all clients wait meanwhile */
 };
 
@@ -39,6 +46,9 @@ struct hbus_gateway_options {
 	struct hbus_gateway_tls_files tls;
 	bool is_reliable, adds_cloudevents;
 	uint64_t ring_size;
+	unsigned int n_threads;
+	unsigned int spin_us; /* how soon a client must come back to be waited for without sleeping */
+	unsigned int nap_us; /* most that a busy thread with many clients sleeps to collect; 0 = never */
 	struct hbus_mqtt_config limits;
 };
 
@@ -47,35 +57,100 @@ void hbus_gateway_options_parse(int argc, char **argv, struct hbus_gateway_optio
 /* A line on stderr. */
 __attribute__((format(printf, 1, 2))) void hbus_gateway_log(const char *format, ...);
 
-/* -- sockets -- */
+/* -- threads and sockets -- */
 
 struct hbus_gateway;
+struct hbus_gateway_worker;
 struct hbus_gateway_login;
 
-/* What epoll gives back: the first member of listeners and clients. */
+/* What epoll gives back: the first member of listeners and clients. ready() is called without the lock. */
 struct hbus_gateway_source {
-	void (*ready)(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events);
+	void (*ready)(struct hbus_gateway_worker *worker, struct hbus_gateway_source *source, uint32_t events);
 	int fd;
 };
 
 struct hbus_gateway_client;
 
-struct hbus_gateway {
+struct hbus_gateway_worker {
+	struct hbus_gateway *gateway;
+	struct hbus_gateway_source called; /* eventfd: another thread has something for us */
 	int epoll_fd;
-	struct hbus_mqtt *engine;
-	struct hbus *hugebus;
-	struct hbus_mqtt_bus *bus;
-	struct hbus_gateway_login *login; /* NULL = no password file */
-	uint64_t n_asked;
-	struct hbus_gateway_tls *tls; /* NULL = no certificate */
+	pthread_t thread;
+	bool has_thread;
+	bool bus_has_rung; /* the bus's descriptor was readable since it was armed; first worker */
+	uint64_t now_us;
+	/* how to wait: see gateway_loop.c */
+	unsigned int spin_credit;
+	uint64_t window_us;
+	uint32_t window, n_rounds, n_speakers;
+	bool is_napping;
+	uint8_t *room; /* HBUS_GATEWAY_READ_SIZE, for one read */
+	/* -- lock -- */
+	struct hbus_gateway_client *dirty; /* have something to send or to do at the end of the round */
+	bool is_called;
+};
+
+/* Counters of the gateway itself, beside the engine's. X(name, what it counts). */
+#define HBUS_GATEWAY_COUNTERS(X)                                                      \
+	X(accepted, "connections of sockets")                                         \
+	X(refused_descriptors, "connections closed at once: no descriptor was left")  \
+	X(refused_limit, "connections closed at once: at their limit")                \
+	X(tls_failures, "TLS handshakes that failed")                                 \
+	X(websocket_failures, "WebSocket requests or frames that were refused")       \
+	X(logins_busy, "passwords refused because too many wait for their hash")      \
+	X(lingered_out, "connections whose last words nobody took in time")           \
+	X(reloads, "SIGHUP taken")                                                    \
+	X(reloads_refused, "SIGHUP whose files were wrong")
+
+struct hbus_gateway_counters {
+#define HBUS_GATEWAY_COUNTER_FIELD(name, text) uint64_t name;
+	HBUS_GATEWAY_COUNTERS(HBUS_GATEWAY_COUNTER_FIELD)
+#undef HBUS_GATEWAY_COUNTER_FIELD
+};
+
+struct hbus_gateway {
 	const struct hbus_gateway_options *options;
-	struct hbus_gateway_client *clients; /* all */
-	struct hbus_gateway_client *dirty;   /* have something to send or to do at the end of the round */
+	struct hbus *hugebus;
+	struct hbus_gateway_tls *tls;     /* NULL = no certificate; first worker */
+	struct hbus_gateway_login *login; /* NULL = no password file */
 	struct hbus_gateway_source *listeners[HBUS_GATEWAY_LISTENERS_MAX];
 	unsigned int n_listeners;
-	bool bus_has_rung; /* its descriptor was readable since it was armed */
-	uint64_t now_ms;
+	int spare_fd; /* given up for a moment to refuse a client when there is no other descriptor */
+	struct hbus_counter *cells;
+	struct hbus_gateway_worker workers[HBUS_GATEWAY_THREADS_MAX];
+	unsigned int n_workers, next_worker;
+	_Atomic bool must_end;
+	pthread_mutex_t lock;
+	/* -- lock -- */
+	struct hbus_gateway_worker *current; /* who has it */
+	struct hbus_mqtt *engine;
+	struct hbus_mqtt_bus *bus;
+	struct hbus_gateway_client *clients; /* all */
+	struct hbus_gateway_counters counters;
+	uint64_t now_ms, n_asked;
 };
+
+static inline void hbus_gateway_lock(struct hbus_gateway_worker *worker)
+{
+	if (worker->gateway->n_workers > 1)
+		pthread_mutex_lock(&worker->gateway->lock);
+	worker->gateway->current = worker;
+}
+
+static inline void hbus_gateway_unlock(struct hbus_gateway_worker *worker)
+{
+	if (worker->gateway->n_workers > 1)
+		pthread_mutex_unlock(&worker->gateway->lock);
+}
+
+/* gateway_loop.c; until gateway->must_end */
+void hbus_gateway_loop(struct hbus_gateway_worker *worker);
+/* A client of this worker has spoken for the first time in the worker's present window. */
+void hbus_gateway_heard(struct hbus_gateway_worker *worker, uint32_t *window);
+/* What a signal handler leaves: called by the first worker on each of its rounds. */
+void hbus_gateway_signals(struct hbus_gateway *gateway);
+/* With the lock: copies all counters to where `hugebus stats` finds them. */
+void hbus_gateway_count(struct hbus_gateway *gateway);
 
 /* @address: HOST:PORT, PORT, [HOST]:PORT or unix:PATH, with tls:, ws: or wss: in front. Logs why not. Return: 0 or -errno. */
 int hbus_gateway_listen(struct hbus_gateway *gateway, const char *address);
@@ -84,9 +159,10 @@ void hbus_gateway_listen_close(struct hbus_gateway *gateway);
 #define HBUS_GATEWAY_TLS 0x1u
 #define HBUS_GATEWAY_WEBSOCKET 0x2u
 
-/* Consumes @fd. @flags: what stands between the socket and MQTT. */
-void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd, unsigned int flags);
-/* The engine's callbacks. */
+/* Consumes @fd. @flags: what stands between the socket and MQTT. Takes the lock of @accepting. */
+void hbus_gateway_client_new(struct hbus_gateway_worker *accepting, int fd, unsigned int flags);
+
+/* The rest is under the lock. The engine's callbacks: */
 size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts);
 void hbus_gateway_client_close(void *context, void *transport);
 void hbus_gateway_client_resumed(void *context, void *transport);
@@ -94,8 +170,8 @@ uint8_t hbus_gateway_client_login(void *context, void *transport, const struct h
 				  char principal[HBUS_MQTT_PRINCIPAL_MAX]);
 /* Give answers about passwords to those who still wait for them. */
 void hbus_gateway_clients_answer(struct hbus_gateway *gateway);
-/* At the end of a round: write, free what is done. */
-void hbus_gateway_clients_flush(struct hbus_gateway *gateway);
+/* At the end of a round: write, free what is done. Gives the lock up while it writes. */
+void hbus_gateway_clients_flush(struct hbus_gateway_worker *worker);
 /* Close those who were told to go and did not take it in time. */
 void hbus_gateway_clients_expire(struct hbus_gateway *gateway);
 /* All, without waiting. */

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Connections. What the engine sends is collected, and written once at the end of a round of the loop
- * (or when it has become much), so that a burst of small packets is one system call.
+ * Connections. What the engine sends is collected in `out`, under the lock; at the end of a round of its
+ * worker (or when it has become much) it becomes `sending`, which the worker writes without the lock, so
+ * that a burst of small packets is one system call and no thread waits for another's socket.
  *
- * A client in whose buffer much is waiting is not read from: who does not listen may not speak on.
- * Nothing is freed before the end of the round, since epoll may have named it twice.
+ * A client in whose buffers much is waiting is not read from: who does not listen may not speak on.
+ * A client is freed by its own worker only, and never before the end of a round, since epoll may have named
+ * it twice.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,41 +21,64 @@
 #include "dataplane/mqtt/websocket.h"
 
 enum {
-	READ_SIZE = 32 << 10,
 	WRITE_EARLY = 64 << 10,   /* write at once when so much has been collected */
 	ROOM_KEEP = 16 << 10,     /* a buffer larger than this is freed when it is empty */
 	LINGER_MS = 5000,         /* for what is unsent when a connection ends */
 	PUMPS_MAX = 8,            /* rounds of writing and refilling one client at a time */
 };
 
+struct buffer {
+	uint8_t *data;
+	size_t at, end, room;
+};
+
 struct hbus_gateway_client {
 	struct hbus_gateway_source source;
+	struct hbus_gateway_worker *worker;
 	struct hbus_gateway *gateway;
+	/* -- its worker, without the lock -- */
+	struct buffer sending;
+	struct hbus_gateway_tls_session *tls; /* NULL = in the clear */
+	uint32_t events;                      /* what epoll waits for */
+	uint32_t window;                      /* of the worker, in which it has spoken last */
+	bool has_left; /* reading or writing has failed */
+	bool is_shut;  /* our side: all was said, the peer's end is awaited */
+	/* -- lock -- */
 	struct hbus_mqtt_conn *conn; /* NULL: the engine has done with it */
 	struct hbus_gateway_client *next, **link, *dirty_next;
-	struct hbus_gateway_tls_session *tls; /* NULL = in the clear */
-	struct hbus_websocket *websocket;     /* NULL = MQTT alone */
-	uint8_t *out;
-	size_t out_at, out_end, out_room;
-	uint64_t login_id;           /* of the question that was asked last */
-	uint64_t close_ms;           /* when to close at the latest, while it lingers */
-	uint32_t events;             /* what epoll waits for */
+	struct hbus_websocket *websocket; /* NULL = MQTT alone */
+	struct buffer out;
+	size_t n_sending; /* bytes of `sending`, when its worker looked last */
+	uint64_t login_id; /* of the question that was asked last */
+	uint64_t close_ms; /* when to close at the latest, while it lingers */
 	bool is_dirty, is_broken, is_backlogged;
-	bool is_shut; /* our side: all was said, the peer's end is awaited */
 };
+
+static size_t left(const struct buffer *buffer)
+{
+	return buffer->end - buffer->at;
+}
 
 static size_t unsent(const struct hbus_gateway_client *c)
 {
-	return c->out_end - c->out_at;
+	return left(&c->out) + c->n_sending;
 }
 
 static void mark(struct hbus_gateway_client *c)
 {
+	struct hbus_gateway_worker *worker = c->worker;
+	const uint64_t one = 1;
+
 	if (c->is_dirty)
 		return;
 	c->is_dirty = true;
-	c->dirty_next = c->gateway->dirty;
-	c->gateway->dirty = c;
+	c->dirty_next = worker->dirty;
+	worker->dirty = c;
+	if (worker == c->gateway->current || worker->is_called)
+		return;
+	worker->is_called = true;
+	if (write(worker->called.fd, &one, sizeof(one)) < 0)
+		return; /* it is readable already */
 }
 
 /* The transport has gone: tell the engine, unless it told us. */
@@ -62,13 +88,11 @@ static void broke(struct hbus_gateway_client *c)
 
 	c->is_broken = true;
 	c->conn = NULL;
-	c->out_at = c->out_end = 0;
+	c->out.at = c->out.end = 0;
 	mark(c);
 	if (conn)
 		hbus_mqtt_hangup(conn);
 }
-
-static void read_in(struct hbus_gateway_client *c);
 
 /* -- writing -- */
 
@@ -93,54 +117,76 @@ static ssize_t stream_read(struct hbus_gateway_client *c, void *data, size_t siz
 	return n < 0 ? -errno : n;
 }
 
-static void write_out(struct hbus_gateway_client *c)
+/* Writes `sending` as far as the peer takes it. Its worker; no lock is needed. */
+static void push(struct hbus_gateway_client *c)
 {
-	while (unsent(c) > 0 && !c->is_broken) {
-		ssize_t n = stream_write(c, c->out + c->out_at, unsent(c));
+	struct buffer *sending = &c->sending;
+
+	while (left(sending) > 0 && !c->has_left) {
+		ssize_t n = stream_write(c, sending->data + sending->at, left(sending));
 
 		if (n > 0)
-			c->out_at += (size_t)n;
+			sending->at += (size_t)n;
 		else if (n == -EAGAIN)
 			return;
 		else if (n != -EINTR)
-			c->is_broken = true;
+			c->has_left = true;
 	}
-	c->out_at = c->out_end = 0;
-	if (c->out_room > ROOM_KEEP) {
-		free(c->out);
-		c->out = NULL;
-		c->out_room = 0;
+	sending->at = sending->end = 0;
+	if (sending->room > ROOM_KEEP) {
+		free(sending->data);
+		*sending = (struct buffer){ NULL, 0, 0, 0 };
 	}
 }
 
-static bool make_room(struct hbus_gateway_client *c, size_t more)
+/* What was collected is sent next. Its worker, with the lock. */
+static void turn(struct hbus_gateway_client *c)
 {
-	size_t room = c->out_room ? c->out_room : 1024;
-	uint8_t *out;
+	struct buffer empty = c->sending;
 
-	if (c->out_at > 0 && c->out_end + more > c->out_room) {
-		memmove(c->out, c->out + c->out_at, unsent(c));
-		c->out_end -= c->out_at;
-		c->out_at = 0;
+	if (left(&c->sending) == 0 && left(&c->out) > 0) {
+		c->sending = c->out;
+		c->out = empty;
+		c->out.at = c->out.end = 0;
 	}
-	if (c->out_end + more <= c->out_room)
+	c->n_sending = left(&c->sending);
+}
+
+/* With the lock: after its worker has tried to write. */
+static void settle(struct hbus_gateway_client *c)
+{
+	c->n_sending = left(&c->sending);
+	c->is_broken |= c->has_left;
+}
+
+static bool make_room(struct buffer *b, size_t more)
+{
+	size_t room = b->room ? b->room : 1024;
+	uint8_t *data;
+
+	if (b->at > 0 && b->end + more > b->room) {
+		memmove(b->data, b->data + b->at, left(b));
+		b->end -= b->at;
+		b->at = 0;
+	}
+	if (b->end + more <= b->room)
 		return true;
-	while (room < c->out_end + more)
+	while (room < b->end + more)
 		room *= 2;
-	out = realloc(c->out, room);
-	if (!out)
+	data = realloc(b->data, room);
+	if (!data)
 		return false;
-	c->out = out;
-	c->out_room = room;
+	b->data = data;
+	b->room = room;
 	return true;
 }
 
 /* There was room made for it. */
-static void append(struct hbus_gateway_client *c, const void *data, size_t size)
+static void append(struct buffer *b, const void *data, size_t size)
 {
 	if (size > 0)
-		memcpy(c->out + c->out_end, data, size);
-	c->out_end += size;
+		memcpy(b->data + b->end, data, size);
+	b->end += size;
 }
 
 size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts)
@@ -158,16 +204,18 @@ size_t hbus_gateway_client_send(void *context, void *transport, const struct iov
 		return 0;
 	if (c->websocket)
 		head_size = hbus_websocket_head(head, size);
-	if (!make_room(c, head_size + size)) {
+	if (!make_room(&c->out, head_size + size)) {
 		c->is_broken = true;
 		return 0;
 	}
-	append(c, head, head_size);
+	append(&c->out, head, head_size);
 	for (int i = 0; i < n_parts; i++)
-		append(c, parts[i].iov_base, parts[i].iov_len);
-	if (unsent(c) > WRITE_EARLY && !(c->events & EPOLLOUT)) {
+		append(&c->out, parts[i].iov_base, parts[i].iov_len);
+	if (left(&c->out) > WRITE_EARLY && c->worker == c->gateway->current && !(c->events & EPOLLOUT)) {
 		hbus_mqtt_bus_commit(c->gateway->bus);
-		write_out(c);
+		turn(c);
+		push(c);
+		settle(c);
 	}
 	if (unsent(c) > c->gateway->options->limits.backlog_high)
 		c->is_backlogged = true;
@@ -211,8 +259,10 @@ uint8_t hbus_gateway_client_login(void *context, void *transport, const struct h
 		return HBUS_MQTT_BAD_LOGIN;
 	c->login_id = ++gateway->n_asked;
 	if (!hbus_gateway_login_ask(gateway->login, c->login_id, login->user.data, login->user.size,
-				    login->password.data, login->password.size))
+				    login->password.data, login->password.size)) {
+		gateway->counters.logins_busy++;
 		return HBUS_MQTT_BUSY;
+	}
 	mark(c);
 	return HBUS_MQTT_PENDING;
 }
@@ -245,7 +295,8 @@ static void client_free(struct hbus_gateway_client *c)
 	c->tls = hbus_gateway_tls_free(c->tls);
 	close(c->source.fd);
 	free(c->websocket);
-	free(c->out);
+	free(c->out.data);
+	free(c->sending.data);
 	free(c);
 }
 
@@ -263,57 +314,74 @@ static void watch(struct hbus_gateway_client *c)
 		return;
 	/* Who waits for an answer is not looked at: a peer that has hung up meanwhile would be reported without end. */
 	c->events = wanted;
-	(void)epoll_ctl(c->gateway->epoll_fd, how, c->source.fd, &event);
+	(void)epoll_ctl(c->worker->epoll_fd, how, c->source.fd, &event);
 }
 
 /* Writes, and lets the engine refill what was held back, until the peer takes no more. */
 static void flush(struct hbus_gateway_client *c)
 {
 	for (int i = 0; i < PUMPS_MAX; i++) {
-		write_out(c);
+		turn(c);
+		if (c->n_sending > 0) {
+			hbus_gateway_unlock(c->worker);
+			push(c);
+			hbus_gateway_lock(c->worker);
+		}
+		settle(c);
 		if (c->is_broken || !c->conn || !c->is_backlogged ||
 		    unsent(c) > c->gateway->options->limits.backlog_high / 2)
-			return;
+			break;
 		c->is_backlogged = false;
 		hbus_mqtt_writable(c->conn);
 	}
 	/* There is more, but others wait too. */
-	if (c->conn && c->is_backlogged)
+	if (!c->is_broken && left(&c->out) > 0 && left(&c->sending) == 0)
 		mark(c);
 }
+
+static void read_in(struct hbus_gateway_client *c);
 
 /* What TLS has decrypted while the client had to wait: epoll does not know of it. */
 static void read_left(struct hbus_gateway_client *c)
 {
-	if (c->tls && c->conn && !c->is_broken && !hbus_mqtt_is_waiting(c->conn) && hbus_gateway_tls_has_more(c->tls))
-		read_in(c);
+	if (!c->tls || !c->conn || c->is_broken || hbus_mqtt_is_waiting(c->conn) || !hbus_gateway_tls_has_more(c->tls))
+		return;
+	hbus_gateway_unlock(c->worker);
+	read_in(c);
+	hbus_gateway_lock(c->worker);
 }
 
-void hbus_gateway_clients_flush(struct hbus_gateway *gateway)
+static void finish(struct hbus_gateway_client *c)
 {
-	struct hbus_gateway_client *c = gateway->dirty, *next;
+	if (c->is_broken && c->conn)
+		broke(c);
+	if (c->is_dirty)
+		return;
+	if (!c->conn && unsent(c) == 0 && !c->is_shut && !c->is_broken) {
+		c->is_shut = true;
+		if (c->tls)
+			hbus_gateway_tls_bye(c->tls);
+		c->is_broken = shutdown(c->source.fd, SHUT_WR) < 0;
+	}
+	if (!c->conn && c->is_broken)
+		client_free(c);
+	else
+		watch(c);
+}
+
+void hbus_gateway_clients_flush(struct hbus_gateway_worker *worker)
+{
+	struct hbus_gateway_client *c = worker->dirty, *next;
 
 	/* What becomes dirty from here on is for the next round. */
-	gateway->dirty = NULL;
+	worker->dirty = NULL;
+	worker->is_called = false;
 	for (; c; c = next) {
 		next = c->dirty_next;
 		c->is_dirty = false;
 		read_left(c);
 		flush(c);
-		if (c->is_broken && c->conn)
-			broke(c);
-		if (c->is_dirty)
-			continue;
-		if (!c->conn && unsent(c) == 0 && !c->is_shut && !c->is_broken) {
-			c->is_shut = true;
-			if (c->tls)
-				hbus_gateway_tls_bye(c->tls);
-			c->is_broken = shutdown(c->source.fd, SHUT_WR) < 0;
-		}
-		if (!c->conn && c->is_broken)
-			client_free(c);
-		else
-			watch(c);
+		finish(c);
 	}
 }
 
@@ -321,6 +389,7 @@ void hbus_gateway_clients_expire(struct hbus_gateway *gateway)
 {
 	for (struct hbus_gateway_client *c = gateway->clients; c; c = c->next) {
 		if (!c->conn && !c->is_broken && gateway->now_ms >= c->close_ms) {
+			gateway->counters.lingered_out++;
 			c->is_broken = true;
 			mark(c);
 		}
@@ -331,7 +400,8 @@ void hbus_gateway_clients_free(struct hbus_gateway *gateway)
 {
 	while (gateway->clients)
 		client_free(gateway->clients);
-	gateway->dirty = NULL;
+	for (unsigned int i = 0; i < gateway->n_workers; i++)
+		gateway->workers[i].dirty = NULL;
 }
 
 /* -- reading -- */
@@ -356,8 +426,8 @@ static void feed_websocket(struct hbus_gateway_client *c, uint8_t *data, size_t 
 		result = hbus_websocket_input(c->websocket, &data, &size);
 		if (c->websocket->answer_size > 0) {
 			mark(c);
-			if (make_room(c, c->websocket->answer_size))
-				append(c, c->websocket->answer, c->websocket->answer_size);
+			if (make_room(&c->out, c->websocket->answer_size))
+				append(&c->out, c->websocket->answer, c->websocket->answer_size);
 			/* Answers count like what the engine sends: pings without end are not answered without end. */
 			if (unsent(c) > c->gateway->options->limits.backlog_max)
 				result = HBUS_WEBSOCKET_END;
@@ -365,42 +435,74 @@ static void feed_websocket(struct hbus_gateway_client *c, uint8_t *data, size_t 
 		if (result == HBUS_WEBSOCKET_DATA)
 			(void)hbus_mqtt_input(c->conn, c->websocket->data, c->websocket->data_size);
 	}
-	if (result == HBUS_WEBSOCKET_END)
+	if (result == HBUS_WEBSOCKET_END) {
+		c->gateway->counters.websocket_failures += !c->websocket->is_open;
 		end_websocket(c);
+	}
 }
 
+/* Gives the engine what came, with the lock. Return: false when no more should be read now. */
+static bool feed(struct hbus_gateway_client *c, uint8_t *data, size_t size)
+{
+	struct hbus_gateway *gateway = c->gateway;
+
+	if (c->conn && c->websocket)
+		feed_websocket(c, data, size);
+	else if (c->conn)
+		(void)hbus_mqtt_input(c->conn, data, size);
+	/* What we publish may not overtake us as its reader. */
+	while (hbus_mqtt_bus_is_pressed(gateway->bus) && hbus_mqtt_bus_take(gateway->bus, gateway->engine))
+		continue;
+	if (!c->conn || !hbus_mqtt_is_waiting(c->conn))
+		return true;
+	mark(c);
+	return false;
+}
+
+/* Its worker, without the lock. */
 static void read_in(struct hbus_gateway_client *c)
 {
-	static uint8_t room[READ_SIZE];
+	struct hbus_gateway_worker *worker = c->worker;
+	bool may_go_on = true;
 	ssize_t n;
 
 	do {
-		n = stream_read(c, room, sizeof(room));
-		if (n > 0 && c->conn && c->websocket)
-			feed_websocket(c, room, (size_t)n);
-		else if (n > 0 && c->conn)
-			(void)hbus_mqtt_input(c->conn, room, (size_t)n);
-		if (c->conn && hbus_mqtt_is_waiting(c->conn))
-			mark(c);
-	} while (n > 0 && c->tls && hbus_gateway_tls_has_more(c->tls) && !(c->conn && hbus_mqtt_is_waiting(c->conn)));
-	if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR))
+		n = stream_read(c, worker->room, HBUS_GATEWAY_READ_SIZE);
+		if (n > 0) {
+			hbus_gateway_lock(worker);
+			may_go_on = feed(c, worker->room, (size_t)n);
+			hbus_gateway_unlock(worker);
+		}
+	} while (n > 0 && may_go_on && c->tls && hbus_gateway_tls_has_more(c->tls));
+	if (n > 0)
+		return;
+	hbus_gateway_lock(worker);
+	if (n == 0 || (n != -EAGAIN && n != -EINTR)) {
+		worker->gateway->counters.tls_failures += c->tls && hbus_gateway_tls_has_failed(c->tls);
 		broke(c);
-	else if (c->tls && hbus_gateway_tls_wants_write(c->tls))
+	} else if (c->tls && hbus_gateway_tls_wants_write(c->tls)) {
 		mark(c);
+	}
+	hbus_gateway_unlock(worker);
 }
 
-static void ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
+static void ready(struct hbus_gateway_worker *worker, struct hbus_gateway_source *source, uint32_t events)
 {
 	struct hbus_gateway_client *c = (struct hbus_gateway_client *)(void *)source;
+	/* TLS may have waited to write before it could read. */
+	bool reads = events & EPOLLIN || (events & EPOLLOUT && c->tls), hung_up = events & (EPOLLHUP | EPOLLERR);
 
-	(void)gateway;
+	hbus_gateway_heard(worker, &c->window);
+	if (reads && !c->has_left)
+		read_in(c);
+	if (!(events & EPOLLOUT) && (reads || !hung_up))
+		return;
+	hbus_gateway_lock(worker);
 	if (events & EPOLLOUT)
 		mark(c);
-	/* TLS may have waited to write before it could read. */
-	if ((events & EPOLLIN || (events & EPOLLOUT && c->tls)) && !c->is_broken)
-		read_in(c);
-	else if (events & (EPOLLHUP | EPOLLERR))
+	if (!reads && hung_up)
 		broke(c);
+	hbus_gateway_unlock(worker);
 }
 
 static bool open_layers(struct hbus_gateway_client *c, unsigned int flags)
@@ -418,19 +520,30 @@ static bool open_layers(struct hbus_gateway_client *c, unsigned int flags)
 	return true;
 }
 
-void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd, unsigned int flags)
+static struct hbus_gateway_client *client_make(struct hbus_gateway *gateway, int fd)
 {
 	struct hbus_gateway_client *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->source = (struct hbus_gateway_source){ ready, fd };
+	c->gateway = gateway;
+	c->worker = &gateway->workers[gateway->next_worker++ % gateway->n_workers];
+	return c;
+}
+
+void hbus_gateway_client_new(struct hbus_gateway_worker *accepting, int fd, unsigned int flags)
+{
+	struct hbus_gateway *gateway = accepting->gateway;
+	struct hbus_gateway_client *c = client_make(gateway, fd);
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
 
-	if (!c || epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-		free(c);
+	if (!c) {
 		close(fd);
 		return;
 	}
-	c->source = (struct hbus_gateway_source){ ready, fd };
-	c->gateway = gateway;
-	c->events = EPOLLIN;
+	hbus_gateway_lock(accepting);
+	gateway->counters.accepted++;
 	c->next = gateway->clients;
 	c->link = &gateway->clients;
 	if (c->next)
@@ -438,6 +551,12 @@ void hbus_gateway_client_new(struct hbus_gateway *gateway, int fd, unsigned int 
 	gateway->clients = c;
 	if (open_layers(c, flags))
 		c->conn = hbus_mqtt_accept(gateway->engine, c);
+	gateway->counters.refused_limit += !c->conn;
+	c->events = EPOLLIN;
+	/* Before its worker hears of it: from then on that may free it. */
 	if (!c->conn)
 		broke(c);
+	else if (epoll_ctl(c->worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+		broke(c);
+	hbus_gateway_unlock(accepting);
 }

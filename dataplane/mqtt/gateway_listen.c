@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Listening sockets: TCP by host and port, Unix by path. */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -26,7 +27,28 @@ struct listener {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
-static void ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
+/*
+ * There is a client, and no descriptor for it: left in the queue it would be reported without end. So it is
+ * taken with the one that was put aside for this, and let go.
+ */
+static void refuse(struct hbus_gateway_worker *worker, int listen_fd)
+{
+	struct hbus_gateway *gateway = worker->gateway;
+	int fd;
+
+	if (gateway->spare_fd >= 0)
+		close(gateway->spare_fd);
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	gateway->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	hbus_gateway_lock(worker);
+	if (gateway->counters.refused_descriptors++ == 0)
+		hbus_gateway_log("no descriptor for one more client; further ones are counted as refused_descriptors");
+	hbus_gateway_unlock(worker);
+}
+
+static void ready(struct hbus_gateway_worker *worker, struct hbus_gateway_source *source, uint32_t events)
 {
 	struct listener *listener = (struct listener *)(void *)source;
 	int one = 1;
@@ -37,12 +59,12 @@ static void ready(struct hbus_gateway *gateway, struct hbus_gateway_source *sour
 
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE)
-				hbus_gateway_log("no descriptor for one more client: %s", strerror(errno));
+				refuse(worker, source->fd);
 			return;
 		}
 		if (!listener->is_unix)
 			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		hbus_gateway_client_new(gateway, fd, listener->flags);
+		hbus_gateway_client_new(worker, fd, listener->flags);
 	}
 }
 
@@ -52,7 +74,7 @@ static int add(struct hbus_gateway *gateway, int fd, const char *path)
 	struct listener *listener = calloc(1, sizeof(*listener));
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = listener };
 
-	if (!listener || listen(fd, BACKLOG) < 0 || epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+	if (!listener || listen(fd, BACKLOG) < 0 || epoll_ctl(gateway->workers[0].epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
 		int r = listener ? -errno : -ENOMEM;
 
 		free(listener);

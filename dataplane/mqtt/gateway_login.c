@@ -25,7 +25,9 @@ struct job {
 
 /* A ring of jobs: asked..done is to be computed, done..taken is answered. */
 struct hbus_gateway_login {
-	struct user *users;
+	char *path;
+	void (*log)(const char *sentence); /* lock; set before must_reload */
+	struct user *users; /* the thread's, once it runs */
 	size_t n_users;
 	int event_fd;
 	pthread_t thread;
@@ -33,7 +35,7 @@ struct hbus_gateway_login {
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
 	uint64_t n_asked, n_done, n_taken;
-	bool must_end;
+	bool must_end, must_reload;
 	struct job jobs[HBUS_GATEWAY_LOGINS_MAX];
 };
 
@@ -143,6 +145,49 @@ static bool is_good(const struct hbus_gateway_login *login, const struct job *jo
 	return good;
 }
 
+static void users_free(struct user *users, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(users[i].name);
+		free(users[i].hash);
+	}
+	free(users);
+}
+
+static void say(const struct hbus_gateway_login *login, unsigned int line, int r)
+{
+	char sentence[512];
+
+	if (r == 0)
+		snprintf(sentence, sizeof(sentence), "%s: read again, %zu names", login->path, login->n_users);
+	else if (line > 0)
+		snprintf(sentence, sizeof(sentence), "%s:%u is wrong; the passwords stay as they were", login->path, line);
+	else
+		snprintf(sentence, sizeof(sentence), "%s: %s; the passwords stay as they were", login->path, strerror(-r));
+	if (login->log)
+		login->log(sentence);
+}
+
+static void read_again(struct hbus_gateway_login *login)
+{
+	struct user *old = login->users;
+	size_t n_old = login->n_users;
+	unsigned int line;
+	int r;
+
+	login->users = NULL;
+	login->n_users = 0;
+	r = read_file(login, login->path, &line);
+	if (r < 0) {
+		users_free(login->users, login->n_users);
+		login->users = old;
+		login->n_users = n_old;
+	} else {
+		users_free(old, n_old);
+	}
+	say(login, line, r);
+}
+
 static void *run(void *context)
 {
 	struct hbus_gateway_login *login = context;
@@ -153,10 +198,17 @@ static void *run(void *context)
 		struct job *job;
 		bool good;
 
-		while (!login->must_end && login->n_done == login->n_asked)
+		while (!login->must_end && !login->must_reload && login->n_done == login->n_asked)
 			pthread_cond_wait(&login->changed, &login->lock);
 		if (login->must_end)
 			break;
+		if (login->must_reload) {
+			login->must_reload = false;
+			pthread_mutex_unlock(&login->lock);
+			read_again(login);
+			pthread_mutex_lock(&login->lock);
+			continue;
+		}
 		job = &login->jobs[login->n_done % HBUS_GATEWAY_LOGINS_MAX];
 		/* The job is this thread's until n_done says otherwise. */
 		pthread_mutex_unlock(&login->lock);
@@ -198,7 +250,8 @@ int hbus_gateway_login_open(const char *path, unsigned int *ret_line, struct hbu
 	login->event_fd = -1;
 	pthread_mutex_init(&login->lock, NULL);
 	pthread_cond_init(&login->changed, NULL);
-	r = read_file(login, path, ret_line);
+	login->path = strdup(path);
+	r = login->path ? read_file(login, path, ret_line) : -ENOMEM;
 	if (r == 0)
 		r = start(login);
 	if (r < 0) {
@@ -222,16 +275,22 @@ struct hbus_gateway_login *hbus_gateway_login_close(struct hbus_gateway_login *l
 	}
 	if (login->event_fd >= 0)
 		close(login->event_fd);
-	for (size_t i = 0; i < login->n_users; i++) {
-		free(login->users[i].name);
-		free(login->users[i].hash);
-	}
-	free(login->users);
+	users_free(login->users, login->n_users);
+	free(login->path);
 	pthread_cond_destroy(&login->changed);
 	pthread_mutex_destroy(&login->lock);
 	explicit_bzero(login->jobs, sizeof(login->jobs));
 	free(login);
 	return NULL;
+}
+
+void hbus_gateway_login_reload(struct hbus_gateway_login *login, void (*log)(const char *sentence))
+{
+	pthread_mutex_lock(&login->lock);
+	login->log = log;
+	login->must_reload = true;
+	pthread_cond_signal(&login->changed);
+	pthread_mutex_unlock(&login->lock);
 }
 
 /* -- asking -- */

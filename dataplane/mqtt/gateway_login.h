@@ -27,6 +27,9 @@ struct hbus_gateway_answer {
 int hbus_gateway_login_open(const char *path, unsigned int *ret_line, struct hbus_gateway_login **ret_login);
 struct hbus_gateway_login *hbus_gateway_login_close(struct hbus_gateway_login *login);
 
+/* Reads the file again, soon; a file that is wrong changes nothing. @log: hears, in the thread, how it went. */
+void hbus_gateway_login_reload(struct hbus_gateway_login *login, void (*log)(const char *sentence));
+
 /* Readable when there is an answer. */
 int hbus_gateway_login_fd(const struct hbus_gateway_login *login);
 

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * hugebus-mqtt: MQTT clients on the bus. One loop: sockets, the bus, the engine's clock, and then what
- * all of them left to be written.
- */
+/* hugebus-mqtt: MQTT clients on the bus. Start, signals, counters, and the end. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -17,13 +16,9 @@
 
 #include "dataplane/mqtt/gateway.h"
 #include "dataplane/mqtt/gateway_login.h"
+#include "shm/counters.h"
 
-enum {
-	EVENTS_PER_ROUND = 256,
-	TAKES_PER_ROUND = 64,  /* polls of the bus between two looks at the sockets */
-	CHORES_MS = 250,       /* counters, and connections that linger */
-	SPARE_FDS = 64,
-};
+enum { SPARE_FDS = 64 };
 
 void hbus_gateway_log(const char *format, ...)
 {
@@ -36,6 +31,11 @@ void hbus_gateway_log(const char *format, ...)
 	fputc('\n', stderr);
 }
 
+static void log_sentence(const char *sentence)
+{
+	hbus_gateway_log("%s", sentence);
+}
+
 static uint64_t now_ms(void)
 {
 	struct timespec now;
@@ -44,92 +44,179 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* -- sources beside listeners and clients -- */
+/* -- signals -- */
 
-static volatile sig_atomic_t must_end;
+static volatile sig_atomic_t must_end, must_reload;
 
 static void on_signal(int number)
 {
-	(void)number;
-	must_end = 1;
+	if (number == SIGHUP)
+		must_reload = 1;
+	else
+		must_end = 1;
 }
 
-static void bus_ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
+static void end_all(struct hbus_gateway *gateway)
+{
+	const uint64_t one = 1;
+
+	atomic_store_explicit(&gateway->must_end, true, memory_order_relaxed); /* relaxed: see hbus_gateway_loop() */
+	for (unsigned int i = 1; i < gateway->n_workers; i++)
+		if (write(gateway->workers[i].called.fd, &one, sizeof(one)) < 0)
+			continue; /* it is readable already */
+}
+
+/* New clients come by the new files; those that are there stay. */
+static void reload(struct hbus_gateway *gateway)
+{
+	struct hbus_gateway_tls *tls = NULL;
+	const char *text;
+	bool is_refused = false;
+
+	if (gateway->tls && hbus_gateway_tls_open(&gateway->options->tls, &text, &tls) < 0) {
+		hbus_gateway_log("the certificate stays as it was: %s", text);
+		is_refused = true;
+	}
+	if (tls) {
+		hbus_gateway_tls_close(gateway->tls);
+		gateway->tls = tls;
+	}
+	if (gateway->login)
+		hbus_gateway_login_reload(gateway->login, log_sentence);
+	hbus_gateway_lock(&gateway->workers[0]);
+	gateway->counters.reloads++;
+	gateway->counters.reloads_refused += is_refused;
+	hbus_gateway_unlock(&gateway->workers[0]);
+}
+
+void hbus_gateway_signals(struct hbus_gateway *gateway)
+{
+	if (must_end)
+		end_all(gateway);
+	if (!must_reload)
+		return;
+	must_reload = 0;
+	reload(gateway);
+}
+
+/* -- counters -- */
+
+#define COUNT_FIELD(name, text) +1
+enum { N_CELLS = 0 HBUS_GATEWAY_COUNTERS(COUNT_FIELD) };
+
+static void open_counters(struct hbus_gateway *gateway)
+{
+	static const char *const names[N_CELLS] = {
+#define COUNTER_NAME(name, text) #name,
+		HBUS_GATEWAY_COUNTERS(COUNTER_NAME)
+#undef COUNTER_NAME
+	};
+
+	if (hbus_counters_create(gateway->hugebus, "mqtt-gateway", N_CELLS, &gateway->cells) < 0)
+		gateway->cells = NULL;
+	for (unsigned int i = 0; gateway->cells && i < N_CELLS; i++)
+		snprintf(gateway->cells[i].name, sizeof(gateway->cells[i].name), "%s", names[i]);
+}
+
+void hbus_gateway_count(struct hbus_gateway *gateway)
+{
+	const uint64_t values[N_CELLS] = {
+#define COUNTER_VALUE(name, text) gateway->counters.name,
+		HBUS_GATEWAY_COUNTERS(COUNTER_VALUE)
+#undef COUNTER_VALUE
+	};
+
+	hbus_mqtt_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
+	for (unsigned int i = 0; gateway->cells && i < N_CELLS; i++)
+		hbus_counter_set((struct hbus_counter_cell *)(void *)&gateway->cells[i], values[i]);
+}
+
+/* -- sources beside listeners and clients -- */
+
+static void bus_ready(struct hbus_gateway_worker *worker, struct hbus_gateway_source *source, uint32_t events)
 {
 	/* Every round looks at the bus. */
-	gateway->bus_has_rung = true;
+	worker->bus_has_rung = true;
 	(void)source;
 	(void)events;
 }
 
-static void login_ready(struct hbus_gateway *gateway, struct hbus_gateway_source *source, uint32_t events)
+static void login_ready(struct hbus_gateway_worker *worker, struct hbus_gateway_source *source, uint32_t events)
 {
 	(void)source;
 	(void)events;
-	hbus_gateway_clients_answer(gateway);
+	hbus_gateway_lock(worker);
+	hbus_gateway_clients_answer(worker->gateway);
+	hbus_gateway_unlock(worker);
 }
 
-/* -- the loop -- */
-
-/* Return: true when there is more. */
-static bool take_events(struct hbus_gateway *gateway)
+static void call_ready(struct hbus_gateway_worker *worker, struct hbus_gateway_source *source, uint32_t events)
 {
-	for (int i = 0; i < TAKES_PER_ROUND; i++)
-		if (!hbus_mqtt_bus_take(gateway->bus, gateway->engine))
-			return false;
-	return true;
+	uint64_t count;
+
+	(void)worker;
+	(void)events;
+	if (read(source->fd, &count, sizeof(count)) < 0)
+		return; /* every round looks at what is dirty */
 }
 
-static int sleep_ms(const struct hbus_gateway *gateway, uint64_t chores_ms)
-{
-	uint64_t next = hbus_mqtt_next_ms(gateway->engine);
+/* -- threads -- */
 
-	next = next < chores_ms ? next : chores_ms;
-	return next <= gateway->now_ms ? 0 : (int)(next - gateway->now_ms);
+static int worker_init(struct hbus_gateway *gateway, struct hbus_gateway_worker *worker)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &worker->called };
+
+	worker->gateway = gateway;
+	worker->called = (struct hbus_gateway_source){ call_ready, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	worker->room = malloc(HBUS_GATEWAY_READ_SIZE);
+	gateway->n_workers++;
+	if (worker->called.fd < 0 || worker->epoll_fd < 0)
+		return -errno;
+	if (!worker->room)
+		return -ENOMEM;
+	return epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->called.fd, &event) < 0 ? -errno : 0;
 }
 
-static void serve(struct hbus_gateway *gateway, const struct epoll_event *events, int n)
+static void worker_deinit(struct hbus_gateway_worker *worker)
 {
-	for (int i = 0; i < n; i++) {
-		struct hbus_gateway_source *source = events[i].data.ptr;
+	if (worker->called.fd >= 0)
+		close(worker->called.fd);
+	if (worker->epoll_fd >= 0)
+		close(worker->epoll_fd);
+	free(worker->room);
+}
 
-		source->ready(gateway, source, events[i].events);
-		while (hbus_mqtt_bus_is_pressed(gateway->bus) &&
-		       hbus_mqtt_bus_take(gateway->bus, gateway->engine))
-			continue;
+static void *run(void *context)
+{
+	hbus_gateway_loop(context);
+	return NULL;
+}
+
+/* All but the first, which is this one. */
+static int start_threads(struct hbus_gateway *gateway)
+{
+	sigset_t all, before;
+	int r = 0;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	for (unsigned int i = 1; i < gateway->n_workers && r == 0; i++) {
+		struct hbus_gateway_worker *worker = &gateway->workers[i];
+
+		r = -pthread_create(&worker->thread, NULL, run, worker);
+		worker->has_thread = r == 0;
 	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r;
 }
 
-/* Return: false when there is something to do, and no time to sleep. */
-static bool arm(struct hbus_gateway *gateway)
+static void join_threads(struct hbus_gateway *gateway)
 {
-	bool may_sleep = hbus_mqtt_bus_arm(gateway->bus, gateway->bus_has_rung);
-
-	gateway->bus_has_rung = !may_sleep;
-	return may_sleep;
-}
-
-static void loop(struct hbus_gateway *gateway)
-{
-	struct epoll_event events[EVENTS_PER_ROUND];
-	uint64_t chores_ms = 0;
-	bool has_more = true;
-
-	while (!must_end) {
-		int timeout = has_more || gateway->dirty || !arm(gateway) ? 0 : sleep_ms(gateway, chores_ms);
-		int n = epoll_wait(gateway->epoll_fd, events, EVENTS_PER_ROUND, timeout);
-
-		gateway->now_ms = now_ms();
-		hbus_mqtt_tick(gateway->engine, gateway->now_ms);
-		serve(gateway, events, n);
-		has_more = take_events(gateway);
-		if (gateway->now_ms >= chores_ms) {
-			hbus_mqtt_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
-			hbus_gateway_clients_expire(gateway);
-			chores_ms = gateway->now_ms + CHORES_MS;
-		}
-		hbus_gateway_clients_flush(gateway);
-	}
+	end_all(gateway);
+	for (unsigned int i = 1; i < gateway->n_workers; i++)
+		if (gateway->workers[i].has_thread)
+			pthread_join(gateway->workers[i].thread, NULL);
 }
 
 /* -- start and end -- */
@@ -139,7 +226,7 @@ static int watch_fd(struct hbus_gateway *gateway, int fd)
 	static struct hbus_gateway_source source = { bus_ready, -1 };
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &source };
 
-	return epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+	return epoll_ctl(gateway->workers[0].epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
 static int watch_bus(struct hbus_gateway *gateway)
@@ -167,7 +254,7 @@ static int open_login(struct hbus_gateway *gateway, const char *path)
 		return r;
 	}
 	source.fd = hbus_gateway_login_fd(gateway->login);
-	return epoll_ctl(gateway->epoll_fd, EPOLL_CTL_ADD, source.fd, &event) < 0 ? -errno : 0;
+	return epoll_ctl(gateway->workers[0].epoll_fd, EPOLL_CTL_ADD, source.fd, &event) < 0 ? -errno : 0;
 }
 
 static int open_tls(struct hbus_gateway *gateway, const struct hbus_gateway_tls_files *files)
@@ -183,14 +270,27 @@ static int open_tls(struct hbus_gateway *gateway, const struct hbus_gateway_tls_
 	return r;
 }
 
-static void raise_fd_limit(uint32_t n)
+/* Fewer descriptors than connections asked for: say so, and let the limit be what there is. */
+static void raise_fd_limit(struct hbus_mqtt_config *limits)
 {
+	rlim_t wanted = limits->conns_max + SPARE_FDS;
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= n + SPARE_FDS)
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
 		return;
-	limit.rlim_cur = limit.rlim_max < n + SPARE_FDS ? limit.rlim_max : n + SPARE_FDS;
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < wanted) {
+		struct rlimit higher = { wanted, wanted };
+
+		/* Root may. */
+		if (setrlimit(RLIMIT_NOFILE, &higher) == 0)
+			return;
+	}
+	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted)
+		return;
+	limits->conns_max = limit.rlim_cur > 2 * SPARE_FDS ? (uint32_t)limit.rlim_cur - SPARE_FDS : SPARE_FDS;
+	hbus_gateway_log("%llu descriptors: at most %u connections", (unsigned long long)limit.rlim_cur,
+			 limits->conns_max);
 }
 
 static void catch_signals(void)
@@ -199,12 +299,8 @@ static void catch_signals(void)
 
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
 	signal(SIGPIPE, SIG_IGN);
-}
-
-static void log_sentence(const char *sentence)
-{
-	hbus_gateway_log("%s", sentence);
 }
 
 static int open_bus(struct hbus_gateway *gateway, const struct hbus_gateway_options *options)
@@ -239,11 +335,15 @@ static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *opti
 		.authenticate = hbus_gateway_client_login,
 		.resumed = hbus_gateway_client_resumed,
 	};
-	int r;
+	int r = 0;
 
-	gateway->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (gateway->epoll_fd < 0)
-		return -errno;
+	pthread_mutex_init(&gateway->lock, NULL);
+	for (unsigned int i = 0; i < options->n_threads && r == 0; i++)
+		r = worker_init(gateway, &gateway->workers[i]);
+	if (r < 0)
+		return r;
+	gateway->current = &gateway->workers[0];
+	gateway->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (getrandom(options->limits.secret, sizeof(options->limits.secret), 0) < 0)
 		return -errno;
 	r = open_login(gateway, options->password_file);
@@ -254,21 +354,27 @@ static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *opti
 	if (r == 0)
 		r = watch_bus(gateway);
 	if (r == 0)
+		open_counters(gateway);
+	if (r == 0)
 		hbus_mqtt_bus_io(gateway->bus, &io);
 	if (r == 0)
 		r = hbus_mqtt_new(&options->limits, &io, gateway->now_ms, &gateway->engine);
 	for (unsigned int i = 0; i < options->n_listen && r == 0; i++)
 		r = hbus_gateway_listen(gateway, options->listen[i]);
-	return r;
+	return r == 0 ? start_threads(gateway) : r;
 }
 
 static void stop(struct hbus_gateway *gateway)
 {
+	join_threads(gateway);
 	hbus_gateway_listen_close(gateway);
 	if (gateway->engine) {
+		gateway->current = &gateway->workers[0];
 		hbus_mqtt_shutdown(gateway->engine);
-		hbus_gateway_clients_flush(gateway);
-		hbus_mqtt_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
+		for (unsigned int i = 0; i < gateway->n_workers; i++)
+			hbus_gateway_clients_flush(&gateway->workers[i]);
+		hbus_mqtt_bus_commit(gateway->bus);
+		hbus_gateway_count(gateway);
 	}
 	hbus_gateway_clients_free(gateway);
 	gateway->engine = hbus_mqtt_free(gateway->engine);
@@ -277,8 +383,11 @@ static void stop(struct hbus_gateway *gateway)
 		hbus_close(gateway->hugebus);
 	gateway->login = hbus_gateway_login_close(gateway->login);
 	gateway->tls = hbus_gateway_tls_close(gateway->tls);
-	if (gateway->epoll_fd >= 0)
-		close(gateway->epoll_fd);
+	for (unsigned int i = 0; i < gateway->n_workers; i++)
+		worker_deinit(&gateway->workers[i]);
+	if (gateway->spare_fd >= 0)
+		close(gateway->spare_fd);
+	pthread_mutex_destroy(&gateway->lock);
 }
 
 /* Prints a line for the file of passwords. Return: exit status. */
@@ -298,7 +407,7 @@ static int hash_password(const char *name)
 int main(int argc, char **argv)
 {
 	static struct hbus_gateway_options options;
-	static struct hbus_gateway gateway = { .epoll_fd = -1 };
+	static struct hbus_gateway gateway = { .spare_fd = -1 };
 	int r;
 
 	hbus_gateway_options_parse(argc, argv, &options);
@@ -306,12 +415,12 @@ int main(int argc, char **argv)
 		return hash_password(options.hash_name);
 	gateway.options = &options;
 	gateway.now_ms = now_ms();
-	raise_fd_limit(options.limits.conns_max);
+	raise_fd_limit(&options.limits);
 	catch_signals();
 	r = start(&gateway, &options);
 	if (r == 0) {
 		hbus_gateway_log("serving on %s%s", options.listen[0], options.n_listen > 1 ? " and more" : "");
-		loop(&gateway);
+		hbus_gateway_loop(&gateway.workers[0]);
 	} else {
 		hbus_gateway_log("cannot start: %s", strerror(-r));
 	}

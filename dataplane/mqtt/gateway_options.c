@@ -31,6 +31,9 @@ enum key {
 	KEY_MEMORY,
 	KEY_EXPIRY,
 	KEY_KEEP_ALIVE,
+	KEY_THREADS,
+	KEY_NAP,
+	KEY_SPIN,
 };
 
 static const struct argp_option options[] = {
@@ -49,6 +52,11 @@ static const struct argp_option options[] = {
 	{ "cloudevents", KEY_CLOUDEVENTS, NULL, 0,
 	  "give events of local processes their CloudEvents attributes as user properties", 2 },
 	{ "ring-bytes", KEY_RING, "N", 0, "size of the gateway's ring, a power of two (4194304)", 2 },
+	{ "threads", KEY_THREADS, "N", 0, "threads that share the sockets and TLS (1)", 2 },
+	{ "nap-us", KEY_NAP, "US", 0, "with many clients that say little each, sleep so long to serve several at once; "
+	  "0 = never (300)", 2 },
+	{ "spin-us", KEY_SPIN, "US", 0, "while clients come back so soon, look again instead of sleeping; costs a core; "
+	  "0 = never (50)", 2 },
 	{ NULL, 0, NULL, 0, "Limits:", 3 },
 	{ "packet-max", KEY_PACKET, "BYTES", 0, "a packet from a client (262144)", 3 },
 	{ "connections-max", KEY_CONNS, "N", 0, "connections (16384)", 3 },
@@ -161,6 +169,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_RING:
 		o->ring_size = number(state, arg, 65536, UINT64_C(1) << 32);
 		return 0;
+	case KEY_THREADS:
+		o->n_threads = number32(state, arg, 1, HBUS_GATEWAY_THREADS_MAX);
+		return 0;
+	case KEY_NAP:
+		o->nap_us = number32(state, arg, 0, 100000);
+		return 0;
+	case KEY_SPIN:
+		o->spin_us = number32(state, arg, 0, 1000000);
+		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "'%s' is not an option", arg);
 		return 0;
@@ -179,11 +196,12 @@ void hbus_gateway_options_parse(int argc, char **argv, struct hbus_gateway_optio
 		.parser = parse,
 		.doc = "Serve MQTT 3.1.1 and 5.0 clients on a hugebus: their topics are the bus's topics.\v"
 		       "Sessions and retained messages are kept in memory and are lost when this program ends.\n\n"
+		       "SIGHUP reads the password file and the certificates again.\n\n"
 		       "Exit status: 0 ended as asked, 1 could not go on, 2 wrong usage.",
 	};
 
 	argp_err_exit_status = 2;
-	*ret_options = (struct hbus_gateway_options){ .ring_size = 4 << 20 };
+	*ret_options = (struct hbus_gateway_options){ .ring_size = 4 << 20, .n_threads = 1, .nap_us = 300, .spin_us = 50 };
 	hbus_mqtt_config_default(&ret_options->limits);
 	argp_parse(&argp, argc, argv, 0, NULL, ret_options);
 	if (ret_options->n_listen == 0)

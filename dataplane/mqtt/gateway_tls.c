@@ -147,6 +147,11 @@ bool hbus_gateway_tls_has_more(const struct hbus_gateway_tls_session *session)
 	return !session->is_broken && SSL_pending(session->ssl) > 0;
 }
 
+bool hbus_gateway_tls_has_failed(const struct hbus_gateway_tls_session *session)
+{
+	return session->is_broken && !SSL_is_init_finished(session->ssl);
+}
+
 void hbus_gateway_tls_bye(struct hbus_gateway_tls_session *session)
 {
 	if (!session->is_broken && SSL_is_init_finished(session->ssl))

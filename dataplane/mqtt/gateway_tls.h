@@ -38,6 +38,8 @@ ssize_t hbus_gateway_tls_write(struct hbus_gateway_tls_session *session, const v
 bool hbus_gateway_tls_wants_write(const struct hbus_gateway_tls_session *session);
 /* Decrypted bytes wait that epoll does not know of. */
 bool hbus_gateway_tls_has_more(const struct hbus_gateway_tls_session *session);
+/* The handshake was not finished. */
+bool hbus_gateway_tls_has_failed(const struct hbus_gateway_tls_session *session);
 /* Says goodbye; does not wait for an answer. */
 void hbus_gateway_tls_bye(struct hbus_gateway_tls_session *session);
 

@@ -60,6 +60,12 @@ bool hbus_gateway_tls_has_more(const struct hbus_gateway_tls_session *session)
 	return false;
 }
 
+bool hbus_gateway_tls_has_failed(const struct hbus_gateway_tls_session *session)
+{
+	(void)session;
+	return false;
+}
+
 void hbus_gateway_tls_bye(struct hbus_gateway_tls_session *session)
 {
 	(void)session;

@@ -64,4 +64,124 @@ a_daemon_that_does_not_answer_holds_up_only_who_needs_its_answer() {
 	lab_wait_line asks SUBACK
 }
 
+three_threads_are_one_broker() {
+	_start --threads 3
+	local i
+	for i in 1 2 3 4 5 6; do
+		sub "plain$i" -t 'x/#' -q 1
+		sub "shared$i" -V mqttv5 -t '$share/g/x/#' -q 1
+	done
+	for i in 1 2 3; do
+		seq "${i}0000" "${i}0499" | timeout 60 mosquitto_pub -p "$port" -t "x/$i" -q 1 -l || return 1
+	done
+	pub -t x/end -m end -q 1
+	for i in 1 2 3 4 5 6; do
+		hears "plain$i" end || return 1
+		for n in 1 2 3; do
+			heard "plain$i" | grep "^$n" | cmp - <(seq "${n}0000" "${n}0499") || return 1
+		done
+	done
+	lab_until 10 _all_shared_came || return 1
+	# Each message went to one member, and to more than one member in all.
+	expect "$(for i in 1 2 3 4 5 6; do heard "shared$i"; done | sort | uniq -d)" = ""
+	expect "$(for i in 1 2 3 4 5 6; do heard "shared$i" | head -n 1; done | wc -l)" = 6
+}
+
+_all_shared_came() { [ "$(for i in 1 2 3 4 5 6; do heard "shared$i"; done | wc -l)" = 1501 ]; }
+
+a_session_is_taken_over_from_another_thread() {
+	_start --threads 4
+	local i
+	for i in 1 2 3 4 5 6; do
+		sub "taker$i" -i same -c -q 1 -t t
+	done
+	pub -t t -m last -q 1
+	hears taker6 last || return 1
+	lab_stop taker6
+	pub -t t -m "while away" -q 1
+	sub taker7 -i same -c -q 1 -t t
+	hears taker7 "while away" || return 1
+	! grep -q last "$lab"/taker[1-5].out || return 1
+	lab_until 5 _counts mqtt takeovers 5
+}
+
+# _counts SET COUNTER VALUE
+_counts() { hugebus stats | grep -qE "$1 +$2 +$3 "; }
+
+ten_thousand_clients_connect() {
+	if [ "$(ulimit -Hn)" -lt 10100 ]; then
+		echo "not tried: $(ulimit -Hn) descriptors are too few for 10000 clients" >&2
+		return 0
+	fi
+	_start --threads 2
+	timeout 60 python3 - "$port" <<-'END' || { tail -n 5 "$lab/gateway.err"; return 1; }
+		import resource, select, socket, sys
+		N = 10000
+		resource.setrlimit(resource.RLIMIT_NOFILE, (10100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+		socks = []
+		for i in range(N):
+		    # One source address has 28 000 ports, of which others may have some.
+		    s = socket.socket()
+		    s.bind(("127.0.0.%d" % (2 + i % 4), 0))
+		    s.connect(("127.0.0.1", int(sys.argv[1])))
+		    name = b"c%05d" % i
+		    s.sendall(b"\x10\x12\0\4MQTT\4\2\0\0\0\6" + name + b"\x82\x0d\0\1\0\x08n/" + name + b"\0")
+		    socks.append(s)
+		for s in socks:
+		    got = s.recv(9, socket.MSG_WAITALL)
+		    assert got == b"\x20\2\0\0\x90\3\0\1\0", got
+		# Each tells the next one something, and hears something.
+		for i, s in enumerate(socks):
+		    s.sendall(b"\x30\x0d\0\x08n/c%05dabc" % ((i + 1) % N))
+		for i, s in enumerate(socks):
+		    got = s.recv(15, socket.MSG_WAITALL)
+		    assert got == b"\x30\x0d\0\x08n/c%05dabc" % i, (i, got)
+	END
+	cat "$lab/gateway.err" | tail -5 >&2; 	lab_until 5 _counts mqtt connects 10000
+}
+
+too_few_descriptors_are_said_and_refuse_nobody_else() {
+	_start_daemon
+	# Who may raise the limit does.
+	prlimit --nofile=200:200 bash -c '! ulimit -n 300' 2>/dev/null || return 0
+	lab_spawn gateway prlimit --nofile=200:200 hugebus-mqtt --socket "$lab/bus" --listen "127.0.0.1:$port" --allow-anonymous
+	lab_wait_line gateway serving
+	grep -q '200 descriptors: at most 136 connections' "$lab/gateway.err" || return 1
+	timeout 20 python3 - "$port" <<-'END' || return 1
+		import socket, sys
+		hello = b"\x10\x0c\0\4MQTT\4\2\0\0\0\0"
+		socks, n_refused = [], 0
+		for i in range(250):
+		    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+		    s.settimeout(5)
+		    try:
+		        s.sendall(hello)
+		        n_refused += s.recv(4) != b"\x20\2\0\0"
+		    except ConnectionError:
+		        n_refused += 1
+		    socks.append(s)
+		assert n_refused == 250 - 136, n_refused
+		socks[0].sendall(b"\xc0\0")
+		assert socks[0].recv(2) == b"\xd0\0"
+	END
+	lab_until 5 _counts mqtt connects_limited 114
+}
+
+passwords_are_read_again_on_sighup() {
+	echo secret | hugebus-mqtt --hash-password ann >"$lab/passwords"
+	_start_daemon
+	_start_gateway --password-file "$lab/passwords"
+	! pub -u bob -P other -t t -m x -q 1 2>/dev/null || return 1
+	echo other | hugebus-mqtt --hash-password bob >>"$lab/passwords"
+	kill -HUP "${lab_pids[gateway]}"
+	lab_wait_line gateway 'read again, 2 names'
+	pub -u bob -P other -t t -m x -q 1 || return 1
+	pub -u ann -P secret -t t -m x -q 1 || return 1
+	echo "nobody:plain" >"$lab/passwords"
+	kill -HUP "${lab_pids[gateway]}"
+	lab_wait_line gateway 'passwords:1 is wrong'
+	pub -u bob -P other -t t -m x -q 1 || return 1
+	_counts mqtt-gateway reloads 2
+}
+
 run_cases "$@"

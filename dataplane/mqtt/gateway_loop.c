@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a thread of the gateway does all the time: wait, read, take events of the bus, write.
+ *
+ * How it waits. Waking a core that sleeps costs more than a message, so a thread looks again for spin_us
+ * before it sleeps, as long as that has lately been worth it (spin_credit): a client that answers at once
+ * is served at once, and a thread whose clients come at longer intervals does not spin. Where many clients
+ * each say little, every message would be a round of its own: then (is_napping) the thread sleeps for up to
+ * nap_us first and finds several, which costs them that much time and saves most of the system calls.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "dataplane/mqtt/gateway.h"
+
+enum {
+	EVENTS_PER_ROUND = 256,
+	TAKES_PER_ROUND = 64,      /* polls of the bus between two looks at the sockets */
+	CHORES_MS = 250,           /* counters, and connections that linger */
+	SPIN_CREDIT_MAX = 8,
+	WINDOW_US = 20000,         /* over which it is decided whether to nap */
+	NAP_ROUNDS_MIN = 40,       /* 2000 rounds a second */
+	NAP_SPEAKERS_MIN = 32,
+};
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* -- waiting -- */
+
+void hbus_gateway_heard(struct hbus_gateway_worker *worker, uint32_t *window)
+{
+	worker->n_speakers += *window != worker->window;
+	*window = worker->window;
+}
+
+/* A window is over: many who say little, or few who may wait for each other's answers? */
+static void judge_window(struct hbus_gateway_worker *worker)
+{
+	if (worker->now_us - worker->window_us < WINDOW_US)
+		return;
+	worker->is_napping = worker->gateway->options->nap_us > 0 && worker->n_speakers >= NAP_SPEAKERS_MIN &&
+			     (worker->is_napping || worker->n_rounds >= NAP_ROUNDS_MIN);
+	worker->window_us = worker->now_us;
+	worker->window++;
+	worker->n_rounds = worker->n_speakers = 0;
+}
+
+static int spin(struct hbus_gateway_worker *worker, struct epoll_event *events)
+{
+	uint64_t end_us = worker->now_us + worker->gateway->options->spin_us;
+	int n;
+
+	do {
+		n = epoll_wait(worker->epoll_fd, events, EVENTS_PER_ROUND, 0);
+		if (n != 0) {
+			worker->spin_credit += worker->spin_credit < SPIN_CREDIT_MAX;
+			return n;
+		}
+		/* Who runs on this core may be who we wait for. */
+		sched_yield();
+	} while (now_us() < end_us);
+	worker->spin_credit--;
+	return 0;
+}
+
+static int wait_for_events(struct hbus_gateway_worker *worker, struct epoll_event *events, int timeout_ms)
+{
+	const struct timespec nap = { .tv_nsec = (long)worker->gateway->options->nap_us * 1000 };
+	uint64_t begin_us;
+	int n = 0;
+
+	if (timeout_ms == 0)
+		return epoll_wait(worker->epoll_fd, events, EVENTS_PER_ROUND, 0);
+	if (worker->is_napping)
+		nanosleep(&nap, NULL);
+	else if (worker->spin_credit > 0)
+		n = spin(worker, events);
+	if (n != 0)
+		return n;
+	begin_us = now_us();
+	n = epoll_wait(worker->epoll_fd, events, EVENTS_PER_ROUND, timeout_ms);
+	/* Spinning would have found it. */
+	if (n > 0 && now_us() - begin_us < worker->gateway->options->spin_us && worker->spin_credit < SPIN_CREDIT_MAX)
+		worker->spin_credit++;
+	return n;
+}
+
+/* -- a round -- */
+
+/* Return: true when there is more. */
+static bool take_events(struct hbus_gateway *gateway)
+{
+	for (int i = 0; i < TAKES_PER_ROUND; i++)
+		if (!hbus_mqtt_bus_take(gateway->bus, gateway->engine))
+			return false;
+	return true;
+}
+
+static bool is_first(const struct hbus_gateway_worker *worker)
+{
+	return worker == &worker->gateway->workers[0];
+}
+
+static void do_chores(struct hbus_gateway_worker *worker, uint64_t *chores_ms)
+{
+	struct hbus_gateway *gateway = worker->gateway;
+
+	if (!is_first(worker) || gateway->now_ms < *chores_ms)
+		return;
+	hbus_gateway_count(gateway);
+	hbus_gateway_clients_expire(gateway);
+	*chores_ms = gateway->now_ms + CHORES_MS;
+}
+
+/* Milliseconds to sleep at most; 0: there is something to do. */
+static int timeout_of(struct hbus_gateway_worker *worker, bool has_more, uint64_t chores_ms)
+{
+	struct hbus_gateway *gateway = worker->gateway;
+	uint64_t next;
+	bool may_sleep;
+
+	if (has_more || worker->dirty)
+		return 0;
+	if (!is_first(worker))
+		return CHORES_MS;
+	may_sleep = hbus_mqtt_bus_arm(gateway->bus, worker->bus_has_rung);
+	worker->bus_has_rung = !may_sleep;
+	if (!may_sleep)
+		return 0;
+	next = hbus_mqtt_next_ms(gateway->engine);
+	next = next < chores_ms ? next : chores_ms;
+	return next <= gateway->now_ms ? 0 : (int)(next - gateway->now_ms);
+}
+
+static void tick(struct hbus_gateway_worker *worker)
+{
+	struct hbus_gateway *gateway = worker->gateway;
+
+	worker->now_us = now_us();
+	if (worker->now_us / 1000 <= gateway->now_ms)
+		return;
+	gateway->now_ms = worker->now_us / 1000;
+	hbus_mqtt_tick(gateway->engine, gateway->now_ms);
+}
+
+void hbus_gateway_loop(struct hbus_gateway_worker *worker)
+{
+	struct hbus_gateway *gateway = worker->gateway;
+	struct epoll_event events[EVENTS_PER_ROUND];
+	uint64_t chores_ms = 0;
+	int timeout_ms = 0;
+
+	/* relaxed: whoever sets it wakes us, and what comes after it is ordered by joining */
+	while (!atomic_load_explicit(&gateway->must_end, memory_order_relaxed)) {
+		int n = wait_for_events(worker, events, timeout_ms);
+		bool has_more;
+
+		if (is_first(worker))
+			hbus_gateway_signals(gateway);
+		hbus_gateway_lock(worker);
+		tick(worker);
+		hbus_gateway_unlock(worker);
+		worker->n_rounds += n > 0;
+		judge_window(worker);
+		for (int i = 0; i < n; i++) {
+			struct hbus_gateway_source *source = events[i].data.ptr;
+
+			source->ready(worker, source, events[i].events);
+		}
+		hbus_gateway_lock(worker);
+		has_more = take_events(gateway);
+		do_chores(worker, &chores_ms);
+		hbus_gateway_clients_flush(worker);
+		timeout_ms = timeout_of(worker, has_more, chores_ms);
+		hbus_gateway_unlock(worker);
+	}
+}
