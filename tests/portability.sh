@@ -86,7 +86,7 @@ link_one() {
 	local source
 	for source; do objects+=("$out/${source//\//_}.o"); done
 	# shellcheck disable=SC2086
-	$CC $FLAGS -static -pthread -o "$out/$program" "${objects[@]}" "$out/libs.a" -pthread 2>"$out/link.log" ||
+	$CC $FLAGS $LINK -static -pthread -o "$out/$program" "${objects[@]}" "$out/libs.a" -pthread 2>"$out/link.log" ||
 		{ cat "$out/link.log"; return 1; }
 }
 
@@ -148,7 +148,7 @@ combinations() {
 	done
 }
 
-# Sets CC, AR, RUNNER, FLAGS for a combination; says what is missing.
+# Sets CC, AR, RUNNER, FLAGS, LINK for a combination; says what is missing.
 choose() {
 	local cc arch level
 	IFS=- read -r cc arch level <<<"$1"
@@ -162,14 +162,15 @@ choose() {
 		esac
 	fi
 	command -v "$AR" >/dev/null || [ "$cc" = gcc ] || AR=llvm-ar
-	[ "$cc-$level" != clang-O2-lto ] || FLAGS="$FLAGS -fuse-ld=lld"
-	for tool in ${CC%% *} "$AR" $RUNNER $(case $FLAGS in *lld*) echo ld.lld ;; esac); do
+	LINK=
+	[ "$cc-$level" != clang-O2-lto ] || LINK=-fuse-ld=lld
+	for tool in ${CC%% *} "$AR" $RUNNER ${LINK:+ld.lld}; do
 		command -v "$tool" >/dev/null || { echo "no $tool"; return 1; }
 	done
 	echo 'int main(void) { return 0; }' >"$work/probe.c"
 	# shellcheck disable=SC2086
-	$CC $FLAGS -static "$work/probe.c" -o "$work/probe" 2>/dev/null || { echo "$CC $FLAGS cannot link a static program"; return 1; }
-	export CC AR RUNNER FLAGS
+	$CC $FLAGS $LINK -static "$work/probe.c" -o "$work/probe" 2>/dev/null || { echo "$CC $FLAGS cannot link a static program"; return 1; }
+	export CC AR RUNNER FLAGS LINK
 }
 
 check() {

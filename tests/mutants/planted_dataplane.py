@@ -130,4 +130,26 @@ FILTER = [
            "\t\treason = HBUS_REASON_NO_SOCKET;\n", "\t\t;\n", "filter"),
 ]
 
-MUTANTS = [*PACKETS, *MQTT, *FILTER]
+LATER = [
+    Mutant("sn-length-not-compared", "MQTT-SN: a datagram shorter than it says is read", "dataplane/mqttsn/packet.c",
+           " && bytes[0] == size)", ")", "mqttsn"),
+    Mutant("sn-field-beyond-the-end", "a bound: a field behind the end of an MQTT-SN message", "dataplane/mqttsn/packet.c",
+           "\tif (reader->at == reader->end) {\n\t\treader->is_short = true;\n\t\treturn 0;\n\t}\n", "", "mqttsn"),
+    Mutant("sn-identifiers-in-host-order", "an endianness slip", "dataplane/mqttsn/packet.c",
+           "return (uint16_t)(high << 8 | take_u8(reader));", "return (uint16_t)(high | take_u8(reader) << 8);", "mqttsn"),
+    Mutant("sn-long-length-off-by-one", "a long length may lie about one byte", "dataplane/mqttsn/packet.c",
+           "(size_t)(bytes[1] << 8 | bytes[2]) == size", "(size_t)(bytes[1] << 8 | bytes[2]) <= size", "mqttsn"),
+    Mutant("stack-of-another-port", "a frame for the stack of another port is claimed", "dataplane/tcp/claim.c",
+           "claim->at[i].port_id == port_id && claim", "claim", "filter_agree"),
+    Mutant("stack-takes-fragments", "fragments are claimed for a stack", "dataplane/tcp/claim.c",
+           "\tif ((load_be16(ip + 6) & 0x3fff) != 0)\n\t\treturn NULL;\n", "", "filter_agree"),
+    Mutant("stack-address-half-compared", "an IPv6 address compared by its beginning", "dataplane/tcp/claim.c",
+           "family == HBUS_FAMILY_IPV4 ? 4 : 16) == 0", "4) == 0", "filter_agree"),
+    Mutant("passive-numbers-compared-plainly", "numbers of TCP compared without their wrap", "dataplane/passive/flow.c",
+           "while (flow->parts && (int32_t)(flow->parts->seq - flow->next_seq) <= 0)",
+           "while (flow->parts && flow->parts->seq <= flow->next_seq)", "passive"),
+    Mutant("passive-waiting-bytes-leak", "bytes that have waited stay counted", "dataplane/passive/flow.c",
+           "\tflow->waiting -= part->size;\n", "", "passive"),
+]
+
+MUTANTS = [*PACKETS, *MQTT, *FILTER, *LATER]

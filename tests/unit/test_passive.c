@@ -206,6 +206,22 @@ Test(passive, what_waits_is_bounded)
 	hbus_flows_free(flows);
 }
 
+/* Pairs of segments the wrong way round: more bytes have waited than may wait at once, and none was given up. */
+Test(passive, what_has_waited_makes_room_again)
+{
+	struct hbus_flows *flows = new_flows(&seen, 4, 1000);
+
+	make_stream(1);
+	give(flows, 5, 0, HBUS_TCP_SYN, NULL, 0, 1);
+	for (uint32_t at = 0; at + 200 <= 20000; at += 200) {
+		give(flows, 5, 1 + at + 100, 0, stream + at + 100, 100, 1);
+		give(flows, 5, 1 + at, 0, stream + at, 100, 1);
+	}
+	cr_assert_eq(seen.size, 20000);
+	cr_assert_eq(hbus_flows_counters(flows)->n_holes, 0);
+	hbus_flows_free(flows);
+}
+
 Test(passive, silent_flow_makes_room_for_a_new_one)
 {
 	struct hbus_flows *flows = new_flows(&seen, 3, 1000);
