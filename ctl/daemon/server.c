@@ -436,15 +436,16 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static uint64_t tick(struct hbus_server *server)
 {
 	uint64_t next = hbus_conns_tick(server);
+	int r = 0;
 
 	next = earlier(next, hbus_state_tick(server->state, server->now_ns));
 	next = earlier(next, refill(server));
 	next = earlier(next, pace_listening(server));
-	if (server->journal && hbus_journal_is_long(server->journal) &&
-	    hbus_journal_rewrite(server->journal, server->state) < 0 &&
-	    hbus_log_allows(&server->log, HBUS_LOG_ERROR, server->now_ns))
+	if (server->journal && hbus_journal_is_long(server->journal))
+		r = hbus_journal_rewrite(server->journal, server->state);
+	if (r < 0 && hbus_log_allows(&server->log, HBUS_LOG_ERROR, server->now_ns))
 		hbus_log_write(&server->log, HBUS_LOG_ERROR, "event=journal-failed text=\"%s\"",
-			       strerror(errno));
+			       strerror(-r));
 	hbus_conns_bury(server);
 	return next;
 }
