@@ -114,7 +114,7 @@ struct hbus_mqtt_config {
 	uint64_t retained_bytes_max;
 	uint32_t snapshot_max;         /* retained messages promised to new subscriptions, all together */
 	uint32_t session_expiry_max_s; /* longest life of a session without a connection */
-	uint16_t receive_max;          /* QoS 2 messages from a client that it has not released */
+	uint16_t receive_max;          /* QoS 2 messages from an MQTT 5 client that it has not released */
 	uint16_t inflight_max;         /* QoS 1 and 2 messages to a client that it has not acknowledged */
 	uint16_t alias_max;            /* topic aliases, each way */
 	uint16_t keep_alive_max_s;     /* told to MQTT 5 clients that want more or none; 0 = any will do */

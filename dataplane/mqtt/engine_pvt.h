@@ -19,6 +19,7 @@
 #include "dataplane/mqtt/engine.h"
 #include "dataplane/mqtt/frame.h"
 #include "dataplane/mqtt/packet.h"
+#include "dataplane/mqtt/received.h"
 #include "dataplane/mqtt/wheel.h"
 
 #define HBUS_MQTT_FOREVER UINT32_MAX
@@ -170,8 +171,7 @@ struct hbus_mqtt_session {
 	uint32_t n_slots, n_slots_used;
 	uint16_t last_id;
 
-	uint16_t *received; /* QoS 2 identifiers that the client has not released */
-	uint16_t n_received, received_room;
+	struct hbus_mqtt_received received;
 
 	uint64_t window_ms; /* take-overs are counted from here */
 	uint32_t n_takeovers;
@@ -264,6 +264,8 @@ void hbus_mqtt_go_on(struct hbus_mqtt_conn *conn);
 /* Return: 0, or HBUS_MQTT_PENDING: hold the packet, and come again with it. */
 uint8_t hbus_mqtt_on_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_publish *packet);
 void hbus_mqtt_on_pubrel(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_ack *packet);
+/* Forgets the identifiers of a session. */
+void hbus_mqtt_received_drop(struct hbus_mqtt_session *session);
 /* To the bus and the retained messages. Return: 0, a reason code from 0x80 or HBUS_MQTT_PENDING. */
 uint8_t hbus_mqtt_publish(struct hbus_mqtt *engine, uint64_t session_number, struct hbus_mqtt_message *message);
 /* May this stand as a topic on the bus? Return: as above. */
@@ -310,6 +312,7 @@ struct hbus_mqtt {
 	struct hbus_wheel wheel;
 	uint64_t id;
 	uint64_t n_published, n_sessions, n_matched, n_assigned;
+	uint64_t received_bytes; /* of sessions whose identifiers are bits */
 	struct hbus_mqtt_conn *conns, *conns_closed;
 	struct hbus_mqtt_session *sessions[HBUS_MQTT_BUCKETS], *sessions_ended;
 	struct hbus_trie filters;  /* struct hbus_mqtt_target */

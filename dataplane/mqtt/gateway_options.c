@@ -66,7 +66,7 @@ static const struct argp_option options[] = {
 	{ "queue-max", KEY_QUEUE, "N", 0, "messages that wait for a session (8192)", 3 },
 	{ "queue-bytes-max", KEY_QUEUE_BYTES, "BYTES", 0, "the same in bytes (8388608)", 3 },
 	{ "inflight-max", KEY_INFLIGHT, "N", 0, "messages to a client that it has not acknowledged (1024)", 3 },
-	{ "receive-max", KEY_RECEIVE, "N", 0, "QoS 2 messages of a client not released yet (64)", 3 },
+	{ "receive-max", KEY_RECEIVE, "N", 0, "QoS 2 messages of an MQTT 5 client not released yet (64)", 3 },
 	{ "retained-max", KEY_RETAINED, "N", 0, "retained messages (100000)", 3 },
 	{ "retained-bytes-max", KEY_RETAINED_BYTES, "BYTES", 0, "the same in bytes (67108864)", 3 },
 	{ "memory-max", KEY_MEMORY, "BYTES", 0, "all messages kept for clients (268435456)", 3 },

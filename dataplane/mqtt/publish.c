@@ -5,43 +5,52 @@
 
 #include "dataplane/mqtt/engine_pvt.h"
 
-enum { RECEIVED_ROOM_MIN = 8 };
-
 /* -- QoS 2 identifiers that the client has not released -- */
 
-static uint16_t *received_find(struct hbus_mqtt_session *session, uint16_t packet_id)
+/* An MQTT 5 client was told how many; one of 3.1.1 may use all there are, while there is memory for them. */
+static uint8_t received_judge(const struct hbus_mqtt_conn *conn)
 {
-	for (uint16_t i = 0; i < session->n_received; i++)
-		if (session->received[i] == packet_id)
-			return &session->received[i];
-	return NULL;
+	const struct hbus_mqtt *engine = conn->engine;
+	const struct hbus_mqtt_received *received = &conn->session->received;
+
+	if (conn->version == HBUS_MQTT_V5)
+		return received->n >= engine->config.receive_max ? HBUS_MQTT_RECEIVE_MAX_EXCEEDED : 0;
+	if (hbus_mqtt_received_needs_bits(received) &&
+	    engine->received_bytes + HBUS_MQTT_RECEIVED_BYTES > engine->config.message_bytes_max / 4)
+		return HBUS_MQTT_RECEIVE_MAX_EXCEEDED;
+	return 0;
+}
+
+/* What the bits of all sessions take. */
+static void received_count(struct hbus_mqtt *engine, bool had_bits, bool has_bits)
+{
+	if (has_bits && !had_bits)
+		engine->received_bytes += HBUS_MQTT_RECEIVED_BYTES;
+	if (had_bits && !has_bits)
+		engine->received_bytes -= HBUS_MQTT_RECEIVED_BYTES;
 }
 
 static bool received_add(struct hbus_mqtt_session *session, uint16_t packet_id)
 {
-	if (session->n_received == session->received_room) {
-		uint32_t room = session->received_room ? 2u * session->received_room : RECEIVED_ROOM_MIN;
-		uint16_t *received;
+	bool had_bits = session->received.bits, ok = hbus_mqtt_received_add(&session->received, packet_id);
 
-		room = room < UINT16_MAX ? room : UINT16_MAX;
-		received = realloc(session->received, room * sizeof(*received));
-		if (!received)
-			return false;
-		session->received = received;
-		session->received_room = (uint16_t)room;
-	}
-	session->received[session->n_received++] = packet_id;
-	return true;
+	received_count(session->engine, had_bits, session->received.bits);
+	return ok;
+}
+
+void hbus_mqtt_received_drop(struct hbus_mqtt_session *session)
+{
+	received_count(session->engine, session->received.bits, false);
+	hbus_mqtt_received_deinit(&session->received);
 }
 
 void hbus_mqtt_on_pubrel(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_ack *packet)
 {
 	struct hbus_mqtt_session *session = conn->session;
-	uint16_t *received = received_find(session, packet->packet_id);
+	bool had_bits = session->received.bits, was_there = hbus_mqtt_received_remove(&session->received, packet->packet_id);
 
-	if (received)
-		*received = session->received[--session->n_received];
-	hbus_mqtt_send_ack(conn, HBUS_MQTT_PUBCOMP, packet->packet_id, received ? 0 : HBUS_MQTT_ID_NOT_FOUND);
+	received_count(session->engine, had_bits, session->received.bits);
+	hbus_mqtt_send_ack(conn, HBUS_MQTT_PUBCOMP, packet->packet_id, was_there ? 0 : HBUS_MQTT_ID_NOT_FOUND);
 }
 
 /* -- what may be published -- */
@@ -208,13 +217,14 @@ uint8_t hbus_mqtt_on_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt
 		hbus_mqtt_conn_fail(conn, reason);
 		return 0;
 	}
-	if (packet->qos == 2 && received_find(conn->session, packet->packet_id)) {
+	if (packet->qos == 2 && hbus_mqtt_received_has(&conn->session->received, packet->packet_id)) {
 		engine->counters.publishes_duplicate++;
 		hbus_mqtt_send_ack(conn, HBUS_MQTT_PUBREC, packet->packet_id, 0);
 		return 0;
 	}
-	if (packet->qos == 2 && conn->session->n_received >= engine->config.receive_max) {
-		hbus_mqtt_conn_fail(conn, HBUS_MQTT_RECEIVE_MAX_EXCEEDED);
+	reason = packet->qos == 2 ? received_judge(conn) : 0;
+	if (reason) {
+		hbus_mqtt_conn_fail(conn, reason);
 		return 0;
 	}
 	reason = take_message(conn, packet, topic, topic_size);

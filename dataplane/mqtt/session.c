@@ -144,6 +144,6 @@ void hbus_mqtt_session_free(struct hbus_mqtt_session *session)
 	hbus_mqtt_unsubscribe_all(session);
 	hbus_mqtt_drop_deliveries(session);
 	free(session->slots);
-	free(session->received);
+	hbus_mqtt_received_drop(session);
 	free(session);
 }

@@ -7,6 +7,7 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
+#include "dataplane/mqtt/received.h"
 #include "tests/unit/mqtt_kit.h"
 
 TestSuite(mqtt_limits, .init = kit_defaults, .fini = kit_end);
@@ -253,16 +254,49 @@ Test(mqtt_limits, bounds_the_memory_of_all_messages)
 
 /* -- QoS 2 states (a broker leaked memory by identifiers that were never released) -- */
 
-Test(mqtt_limits, holds_no_more_qos_2_states_than_its_receive_maximum)
+Test(mqtt_limits, lets_a_3_1_1_client_use_every_identifier_of_qos_2)
+{
+	struct kit_client *c;
+
+	kit_start();
+	c = connected("c", V3);
+	for (uint32_t id = 1; id <= 65535; id++) {
+		publish(c, "t", "x", 4, (uint16_t)id);
+		cr_assert(strncmp(hear(c), "PUBREC", 6) == 0, "%u", id);
+		settle();
+	}
+	cr_assert_eq(counters->publishes_in, 65535);
+	for (uint32_t id = 1; id <= 65535; id += 2) {
+		publish(c, "t", "again", 0xc, (uint16_t)id);
+		cr_assert(strncmp(hear(c), "PUBREC", 6) == 0);
+	}
+	cr_assert_eq(counters->publishes_duplicate, 32768);
+	cr_assert_eq(counters->publishes_in, 65535, "none of them is published twice");
+	for (uint32_t id = 1; id <= 65535; id++) {
+		SAY(c, 0x62, 2, (uint8_t)(id >> 8), (uint8_t)id);
+		cr_assert(strncmp(hear(c), "PUBCOMP", 7) == 0);
+	}
+	publish(c, "t", "x", 4, 7);
+	HEARS(c, "PUBREC #7");
+	cr_assert_eq(counters->publishes_in, 65536, "a released identifier is a new message's");
+	cr_assert(c->conn);
+}
+
+Test(mqtt_limits, holds_no_more_qos_2_states_than_there_is_memory_for)
 {
 	struct kit_client *c;
 	unsigned int id = 1;
 
+	config.message_bytes_max = 4 * HBUS_MQTT_RECEIVED_BYTES;
 	kit_start();
-	c = connected("c", V3);
-	while (c->conn && id < 65535)
-		publish(c, "t", "x", 4, (uint16_t)id++);
-	cr_assert_eq(id, config.receive_max + 2u);
+	for (int i = 0; i < 2; i++) {
+		c = connected(i ? "d" : "c", V3);
+		for (id = 1; c->conn && id <= 1000; id++) {
+			publish(c, "t", "x", 4, (uint16_t)id);
+			settle();
+		}
+		cr_assert_eq(id, i ? HBUS_MQTT_RECEIVED_FEW + 2u : 1001);
+	}
 	cr_assert_eq(counters->receive_max_exceeded, 1);
 }
 
