@@ -20,11 +20,12 @@ readonly WARNINGS="-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmis
 readonly DEFINES="-std=gnu11 -D_GNU_SOURCE -DHBUS_VERSION=\"0\" -DHBUS_LIBDIR=\"/usr/lib\" -I."
 
 # What qemu-user 7.2 does not do as Linux does, and so cannot be judged there: futex_waitv is unknown to it, and it
-# answers MADV_DONTFORK, MADV_POPULATE_* and MADV_REMOVE with success and does nothing.
+# answers MADV_DONTFORK, MADV_POPULATE_* and MADV_REMOVE with success and does nothing. It maps no hugepages.
 readonly NOT_EMULATED="segment::mapping_populates segment::a_writable_mapping_is_not_inherited_by_a_child
 	segment::what_cannot_be_mapped_is_an_error_and_leaves_nothing segment::a_promise_that_is_not_kept_is_found_out
 	segment::another_uid_cannot_even_open_it_for_writing_small_pages segment::after_the_seal_nobody_can_write_small_pages
-	wait::no_ring_and_one_too_many_are_refused wait::a_shorter_time_out_is_kept wait::no_sleep_is_longer_than_the_cap
+	segment::after_the_seal_nobody_can_write_hugepages segment::another_uid_cannot_even_open_it_for_writing_hugepages
+	segment::mapped_twice_the_end_runs_into_the_beginning_hugepages wait::no_ring_and_one_too_many_are_refused wait::a_shorter_time_out_is_kept wait::no_sleep_is_longer_than_the_cap
 	wait::a_word_that_has_changed_is_not_slept_on"
 
 # The sources of a static library, as the build has them.

@@ -12,8 +12,6 @@ PATH=$HBUS_BUILD/dataplane/mqtt:$PATH
 [ -x "$HBUS_BUILD/ctl/daemon/hugebusd" ] || skip_all "hugebusd is not built"
 port=$((20000 + $$ % 20000))
 
-_skip() { echo "skipped: $*"; exit 0; }
-
 # exits CODE COMMAND...: its output in $lab/out.
 exits() {
 	local wanted=$1 status
@@ -69,7 +67,7 @@ import mmap, time
 m = mmap.mmap(-1, $free << 21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)
 print('taken', flush=True)
 time.sleep(100)"
-		lab_wait_line taker taken || _skip "hugepages cannot be taken away here"
+		lab_wait_line taker taken || skip "hugepages cannot be taken away here"
 	fi
 	bus || return 1
 	lab_wait_line hugebusd 'too few free hugepages' || return 1
@@ -116,7 +114,7 @@ a_program_with_few_descriptors_says_so() {
 }
 
 a_gateway_with_64_descriptors_serves_those_that_it_has() {
-	command -v mosquitto_pub >/dev/null || _skip "needs mosquitto_pub"
+	command -v mosquitto_pub >/dev/null || skip "needs mosquitto_pub"
 	local i fd
 	local -a fds=()
 	bus || return 1
@@ -137,7 +135,7 @@ a_gateway_with_64_descriptors_serves_those_that_it_has() {
 }
 
 an_ingress_with_64_descriptors_works_and_with_8_says_so() {
-	[ -x "$HBUS_BUILD/dataplane/hugebus-ingress" ] || _skip "hugebus-ingress is not built"
+	[ -x "$HBUS_BUILD/dataplane/hugebus-ingress" ] || skip "hugebus-ingress is not built"
 	bus || return 1
 	hugebus route add '*:5001' few/1 --vlan any || return 1
 	subscriber packets -t few/1 -C 250 -W 20
@@ -167,7 +165,7 @@ on_one_processor_everything_flows() {
 # The clock of every program goes a day on, then two back, again and again; the monotonic one does not.
 a_wall_clock_that_jumps_evicts_nobody() {
 	local faketime=/usr/lib/$(uname -m)-linux-gnu/faketime/libfaketime.so.1 i
-	[ -e "$faketime" ] || _skip "needs libfaketime"
+	[ -e "$faketime" ] || skip "needs libfaketime"
 	echo '+0' >"$lab/clock"
 	export HUGEBUS_SOCKET=$lab/bus.sock
 	with=(env "LD_PRELOAD=$faketime" "FAKETIME_TIMESTAMP_FILE=$lab/clock" FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1
@@ -208,7 +206,7 @@ _memory_group() {
 a_publisher_beyond_its_memory_harms_only_itself() {
 	local group= status before
 	bus || return 1
-	_memory_group $((16 << 20)) || _skip "no memory controller that this user may use"
+	_memory_group $((16 << 20)) || skip "no memory controller that this user may use"
 	subscriber other -t other -C 2000 -W 30 --reliable
 	lab_spawn steady hugebus pub -t other --count 2000 --rate 1000 --timeout 10
 	for _ in 1 2 3; do
@@ -246,7 +244,7 @@ with_64_kib_of_locked_memory_it_works() {
 
 # In a mount namespace: a file system of 64 KiB for what the daemon keeps.
 a_full_disk_costs_the_journal_and_nothing_else() {
-	[ "$(id -u)" -eq 0 ] || _skip "needs root (a small file system)"
+	[ "$(id -u)" -eq 0 ] || skip "needs root (a small file system)"
 	mkdir "$lab/disk" "$lab/shm"
 	cat >"$lab/inner" <<-'END'
 		set -e
@@ -285,7 +283,7 @@ a_full_disk_costs_the_journal_and_nothing_else() {
 
 # Nothing of the bus is a file of /dev/shm or /tmp; and where its log goes may be full too.
 full_file_systems_for_shared_memory_and_logs_do_not_matter() {
-	[ "$(id -u)" -eq 0 ] || _skip "needs root (small file systems)"
+	[ "$(id -u)" -eq 0 ] || skip "needs root (small file systems)"
 	mkdir "$lab/log"
 	cat >"$lab/inner" <<-'END'
 		set -e
@@ -304,7 +302,7 @@ full_file_systems_for_shared_memory_and_logs_do_not_matter() {
 }
 
 where_the_socket_cannot_be_made_it_says_why() {
-	[ "$(id -u)" -eq 0 ] || _skip "needs root (a small file system)"
+	[ "$(id -u)" -eq 0 ] || skip "needs root (a small file system)"
 	cat >"$lab/inner" <<-'END'
 		mount -t tmpfs -o size=4k,nr_inodes=2 none "$1/disk" || exit 99
 		touch "$1/disk/last"
