@@ -444,16 +444,27 @@ static bool end_in_order(struct hbus_tcp_client *c)
 
 static void serve(struct hbus_tcp_client *c)
 {
-	if (c->conn && !c->is_broken)
-		read_in(c);
 	pump(c);
 	if (c->is_broken || (c->has_ended && !c->held))
 		hang_up(c);
-	if (c->conn)
+	if (c->conn) {
+		/* What was held up by what was unsent goes on. */
+		if (c->held && may_read(c))
+			mark(c);
 		return;
+	}
 	drop_held(c);
 	if (!c->is_dirty && !end_in_order(c))
 		client_free(c);
+}
+
+bool hbus_tcp_clients_read(struct hbus_tcp_clients *clients)
+{
+	/* Who becomes dirty by what others say has said nothing himself. */
+	for (struct hbus_tcp_client *c = clients->dirty; c; c = c->dirty_next)
+		if (c->conn && !c->is_broken)
+			read_in(c);
+	return clients->dirty != NULL;
 }
 
 bool hbus_tcp_clients_serve(struct hbus_tcp_clients *clients)

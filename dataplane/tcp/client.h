@@ -44,7 +44,12 @@ void hbus_tcp_clients_io(struct hbus_tcp_clients *clients, struct hbus_mqtt_io *
 
 /* Gives answers about passwords to those who wait for them. */
 void hbus_tcp_clients_answer(struct hbus_tcp_clients *clients);
-/* Reads, writes and ends what has become due. Return: whether there was anything to do. */
+/*
+ * Give the engine what has come. What it answers stays here until hbus_tcp_clients_serve(), before which
+ * the bus must have what was published: a PUBACK says so. Return: whether there was anything to do.
+ */
+bool hbus_tcp_clients_read(struct hbus_tcp_clients *clients);
+/* Writes and ends what has become due. Return: likewise. */
 bool hbus_tcp_clients_serve(struct hbus_tcp_clients *clients);
 /* A few times a second: who lingers is cut, who was held is looked at. */
 void hbus_tcp_clients_chores(struct hbus_tcp_clients *clients);

@@ -62,6 +62,7 @@ struct hbus_tcp {
 	struct hbus_tcp_counters counters;
 	struct hbus_counter *cells;
 	uint64_t chores_ms;
+	bool bus_has_rung;           /* while the thread slept */
 	pthread_t thread;
 	bool has_thread;
 	_Atomic uint32_t is_stopping;
@@ -305,9 +306,9 @@ static bool do_round(struct hbus_tcp *tcp)
 	hbus_mqtt_tick(tcp->engine, now_ms);
 	hbus_stack_input(tcp->stack, frames, n, now_ms);
 	hbus_tcp_clients_answer(&tcp->clients);
-	is_busy |= hbus_tcp_clients_serve(&tcp->clients);
+	is_busy |= hbus_tcp_clients_read(&tcp->clients);
+	/* Commits what they have published: only then may the answers go out. */
 	is_busy |= take_events(tcp);
-	/* What the events have made for the clients goes out at once. */
 	is_busy |= hbus_tcp_clients_serve(&tcp->clients);
 	hbus_stack_tick(tcp->stack, now_ms);
 	do_chores(tcp);
@@ -317,16 +318,20 @@ static bool do_round(struct hbus_tcp *tcp)
 
 static void nap(struct hbus_tcp *tcp, uint64_t idle_ns)
 {
-	struct pollfd fds[2] = { { .fd = hbus_mqtt_bus_fd(tcp->mqtt_bus), .events = POLLIN } };
+	struct pollfd fds[3] = { { .fd = hbus_mqtt_bus_fd(tcp->mqtt_bus), .events = POLLIN },
+				 { .fd = hbus_mqtt_bus_answer_fd(tcp->mqtt_bus), .events = POLLIN } };
 	uint64_t ns = idle_ns / 4 < NAP_NS_MIN ? NAP_NS_MIN :
 		      idle_ns / 4 > NAP_NS_MAX ? NAP_NS_MAX :
 						 idle_ns / 4;
-	nfds_t n = 1;
+	nfds_t n = 2;
 
+	if (!hbus_mqtt_bus_arm(tcp->mqtt_bus, tcp->bus_has_rung))
+		return;
 	if (tcp->login)
 		fds[n++] = (struct pollfd){ .fd = hbus_gateway_login_fd(tcp->login), .events = POLLIN };
 	tcp->counters.naps++;
 	(void)ppoll(fds, n, &(struct timespec){ .tv_nsec = (long)ns }, NULL);
+	tcp->bus_has_rung = fds[0].revents != 0;
 }
 
 /* relaxed: nothing but the stop itself is told by this word */
@@ -366,6 +371,7 @@ static void *run(void *context)
 			nap(tcp, idle_ns);
 	}
 	say_goodbye(tcp);
+	hbus_mqtt_bus_commit(tcp->mqtt_bus);
 	hbus_tcp_clients_free(&tcp->clients);
 	tcp->stack = hbus_stack_free(tcp->stack);
 	hbus_tcp_wire_flush(tcp->wire);
