@@ -5,6 +5,7 @@
 #include "dataplane/pilot.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "dataplane/log.h"
 
 #define RETRY_NS UINT64_C(1000000000)
+#define JOIN_NS UINT64_C(2000000000)
 #define UPDATE_STEP_NS 1000000L
 #define SETTLE_STEP_NS 10000000L
 /* Steps without news until the first plan is taken for whole, and the most there can be. */
@@ -126,21 +128,40 @@ int hbus_pilot_new(const struct hbus_ingress_options *options, struct hbus_pilot
 	return 0;
 }
 
+/* It may be inside a call to a daemon that does not answer: then it is left to itself, and goes with the process. */
 static void join_thread(struct hbus_pilot *pilot)
 {
+	uint64_t until_ns = now_ns() + JOIN_NS;
+	struct timespec until = { .tv_sec = (time_t)(until_ns / 1000000000U),
+				  .tv_nsec = (long)(until_ns % 1000000000U) };
+
 	if (!pilot->has_thread)
 		return;
-	/* relaxed: nothing but the stop itself is told by this word */
+	/* Under the lock: from now on it does not begin to change filters. relaxed: the lock orders it */
+	pthread_mutex_lock(&pilot->lock);
 	atomic_store_explicit(&pilot->is_stopping, 1, memory_order_relaxed);
-	pthread_join(pilot->thread, NULL);
-	pilot->has_thread = false;
+	pthread_mutex_unlock(&pilot->lock);
+	if (pthread_clockjoin_np(pilot->thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+		pilot->has_thread = false;
+	else
+		hbus_log("the daemon does not answer: ending without it");
+}
+
+static bool is_stopping(const struct hbus_pilot *pilot)
+{
+	/* relaxed: nothing but the stop itself is told by this word */
+	return atomic_load_explicit(&pilot->is_stopping, memory_order_relaxed);
 }
 
 struct hbus_pilot *hbus_pilot_free(struct hbus_pilot *pilot)
 {
 	if (!pilot)
 		return NULL;
-	join_thread(pilot);
+	if (!is_stopping(pilot))
+		join_thread(pilot);
+	/* It still uses all of this. */
+	if (pilot->has_thread)
+		return NULL;
 	pilot->gateway = hbus_sn_gateway_free(pilot->gateway);
 	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
 		hbus_steer_free(pilot->steers[i]);
@@ -301,6 +322,17 @@ static bool name_topic(struct hbus_pilot *pilot, uint32_t number, const char *na
 	return true;
 }
 
+/* By the main thread, or by a signal that it has not taken yet: it is blocked, and waits for the process. */
+static bool is_told_to_end(const struct hbus_pilot *pilot)
+{
+	sigset_t pending;
+
+	if (is_stopping(pilot))
+		return true;
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
 static unsigned int name_topics(struct hbus_pilot *pilot)
 {
 	uint32_t cursor = 0;
@@ -310,8 +342,8 @@ static unsigned int name_topics(struct hbus_pilot *pilot)
 		const struct hbus_directory_topic *topic;
 		struct hbus_directory_topic copy;
 
-		/* Each call would wait for a daemon that is away. */
-		if (!hbus_is_connected(pilot->bus))
+		/* Each call would wait for a daemon that is away, or that does not answer. */
+		if (!hbus_is_connected(pilot->bus) || is_told_to_end(pilot))
 			return n_failed + 1;
 		pthread_mutex_lock(&pilot->lock);
 		topic = hbus_directory_next_unnamed(pilot->directory, &cursor);
@@ -351,6 +383,11 @@ static unsigned int follow_directory(struct hbus_pilot *pilot)
 	unsigned int n_failed = 0;
 
 	pthread_mutex_lock(&pilot->lock);
+	/* The filters let everything by already, or soon. */
+	if (is_stopping(pilot)) {
+		pthread_mutex_unlock(&pilot->lock);
+		return 0;
+	}
 	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
 		if (pilot->steers[i])
 			n_failed += hbus_steer_remove(pilot->steers[i], pilot->directory);
@@ -385,7 +422,7 @@ void hbus_pilot_settle(struct hbus_pilot *pilot)
 {
 	unsigned int n_quiet = 0;
 
-	for (unsigned int i = 0; i < SETTLE_STEPS_MAX && n_quiet < SETTLE_QUIET_STEPS; i++) {
+	for (unsigned int i = 0; i < SETTLE_STEPS_MAX && n_quiet < SETTLE_QUIET_STEPS && !is_told_to_end(pilot); i++) {
 		n_quiet = update(pilot) ? 0 : n_quiet + 1;
 		nanosleep(&(struct timespec){ .tv_nsec = SETTLE_STEP_NS }, NULL);
 	}
@@ -395,8 +432,7 @@ static void *keep_updated(void *context)
 {
 	struct hbus_pilot *pilot = context;
 
-	/* relaxed: nothing but the stop itself is told by this word */
-	while (!atomic_load_explicit(&pilot->is_stopping, memory_order_relaxed)) {
+	while (!is_stopping(pilot)) {
 		(void)update(pilot);
 		nanosleep(&(struct timespec){ .tv_nsec = UPDATE_STEP_NS }, NULL);
 	}
@@ -420,9 +456,11 @@ int hbus_pilot_start(struct hbus_pilot *pilot)
 void hbus_pilot_stop(struct hbus_pilot *pilot)
 {
 	join_thread(pilot);
+	pthread_mutex_lock(&pilot->lock);
 	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
 		if (pilot->steers[i])
 			hbus_steer_dry(pilot->steers[i]);
+	pthread_mutex_unlock(&pilot->lock);
 }
 
 void hbus_pilot_stop_gateway(struct hbus_pilot *pilot)

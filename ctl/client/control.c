@@ -164,6 +164,9 @@ static int wait_connected(struct hbus *bus, struct hbus_call *call, uint64_t unt
 {
 	call->is_done = false;
 	while (bus->link != HBUS_LINK_CONNECTED) {
+		/* What was said on a link that is no more is not said on the next; and to close something nobody waits. */
+		if (call->no_retry)
+			return hbus_fail(HBUS_E_DISCONNECTED, "the daemon went away");
 		/* One that has come back is given time to hear all that we hold. */
 		int left_ms = ms_until(bus->link == HBUS_LINK_AWAY ? until_ms : until_ms + HBUS_CALL_TIMEOUT_MS);
 

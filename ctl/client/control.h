@@ -23,7 +23,7 @@ struct hbus_call {
 	uint32_t serial;
 	bool is_done;
 	bool is_lost;          /* the link broke before the reply */
-	bool no_retry;         /* a lost one fails; else it is sent again when the link is back */
+	bool no_retry;         /* without a link, or when it is lost, it fails; else it is sent when the link is back */
 	int timeout_ms;        /* 0 = HBUS_CALL_TIMEOUT_MS */
 	hbus_reply_fn on_reply; /* NULL: somebody waits in hbus_call() */
 	hbus_call_row_fn on_row;

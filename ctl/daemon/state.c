@@ -15,7 +15,7 @@
 static const uint64_t wait_lengths[HBUS_WAIT_N] = {
 	[HBUS_WAIT_GATE] = 1000 * MS,	 [HBUS_WAIT_REPLY] = 2500 * MS,
 	[HBUS_WAIT_AWAY] = 1000 * MS,	 [HBUS_WAIT_RESTART] = 2000 * MS,
-	[HBUS_WAIT_ENDED] = 5000 * MS,
+	[HBUS_WAIT_ENDED] = 5000 * MS,	 [HBUS_WAIT_OWNER] = 5000 * MS,
 };
 
 /* ---- small services ---- */
@@ -243,7 +243,8 @@ void hbus_state_restored(struct hbus_state *state, uint64_t now_ns)
 	while ((node = hbus_table_next(&state->members, node))) {
 		struct hbus_member *member = hbus_container_of(node, struct hbus_member, by_id);
 
-		hbus_deadline_arm(&state->deadlines, &member->deadline, HBUS_WAIT_RESTART, now_ns);
+		hbus_deadline_arm(&state->deadlines, &member->deadline,
+				  TAILQ_EMPTY(&member->rings) ? HBUS_WAIT_RESTART : HBUS_WAIT_OWNER, now_ns);
 		state->n_away_restored++;
 	}
 	if (state->n_away_restored == 0) {
@@ -545,6 +546,7 @@ static void expired(struct hbus_state *state, struct hbus_deadline *deadline)
 		break;
 	case HBUS_WAIT_AWAY:
 	case HBUS_WAIT_RESTART:
+	case HBUS_WAIT_OWNER:
 		hbus_member_end(state, hbus_container_of(deadline, struct hbus_member, deadline),
 				HBUS_ENDED_PUBLISHER_DIED);
 		break;

@@ -374,10 +374,11 @@ bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
 			att->reader = HBUS_READER_MAPPED;
 		return att->is_held;
 	}
-	if (ring->phase != HBUS_RING_RESTORED && !ring->was_restored)
+	/* Of one that runs: the subscriber was stopped, say, and came back when it was given up. It reads on where it was. */
+	if (ring->phase != HBUS_RING_RESTORED && ring->phase != HBUS_RING_RUNNING && !ring->was_restored)
 		return false;
 	if (msg->attach_idx != HBUS_ATTACH_NONE &&
-	    (msg->attach_idx >= HBUS_RING_WAKERS_MAX || ring->by_idx[msg->attach_idx] ||
+	    (msg->attach_idx >= HBUS_RING_WAKERS_MAX ||
 	     (msg->attach_idx < LOSSY_IDX_MIN) != !!(sub->flags & HBUS_SUB_RELIABLE)))
 		return false;
 	if (!hbus_slot_take_this(sub, msg->memfd_idx, msg->slot_idx))
@@ -388,12 +389,14 @@ bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
 	att->gate_id = msg->gate_id;
 	att->memfd_idx = msg->memfd_idx;
 	att->slot_idx = msg->slot_idx;
-	att->attach_idx = msg->attach_idx;
+	/* Its place may have been given to another meanwhile: then it looks for itself, and gates no more. */
+	att->attach_idx = msg->attach_idx != HBUS_ATTACH_NONE && ring->by_idx[msg->attach_idx] ? HBUS_ATTACH_NONE
+											       : msg->attach_idx;
 	att->is_held = true;
 	att->reader = HBUS_READER_MAPPED;
-	att->is_without_gate = msg->attach_idx == HBUS_ATTACH_NONE;
+	att->is_without_gate = att->attach_idx == HBUS_ATTACH_NONE;
 	if (!att->is_without_gate)
-		ring->by_idx[msg->attach_idx] = att;
+		ring->by_idx[att->attach_idx] = att;
 	return true;
 }
 

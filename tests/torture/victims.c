@@ -22,10 +22,20 @@ const char *const kind_names[N_KINDS] = {"publisher", "reliable", "lossy", "daem
 /* @log: what it says goes there, anew with each start; or NULL. */
 static pid_t spawn(char *const argv[], const char *log)
 {
-	pid_t pid = fork();
+	sigset_t term, before;
+	pid_t pid;
 
-	if (pid != 0)
+	/* Between fork and exec a SIGTERM would be taken by our own handler, and be lost. */
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, &before);
+	pid = fork();
+	if (pid != 0) {
+		sigprocmask(SIG_SETMASK, &before, NULL);
 		return pid;
+	}
+	signal(SIGTERM, SIG_DFL);
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (log) {
 		int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -152,6 +162,9 @@ static bool is_fine(struct torture *t, const struct victim *victim, int status, 
 {
 	if (was_us || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
 		return true;
+	/* It was asked to end while it was starting. */
+	if (victim->term_ns && ((WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) || victim->kind == INGRESS))
+		return true;
 	/* 3: it could not come in, because the daemon was dead all the time. */
 	if (victim->kind != INGRESS)
 		return WIFEXITED(status) && WEXITSTATUS(status) == 3;
@@ -259,9 +272,8 @@ static void show_hung(const struct torture *t, const struct victim *victim)
 	char command[512];
 
 	snprintf(command, sizeof(command),
-		 "tail -n 12 %s; for p in %d %d; do for d in /proc/$p/task/*; do "
-		 "echo \"$(cat $d/comm) $(grep State $d/status) in $(cat $d/wchan), $(cat $d/syscall)\"; cat $d/stack; done; done "
-		 "2>/dev/null >&2",
+		 "{ tail -n 12 %s; for p in %d %d; do for d in /proc/$p/task/*; do "
+		 "echo \"$(cat $d/comm) $(grep State $d/status) in $(cat $d/wchan), $(cat $d/syscall)\"; cat $d/stack; done; done; } >&2 2>/dev/null; :",
 		 victim->kind == INGRESS ? t->log : "/dev/null", (int)victim->pid, (int)poll_process_of(victim->pid));
 	if (system(command) != 0)
 		fprintf(stderr, "torture: it cannot be said where\n");

@@ -921,13 +921,78 @@ Test(state, a_new_reader_of_a_restored_ring_waits_until_all_who_hold_it_are_back
 	cr_assert_not_null(sim_next(late, HBUS_MSG_RING_OPENED));
 }
 
-Test(state, a_ring_that_nobody_brings_back_ends_after_two_seconds)
+/* It was stopped, say, and its place was given up. It still reads the ring: it must not meet it twice, or end with it. */
+Test(state, a_reader_that_comes_back_late_reads_on)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_token pub_token = token_of(pub), sub_token = token_of(sub);
+	struct hbus_msg_ring_grant grant;
+	struct hbus_msg_ring_opened opened = pair(pub, sub, HBUS_SUB_RELIABLE, &grant);
+
+	restart();
+	bring_back(pub, &pub_token, &grant);
+	sim_tick(&sim, 3000);
+	cr_assert_not(counts().is_restarting);
+	come_back(sub, &sub_token);
+	say_sub_again(sub, HBUS_SUB_RELIABLE, &opened);
+	cr_assert_eq(gate_add(pub).gate_id, opened.gate_id);
+	cr_assert_eq(counts().n_attachments, 1);
+	for (size_t i = 0; i < sub->n_inbox; i++) {
+		const struct hbus_msg_header *header = (const void *)sub->inbox[i].bytes;
+
+		cr_assert_neq(header->type, HBUS_MSG_RING_ENDED);
+		cr_assert_neq(header->type, HBUS_MSG_RING_OPENED);
+	}
+}
+
+Test(state, a_late_reader_whose_place_was_given_away_reads_on_without_a_gate)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE), *other;
+	struct hbus_token pub_token = token_of(pub), sub_token = token_of(sub);
+	struct hbus_msg_ring_grant grant;
+	struct hbus_msg_ring_opened opened = pair(pub, sub, HBUS_SUB_RELIABLE, &grant);
+
+	restart();
+	bring_back(pub, &pub_token, &grant);
+	sim_tick(&sim, 3000);
+	other = join(ALICE);
+	open_sub(other, HBUS_SUB_RELIABLE);
+	filter(other, HBUS_MSG_SUB_FILTER_ADD, "a/b");
+	cr_assert_eq(gate_add(pub).attach_idx, opened.attach_idx);
+	come_back(sub, &sub_token);
+	say_sub_again(sub, HBUS_SUB_RELIABLE, &opened);
+	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_ADD));
+	cr_assert_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+	cr_assert_eq(counts().n_attachments, 2);
+}
+
+/* Its readers must not leave the ring: when it goes on it publishes into it, before it hears anything. */
+Test(state, a_publisher_that_comes_back_late_finds_its_readers)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_token pub_token = token_of(pub), sub_token = token_of(sub);
+	struct hbus_msg_ring_grant grant;
+	struct hbus_msg_ring_opened opened = pair(pub, sub, 0, &grant);
+
+	restart();
+	come_back(sub, &sub_token);
+	say_sub_again(sub, 0, &opened);
+	sim_tick(&sim, 4000);
+	cr_assert_not(counts().is_restarting);
+	cr_assert_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+	bring_back(pub, &pub_token, &grant);
+	cr_assert_eq(gate_add(pub).gate_id, opened.gate_id);
+	cr_assert_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+	cr_assert_null(sim_next(sub, HBUS_MSG_RING_OPENED));
+}
+
+Test(state, a_ring_that_nobody_brings_back_ends_after_five_seconds)
 {
 	struct sim_client *pub = join(ALICE);
 
 	open_ring(pub, "a");
 	restart();
-	sim_tick(&sim, 1999);
+	sim_tick(&sim, 4999);
 	cr_assert_eq(counts().n_rings, 1);
 	sim_tick(&sim, 1);
 	cr_assert_eq(counts().n_rings, 0);
