@@ -275,6 +275,16 @@ struct hbus_mqtt_answer *hbus_mqtt_asker_take(struct hbus_mqtt_asker *asker)
 	return first;
 }
 
+uint32_t hbus_mqtt_asker_n_out(struct hbus_mqtt_asker *asker)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&asker->lock);
+	n = asker->n_out;
+	pthread_mutex_unlock(&asker->lock);
+	return n;
+}
+
 int hbus_mqtt_asker_fd(const struct hbus_mqtt_asker *asker)
 {
 	return asker->event_fd;

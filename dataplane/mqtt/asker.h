@@ -41,4 +41,7 @@ bool hbus_mqtt_asker_ask(struct hbus_mqtt_asker *asker, enum hbus_mqtt_ask_kind 
 /* The oldest answer, or NULL; the caller frees it. There is none for unsubscribing. */
 struct hbus_mqtt_answer *hbus_mqtt_asker_take(struct hbus_mqtt_asker *asker);
 
+/* Questions, and answers that are not taken. */
+uint32_t hbus_mqtt_asker_n_out(struct hbus_mqtt_asker *asker);
+
 int hbus_mqtt_asker_fd(const struct hbus_mqtt_asker *asker);

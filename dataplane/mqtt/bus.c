@@ -163,6 +163,11 @@ int hbus_mqtt_bus_fd(const struct hbus_mqtt_bus *bus)
 	return hbus_fd(bus->subscriber);
 }
 
+bool hbus_mqtt_bus_is_asking(const struct hbus_mqtt_bus *bus)
+{
+	return hbus_mqtt_asker_n_out(bus->asker) > 0;
+}
+
 int hbus_mqtt_bus_answer_fd(const struct hbus_mqtt_bus *bus)
 {
 	return hbus_mqtt_asker_fd(bus->asker);

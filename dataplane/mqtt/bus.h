@@ -65,6 +65,9 @@ int hbus_mqtt_bus_answer_fd(const struct hbus_mqtt_bus *bus);
  */
 bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine);
 
+/* Answers of the daemon are awaited. */
+bool hbus_mqtt_bus_is_asking(const struct hbus_mqtt_bus *bus);
+
 /* Commits what was published; PUBACKs may go out. */
 void hbus_mqtt_bus_commit(struct hbus_mqtt_bus *bus);
 

@@ -115,7 +115,7 @@ static struct hbus_mqtt_delivery *delivery_new(struct hbus_mqtt_kept *kept, cons
 
 	if (!d)
 		return NULL;
-	d->kept = hbus_mqtt_kept_get(kept);
+	d->kept = kept ? hbus_mqtt_kept_get(kept) : NULL;
 	d->share = how->share;
 	if (d->share)
 		d->share->n_refs++;
@@ -127,8 +127,15 @@ static struct hbus_mqtt_delivery *delivery_new(struct hbus_mqtt_kept *kept, cons
 	return d;
 }
 
+/* A session that ends with its connection is not remembered. */
+static void changed(const struct hbus_mqtt_session *session)
+{
+	session->engine->n_changes += session->expiry_s > 0;
+}
+
 static void delivery_unlink(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
 {
+	changed(session);
 	if (d->state == QUEUED) {
 		list_remove(&session->queue, d);
 		session->queue_bytes -= d->kept->size;
@@ -158,6 +165,7 @@ static void delivery_finish(struct hbus_mqtt_session *session, struct hbus_mqtt_
 static void queue_append(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
 {
 	d->state = QUEUED;
+	changed(session);
 	list_append(&session->queue, d);
 	session->queue_bytes += d->kept->size;
 }
@@ -191,6 +199,7 @@ static void delivery_send(struct hbus_mqtt_session *session, struct hbus_mqtt_de
 	}
 	d->state = d->qos == 2 ? WAIT_PUBREC : WAIT_PUBACK;
 	d->was_sent = true;
+	changed(session);
 	list_append(&session->inflight, d);
 	session->engine->counters.redelivered += is_dup;
 	/* May close the connection; the delivery is then where it belongs. */
@@ -487,6 +496,49 @@ void hbus_mqtt_route_event(struct hbus_mqtt *engine, const struct hbus_mqtt_mess
 	else
 		route(&source);
 	hbus_mqtt_kept_put(source.kept);
+}
+
+/* -- an earlier run -- */
+
+/* With the packet identifier that it had, when that is free. */
+static bool id_take_back(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d, uint16_t packet_id)
+{
+	while (session->n_slots == 0 || *slot_of(session, packet_id))
+		if (id_find(session, packet_id) || !slots_grow(session))
+			return false;
+	d->packet_id = packet_id;
+	*slot_of(session, packet_id) = d;
+	session->n_slots_used++;
+	return true;
+}
+
+void hbus_mqtt_delivery_restore(struct hbus_mqtt_session *session, struct hbus_mqtt_kept *kept,
+				const struct hbus_mqtt_how *how, uint8_t state, uint16_t packet_id, bool was_sent)
+{
+	const struct hbus_mqtt_config *config = &session->engine->config;
+	struct hbus_mqtt_delivery *d;
+
+	if (how->qos == 0 || session->queue.n + session->inflight.n >= config->queue_max + UINT16_MAX ||
+	    (kept && session->queue_bytes + kept->size > config->queue_bytes_max) ||
+	    (state != QUEUED && packet_id == 0)) {
+		session->engine->counters.dropped_queue++;
+		return;
+	}
+	d = delivery_new(kept, how);
+	if (!d)
+		return;
+	if (packet_id && !id_take_back(session, d, packet_id)) {
+		delivery_free(session, d);
+		return;
+	}
+	d->was_sent = was_sent;
+	if (state == WAIT_PUBCOMP) {
+		d->state = state;
+		list_append(&session->inflight, d);
+	} else {
+		/* Sent again when the client comes back, first of all since it was first. */
+		queue_append(session, d);
+	}
 }
 
 /* -- the end of a session -- */

@@ -440,6 +440,11 @@ void hbus_mqtt_event(struct hbus_mqtt *engine, const struct hbus_mqtt_message *m
 	hbus_mqtt_reap(engine);
 }
 
+uint64_t hbus_mqtt_changes(const struct hbus_mqtt *engine)
+{
+	return engine->n_changes;
+}
+
 const struct hbus_mqtt_counters *hbus_mqtt_counters(const struct hbus_mqtt *engine)
 {
 	return &engine->counters;

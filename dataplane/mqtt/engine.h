@@ -251,4 +251,24 @@ void hbus_mqtt_hangup(struct hbus_mqtt_conn *conn);
 /** hbus_mqtt_event() - an event of the bus that matches some filter of io->subscribe() */
 void hbus_mqtt_event(struct hbus_mqtt *engine, const struct hbus_mqtt_message *message);
 
+/**
+ * hbus_mqtt_save() - what is to be remembered over a restart: retained messages, sessions that outlive connections
+ * @wall_ms: of a clock that goes on while the program does not
+ * @ret_data: from malloc(), the caller's
+ *
+ * Return: 0, or -1 without memory.
+ */
+int hbus_mqtt_save(struct hbus_mqtt *engine, uint64_t wall_ms, uint8_t **ret_data, size_t *ret_size);
+
+/**
+ * hbus_mqtt_load() - into a new engine what another one has saved
+ *
+ * What does not fit the limits is left out. Return: 0, or -1 when these are not such bytes, or torn ones: then
+ * nothing, or what came before the damage, was taken.
+ */
+int hbus_mqtt_load(struct hbus_mqtt *engine, const uint8_t *data, size_t size, uint64_t wall_ms);
+
+/** hbus_mqtt_changes() - differs when hbus_mqtt_save() would say something else than before */
+uint64_t hbus_mqtt_changes(const struct hbus_mqtt *engine);
+
 const struct hbus_mqtt_counters *hbus_mqtt_counters(const struct hbus_mqtt *engine);

@@ -7,6 +7,7 @@
  * publish.c     from clients                  deliver.c    to clients: matching, queue, flow control
  * retained.c    retained messages             send.c       packets to clients
  * message.c     messages that are kept         wait.c       what waits for an answer of the bus
+ * persist.c     over a restart
  *
  * Nothing that somebody up the call stack may hold is freed on the spot: connections and sessions
  * that have ended are put aside, and hbus_mqtt_reap() frees them when the entry point is done.
@@ -31,6 +32,7 @@ struct hbus_mqtt_kept {
 	uint32_t n_refs;
 	size_t size;         /* bytes charged */
 	uint64_t expires_ms; /* UINT64_MAX = never */
+	uint32_t saved_in, saved_as; /* persist.c: its number in a file */
 	struct hbus_mqtt_message view; /* points into ->data */
 	char data[];
 };
@@ -91,6 +93,8 @@ uint8_t hbus_mqtt_on_subscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_sub
 /* The bus does not give this filter: all subscriptions that stand there end. */
 void hbus_mqtt_filter_refused(struct hbus_mqtt *engine, const char *filter);
 void hbus_mqtt_on_unsubscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_subscribe *packet);
+/* A subscription of an earlier run. */
+void hbus_mqtt_sub_restore(struct hbus_mqtt_session *session, const struct hbus_mqtt_filter *filter, uint32_t id);
 void hbus_mqtt_unsubscribe_all(struct hbus_mqtt_session *session);
 struct hbus_mqtt_sub *hbus_mqtt_share_pick(struct hbus_mqtt_share *share, uint8_t qos);
 void hbus_mqtt_share_put(struct hbus_mqtt_share *share);
@@ -138,6 +142,9 @@ void hbus_mqtt_pump(struct hbus_mqtt_session *session);
 void hbus_mqtt_resume(struct hbus_mqtt_session *session);
 void hbus_mqtt_route_event(struct hbus_mqtt *engine, const struct hbus_mqtt_message *message);
 bool hbus_mqtt_can_send(const struct hbus_mqtt_session *session, uint8_t qos);
+/* A message of an earlier run, behind those that are there. @kept: NULL in WAIT_PUBCOMP. */
+void hbus_mqtt_delivery_restore(struct hbus_mqtt_session *session, struct hbus_mqtt_kept *kept,
+				const struct hbus_mqtt_how *how, uint8_t state, uint16_t packet_id, bool was_sent);
 /* Frees what waits; shared messages that were not begun go to other members. */
 void hbus_mqtt_drop_deliveries(struct hbus_mqtt_session *session);
 
@@ -264,6 +271,8 @@ void hbus_mqtt_go_on(struct hbus_mqtt_conn *conn);
 /* Return: 0, or HBUS_MQTT_PENDING: hold the packet, and come again with it. */
 uint8_t hbus_mqtt_on_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_publish *packet);
 void hbus_mqtt_on_pubrel(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_ack *packet);
+/* One identifier more of a session. Return: false without memory. */
+bool hbus_mqtt_received_note(struct hbus_mqtt_session *session, uint16_t packet_id);
 /* Forgets the identifiers of a session. */
 void hbus_mqtt_received_drop(struct hbus_mqtt_session *session);
 /* To the bus and the retained messages. Return: 0, a reason code from 0x80 or HBUS_MQTT_PENDING. */
@@ -284,6 +293,8 @@ struct hbus_mqtt_retained {
 bool hbus_mqtt_retained_fits(struct hbus_mqtt *engine, const struct hbus_mqtt_message *message);
 /* Set, replace, or with an empty payload remove. Return: 0 or a reason code. */
 uint8_t hbus_mqtt_retain(struct hbus_mqtt *engine, const struct hbus_mqtt_message *message);
+/* The same for a message that is kept already; takes a reference. */
+uint8_t hbus_mqtt_retain_kept(struct hbus_mqtt *engine, struct hbus_mqtt_kept *kept);
 /* Promise what matches to a new subscription. Return: 0 or a reason code. */
 uint8_t hbus_mqtt_promise(struct hbus_mqtt_session *session, const struct hbus_mqtt_sub *sub);
 void hbus_mqtt_retained_remove(struct hbus_mqtt *engine, struct hbus_mqtt_retained *retained);
@@ -312,6 +323,8 @@ struct hbus_mqtt {
 	struct hbus_wheel wheel;
 	uint64_t id;
 	uint64_t n_published, n_sessions, n_matched, n_assigned;
+	uint64_t n_changes; /* of what is remembered over a restart */
+	uint32_t n_saves;
 	uint64_t received_bytes; /* of sessions whose identifiers are bits */
 	struct hbus_mqtt_conn *conns, *conns_closed;
 	struct hbus_mqtt_session *sessions[HBUS_MQTT_BUCKETS], *sessions_ended;

@@ -6,6 +6,7 @@
  * gateway_options.c  the command line
  * gateway_listen.c   listening sockets
  * gateway_client.c   connections: reading, writing, closing
+ * gateway_state.c    state on a disk
  * gateway_login.c    names and passwords      gateway_tls.c   TLS, by OpenSSL
  * websocket.c        WebSocket                bus.c           the engine on the bus
  *
@@ -42,6 +43,7 @@ struct hbus_gateway_options {
 	unsigned int n_listen;
 	bool allows_anonymous;
 	const char *password_file; /* NULL = there are no passwords */
+	const char *state_dir;     /* NULL = state is lost at the end */
 	const char *hash_name;     /* --hash-password: print a line and end */
 	struct hbus_gateway_tls_files tls;
 	bool is_reliable, adds_cloudevents;
@@ -62,6 +64,7 @@ __attribute__((format(printf, 1, 2))) void hbus_gateway_log(const char *format, 
 struct hbus_gateway;
 struct hbus_gateway_worker;
 struct hbus_gateway_login;
+struct hbus_gateway_state;
 
 /* What epoll gives back: the first member of listeners and clients. ready() is called without the lock. */
 struct hbus_gateway_source {
@@ -99,6 +102,9 @@ struct hbus_gateway_worker {
 	X(websocket_failures, "WebSocket requests or frames that were refused")       \
 	X(logins_busy, "passwords refused because too many wait for their hash")      \
 	X(lingered_out, "connections whose last words nobody took in time")           \
+	X(state_saves, "the state was saved")                                         \
+	X(state_failures, "the state could not be saved")                             \
+	X(state_bytes_now, "size of the saved state")                                 \
 	X(reloads, "SIGHUP taken")                                                    \
 	X(reloads_refused, "SIGHUP whose files were wrong")
 
@@ -113,12 +119,14 @@ struct hbus_gateway {
 	struct hbus *hugebus;
 	struct hbus_gateway_tls *tls;     /* NULL = no certificate; first worker */
 	struct hbus_gateway_login *login; /* NULL = no password file */
+	struct hbus_gateway_state *state; /* NULL = --state was not given */
 	struct hbus_gateway_source *listeners[HBUS_GATEWAY_LISTENERS_MAX];
 	unsigned int n_listeners;
 	int spare_fd; /* given up for a moment to refuse a client when there is no other descriptor */
 	struct hbus_counter *cells;
 	struct hbus_gateway_worker workers[HBUS_GATEWAY_THREADS_MAX];
 	unsigned int n_workers, next_worker;
+	bool is_serving; /* has started whole: its state is worth saving */
 	_Atomic bool must_end;
 	pthread_mutex_t lock;
 	/* -- lock -- */

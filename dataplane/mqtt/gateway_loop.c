@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "dataplane/mqtt/gateway.h"
+#include "dataplane/mqtt/gateway_state.h"
 
 enum {
 	EVENTS_PER_ROUND = 256,
@@ -116,6 +117,8 @@ static void do_chores(struct hbus_gateway_worker *worker, uint64_t *chores_ms)
 
 	if (!is_first(worker) || gateway->now_ms < *chores_ms)
 		return;
+	if (gateway->state)
+		hbus_gateway_state_tick(gateway->state, gateway->engine, gateway->now_ms);
 	hbus_gateway_count(gateway);
 	hbus_gateway_clients_expire(gateway);
 	*chores_ms = gateway->now_ms + CHORES_MS;

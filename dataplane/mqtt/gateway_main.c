@@ -2,6 +2,7 @@
 /* hugebus-mqtt: MQTT clients on the bus. Start, signals, counters, and the end. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,9 +17,10 @@
 
 #include "dataplane/mqtt/gateway.h"
 #include "dataplane/mqtt/gateway_login.h"
+#include "dataplane/mqtt/gateway_state.h"
 #include "shm/counters.h"
 
-enum { SPARE_FDS = 64 };
+enum { SPARE_FDS = 64, RESTORE_MS = 10000 };
 
 void hbus_gateway_log(const char *format, ...)
 {
@@ -118,7 +120,17 @@ static void open_counters(struct hbus_gateway *gateway)
 		snprintf(gateway->cells[i].name, sizeof(gateway->cells[i].name), "%s", names[i]);
 }
 
-void hbus_gateway_count(struct hbus_gateway *gateway)
+static void count_state(struct hbus_gateway *gateway)
+{
+	struct hbus_gateway_state_counters counters;
+
+	hbus_gateway_state_counters(gateway->state, &counters);
+	gateway->counters.state_saves = counters.n_saves;
+	gateway->counters.state_failures = counters.n_failures;
+	gateway->counters.state_bytes_now = counters.size;
+}
+
+static void count_cells(struct hbus_gateway *gateway)
 {
 	const uint64_t values[N_CELLS] = {
 #define COUNTER_VALUE(name, text) gateway->counters.name,
@@ -129,6 +141,13 @@ void hbus_gateway_count(struct hbus_gateway *gateway)
 	hbus_mqtt_bus_count(gateway->bus, hbus_mqtt_counters(gateway->engine));
 	for (unsigned int i = 0; gateway->cells && i < N_CELLS; i++)
 		hbus_counter_set((struct hbus_counter_cell *)(void *)&gateway->cells[i], values[i]);
+}
+
+void hbus_gateway_count(struct hbus_gateway *gateway)
+{
+	if (gateway->state)
+		count_state(gateway);
+	count_cells(gateway);
 }
 
 /* -- sources beside listeners and clients -- */
@@ -326,6 +345,36 @@ static int open_bus(struct hbus_gateway *gateway, const struct hbus_gateway_opti
 	return -ENOTCONN;
 }
 
+/* Before anybody publishes, the filters of the sessions that were kept are subscribed to. */
+static void subscribe_restored(struct hbus_gateway *gateway)
+{
+	struct pollfd answers = { .fd = hbus_mqtt_bus_answer_fd(gateway->bus), .events = POLLIN };
+	uint64_t end_ms = now_ms() + RESTORE_MS;
+
+	while (hbus_mqtt_bus_is_asking(gateway->bus) && now_ms() < end_ms) {
+		(void)poll(&answers, 1, 100);
+		(void)hbus_mqtt_bus_take(gateway->bus, gateway->engine);
+	}
+}
+
+static int open_state(struct hbus_gateway *gateway, const char *dir)
+{
+	int r;
+
+	if (!dir)
+		return 0;
+	r = hbus_gateway_state_open(dir, log_sentence, &gateway->state);
+	if (r == 0)
+		r = hbus_gateway_state_load(gateway->state, gateway->engine);
+	if (r == 0)
+		subscribe_restored(gateway);
+	if (r == -EBUSY)
+		hbus_gateway_log("%s is another gateway's", dir);
+	else if (r < 0)
+		hbus_gateway_log("%s: %s", dir, strerror(-r));
+	return r;
+}
+
 static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *options)
 {
 	struct hbus_mqtt_io io = {
@@ -359,6 +408,8 @@ static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *opti
 		hbus_mqtt_bus_io(gateway->bus, &io);
 	if (r == 0)
 		r = hbus_mqtt_new(&options->limits, &io, gateway->now_ms, &gateway->engine);
+	if (r == 0)
+		r = open_state(gateway, options->state_dir);
 	for (unsigned int i = 0; i < options->n_listen && r == 0; i++)
 		r = hbus_gateway_listen(gateway, options->listen[i]);
 	return r == 0 ? start_threads(gateway) : r;
@@ -374,8 +425,11 @@ static void stop(struct hbus_gateway *gateway)
 		for (unsigned int i = 0; i < gateway->n_workers; i++)
 			hbus_gateway_clients_flush(&gateway->workers[i]);
 		hbus_mqtt_bus_commit(gateway->bus);
+		if (gateway->state && gateway->is_serving)
+			(void)hbus_gateway_state_finish(gateway->state, gateway->engine);
 		hbus_gateway_count(gateway);
 	}
+	gateway->state = hbus_gateway_state_close(gateway->state);
 	hbus_gateway_clients_free(gateway);
 	gateway->engine = hbus_mqtt_free(gateway->engine);
 	gateway->bus = hbus_mqtt_bus_close(gateway->bus);
@@ -419,6 +473,7 @@ int main(int argc, char **argv)
 	catch_signals();
 	r = start(&gateway, &options);
 	if (r == 0) {
+		gateway.is_serving = true;
 		hbus_gateway_log("serving on %s%s", options.listen[0], options.n_listen > 1 ? " and more" : "");
 		hbus_gateway_loop(&gateway.workers[0]);
 	} else {

@@ -34,6 +34,7 @@ enum key {
 	KEY_THREADS,
 	KEY_NAP,
 	KEY_SPIN,
+	KEY_STATE,
 };
 
 static const struct argp_option options[] = {
@@ -52,6 +53,7 @@ static const struct argp_option options[] = {
 	{ "cloudevents", KEY_CLOUDEVENTS, NULL, 0,
 	  "give events of local processes their CloudEvents attributes as user properties", 2 },
 	{ "ring-bytes", KEY_RING, "N", 0, "size of the gateway's ring, a power of two (4194304)", 2 },
+	{ "state", KEY_STATE, "DIR", 0, "keep sessions and retained messages there over a restart", 2 },
 	{ "threads", KEY_THREADS, "N", 0, "threads that share the sockets and TLS (1)", 2 },
 	{ "nap-us", KEY_NAP, "US", 0, "with many clients that say little each, sleep so long to serve several at once; "
 	  "0 = never (300)", 2 },
@@ -175,6 +177,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_NAP:
 		o->nap_us = number32(state, arg, 0, 100000);
 		return 0;
+	case KEY_STATE:
+		o->state_dir = arg;
+		return 0;
 	case KEY_SPIN:
 		o->spin_us = number32(state, arg, 0, 1000000);
 		return 0;
@@ -195,7 +200,8 @@ void hbus_gateway_options_parse(int argc, char **argv, struct hbus_gateway_optio
 		.options = options,
 		.parser = parse,
 		.doc = "Serve MQTT 3.1.1 and 5.0 clients on a hugebus: their topics are the bus's topics.\v"
-		       "Sessions and retained messages are kept in memory and are lost when this program ends.\n\n"
+		       "Sessions and retained messages are kept in memory and are lost when this program ends, but for --state."
+		       "\n\n"
 		       "SIGHUP reads the password file and the certificates again.\n\n"
 		       "Exit status: 0 ended as asked, 1 could not go on, 2 wrong usage.",
 	};

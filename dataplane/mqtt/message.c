@@ -39,6 +39,7 @@ struct hbus_mqtt_kept *hbus_mqtt_keep(struct hbus_mqtt *engine, const struct hbu
 	}
 	kept->engine = engine;
 	kept->n_refs = 1;
+	kept->saved_in = kept->saved_as = 0;
 	kept->size = size;
 	kept->expires_ms = hbus_mqtt_expires_ms(engine, message);
 	kept->view = *message;

@@ -30,11 +30,12 @@ static void received_count(struct hbus_mqtt *engine, bool had_bits, bool has_bit
 		engine->received_bytes -= HBUS_MQTT_RECEIVED_BYTES;
 }
 
-static bool received_add(struct hbus_mqtt_session *session, uint16_t packet_id)
+bool hbus_mqtt_received_note(struct hbus_mqtt_session *session, uint16_t packet_id)
 {
 	bool had_bits = session->received.bits, ok = hbus_mqtt_received_add(&session->received, packet_id);
 
 	received_count(session->engine, had_bits, session->received.bits);
+	session->engine->n_changes++;
 	return ok;
 }
 
@@ -50,6 +51,7 @@ void hbus_mqtt_on_pubrel(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_ack
 	bool had_bits = session->received.bits, was_there = hbus_mqtt_received_remove(&session->received, packet->packet_id);
 
 	received_count(session->engine, had_bits, session->received.bits);
+	conn->engine->n_changes += was_there;
 	hbus_mqtt_send_ack(conn, HBUS_MQTT_PUBCOMP, packet->packet_id, was_there ? 0 : HBUS_MQTT_ID_NOT_FOUND);
 }
 
@@ -195,7 +197,7 @@ static void acknowledge(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_publ
 		return;
 	}
 	if (packet->qos == 2 && (reason == 0 || conn->version == HBUS_MQTT_V3) &&
-	    !received_add(conn->session, packet->packet_id)) {
+	    !hbus_mqtt_received_note(conn->session, packet->packet_id)) {
 		hbus_mqtt_conn_fail(conn, HBUS_MQTT_QUOTA);
 		return;
 	}

@@ -49,6 +49,7 @@ void hbus_mqtt_retained_remove(struct hbus_mqtt *engine, struct hbus_mqtt_retain
 	if (retained->next)
 		retained->next->link = retained->link;
 	engine->counters.retained_now--;
+	engine->n_changes++;
 	engine->counters.retained_bytes_now -= retained->size;
 	hbus_mqtt_kept_put(retained->kept);
 	free(retained);
@@ -71,6 +72,7 @@ static bool insert(struct hbus_mqtt *engine, struct hbus_mqtt_kept *kept)
 		retained->next->link = &retained->next;
 	engine->retained = retained;
 	engine->counters.retained_now++;
+	engine->n_changes++;
 	engine->counters.retained_bytes_now += retained->size;
 	if (kept->expires_ms != UINT64_MAX)
 		hbus_wheel_set(&engine->wheel, &retained->timer.timer, kept->expires_ms);
@@ -102,6 +104,20 @@ uint8_t hbus_mqtt_retain(struct hbus_mqtt *engine, const struct hbus_mqtt_messag
 		return HBUS_MQTT_QUOTA;
 	}
 	return 0;
+}
+
+uint8_t hbus_mqtt_retain_kept(struct hbus_mqtt *engine, struct hbus_mqtt_kept *kept)
+{
+	if (find(engine, kept->view.topic) || !hbus_mqtt_retained_fits(engine, &kept->view) ||
+	    kept->view.payload_size == 0) {
+		engine->counters.retained_refused++;
+		return HBUS_MQTT_QUOTA;
+	}
+	hbus_mqtt_kept_get(kept);
+	if (insert(engine, kept))
+		return 0;
+	hbus_mqtt_kept_put(kept);
+	return HBUS_MQTT_QUOTA;
 }
 
 /* -- promises to new subscriptions -- */

@@ -93,6 +93,7 @@ void hbus_mqtt_session_attach(struct hbus_mqtt_session *session, struct hbus_mqt
 {
 	hbus_mqtt_timer_cancel(session->engine, &session->expiry);
 	hbus_mqtt_will_forget(session);
+	session->engine->n_changes++;
 	session->conn = conn;
 	session->version = conn->version;
 	conn->session = session;
@@ -103,6 +104,7 @@ void hbus_mqtt_session_detach(struct hbus_mqtt_session *session, bool keeps_will
 {
 	struct hbus_mqtt *engine = session->engine;
 
+	engine->n_changes++;
 	session->conn->session = NULL;
 	session->conn = NULL;
 	if (!keeps_will)
@@ -132,6 +134,7 @@ void hbus_mqtt_session_end(struct hbus_mqtt_session *session)
 	session->next = engine->sessions_ended;
 	engine->sessions_ended = session;
 	session->has_ended = true;
+	engine->n_changes++;
 	engine->counters.sessions_now--;
 	hbus_mqtt_timer_cancel(engine, &session->expiry);
 	hbus_mqtt_will_fire(session);

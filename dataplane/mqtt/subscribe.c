@@ -175,6 +175,7 @@ static void sub_free(struct hbus_mqtt_session *session, struct hbus_mqtt_sub *su
 	if (sub->next)
 		sub->next->link = sub->link;
 	session->n_subs--;
+	engine->n_changes++;
 	engine->counters.subscriptions_now--;
 	free(sub);
 }
@@ -296,6 +297,7 @@ static uint8_t subscribe_one(struct hbus_mqtt_conn *conn, const struct hbus_mqtt
 		reason = sub_new(session, filter->filter, filter_at, &sub);
 	if (reason)
 		return reason;
+	session->engine->n_changes++;
 	sub->qos = filter->qos;
 	sub->no_local = filter->no_local;
 	sub->retain_as_published = filter->retain_as_published;
@@ -306,6 +308,24 @@ static uint8_t subscribe_one(struct hbus_mqtt_conn *conn, const struct hbus_mqtt
 		return HBUS_MQTT_PENDING;
 	}
 	return complete(session, sub, filter, is_new);
+}
+
+void hbus_mqtt_sub_restore(struct hbus_mqtt_session *session, const struct hbus_mqtt_filter *filter, uint32_t id)
+{
+	struct hbus_mqtt_sub *sub;
+	bool is_bad;
+	size_t filter_at = filter_begin(filter->filter, &is_bad);
+
+	if (is_bad || hbus_topic_check_filter((const char *)filter->filter.data + filter_at, filter->filter.size - filter_at))
+		return;
+	if (sub_find(session, filter->filter) || sub_new(session, filter->filter, filter_at, &sub)) {
+		session->engine->counters.subscriptions_refused++;
+		return;
+	}
+	sub->qos = filter->qos;
+	sub->no_local = filter->no_local;
+	sub->retain_as_published = filter->retain_as_published;
+	sub->id = id;
 }
 
 /* The bus has answered about the filter that the packet waited for. */

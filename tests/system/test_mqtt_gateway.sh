@@ -184,4 +184,93 @@ passwords_are_read_again_on_sighup() {
 	_counts mqtt-gateway reloads 2
 }
 
+_restart() {
+	lab_stop gateway "$@"
+	_start_gateway --allow-anonymous --state "$lab/state"
+}
+
+state_outlives_an_orderly_end() {
+	_start --state "$lab/state"
+	pub -t r/1 -m kept -r -q 1
+	sub keeper -i keeper -c -q 1 -t s
+	lab_stop keeper
+	pub -t s -m while-away -q 1
+	_restart
+	pub -t s -m after -q 1
+	expect "$(timeout 5 mosquitto_sub -p "$port" -t 'r/#' -C 1 -F '%r %t %p')" = "1 r/1 kept"
+	sub again -i keeper -c -q 1 -t s
+	hears again while-away || return 1
+	hears again after || return 1
+	expect "$(stat -c %a "$lab/state/mqtt.state")" = 600
+}
+
+state_outlives_a_kill() {
+	_start --state "$lab/state"
+	local i
+	for i in 1 2 3; do
+		pub -t "r/$i" -m "$i" -r -q 1
+		sub "keeper$i" -i "keeper$i" -c -q 1 -t s
+		lab_stop "keeper$i"
+		pub -t s -m "m$i" -q 1
+		lab_until 10 _saved_since "$(date +%s%3N)" "$lab/state" || return 1
+		_restart KILL 2>/dev/null
+		expect ! -e "$lab/state/mqtt.state.bad"
+	done
+	expect "$(timeout 5 mosquitto_sub -p "$port" -t 'r/#' -C 3 | sort | tr '\n' ' ')" = "1 2 3 "
+	sub again -i keeper1 -c -q 1 -t s
+	for i in 1 2 3; do
+		hears again "m$i" || return 1
+	done
+}
+
+# _saved_since MILLISECONDS DIR: the file says when it was made.
+_saved_since() {
+	[ "$(od -An -j 8 -N 8 -t u8 --endian=big "$2/mqtt.state" 2>/dev/null | tr -d ' ' | sed 's/^$/0/')" -gt "$1" ]
+}
+
+a_damaged_state_is_put_aside() {
+	_start --state "$lab/state"
+	pub -t r/1 -m kept -r -q 1
+	lab_stop gateway
+	printf x | dd of="$lab/state/mqtt.state" bs=1 seek=30 conv=notrunc 2>/dev/null
+	_start_gateway --allow-anonymous --state "$lab/state"
+	grep -q 'mqtt.state is damaged' "$lab/gateway.err" || return 1
+	expect -e "$lab/state/mqtt.state.bad"
+	pub -t r/2 -m new -r -q 1
+}
+
+two_gateways_do_not_share_a_state() {
+	_start --state "$lab/state"
+	timeout 5 hugebus-mqtt --socket "$lab/bus" --listen "127.0.0.1:$((port + 1))" --allow-anonymous \
+		--state "$lab/state" 2>"$lab/second"
+	expect $? = 1
+	grep -q "another gateway's" "$lab/second"
+}
+
+a_full_disk_leaves_the_old_state_and_serves_on() {
+	[ "$EUID" = 0 ] || return 0
+	mkdir "$lab/disk"
+	unshare -m true 2>/dev/null || return 0
+	mount -t tmpfs -o size=64k tmpfs "$lab/disk" 2>/dev/null || return 0
+	_full_disk
+	local r=$?
+	lab_stop gateway
+	umount "$lab/disk"
+	return $r
+}
+
+_full_disk() {
+	_start --state "$lab/disk/state"
+	pub -t r/1 -m small -r -q 1
+	lab_until 10 test -s "$lab/disk/state/mqtt.state" || return 1
+	head -c 100000 /dev/zero | tr '\0' x >"$lab/large"
+	pub -t r/2 -q 1 -r -f "$lab/large" || return 1
+	lab_wait_line gateway 'could not be saved' 10 || return 1
+	pub -t r/3 -m more -r -q 1 || return 1
+	expect -s "$lab/disk/state/mqtt.state"
+	expect ! -e "$lab/disk/state/mqtt.state.new"
+	pub -t r/2 -n -r -q 1
+	lab_wait_line gateway 'is saved again' 20
+}
+
 run_cases "$@"
