@@ -45,7 +45,7 @@ library_sources() {
 # Unit tests that need nothing but these and criterion's few macros.
 unit_tests() {
 	printf '%s\n' ring gate segment wait record topic topic_trie wire policy quota log state state_hostile client_loss \
-		client_topics net route batch bucket directory eal_args worker mqtt_attributes mqtt_limits mqtt_packet mqtt_v3 \
+		client_topics net route batch bucket directory eal_args worker mqtt_attributes mqtt_limits mqtt_packet mqtt_received mqtt_v3 \
 		mqtt_v5 wheel
 }
 

@@ -300,6 +300,25 @@ Test(mqtt_limits, holds_no_more_qos_2_states_than_there_is_memory_for)
 	cr_assert_eq(counters->receive_max_exceeded, 1);
 }
 
+Test(mqtt_limits, gives_back_the_memory_of_qos_2_states)
+{
+	config.message_bytes_max = 4 * HBUS_MQTT_RECEIVED_BYTES;
+	kit_start();
+	for (int i = 0; i < 3; i++) {
+		char name[] = { 'c', (char)('0' + i), '\0' };
+		struct kit_client *c = connected(name, V3);
+
+		for (uint16_t id = 1; id <= 100; id++) {
+			publish(c, "t", "x", 4, id);
+			settle();
+		}
+		for (uint16_t id = 1; id <= 100; id++)
+			ack(c, HBUS_MQTT_PUBREL, id);
+		IS_OPEN(c);
+	}
+	cr_assert_eq(counters->receive_max_exceeded, 0);
+}
+
 /* -- retained messages -- */
 
 Test(mqtt_limits, holds_retained_messages_by_number_and_bytes_and_says_no_to_one_more)
