@@ -21,6 +21,7 @@ void hbus_gates_init(struct hbus_gates *table, uint64_t start, bool is_isolated)
 {
 	memset(table, 0, sizeof(*table));
 	table->scan_tail = start;
+	table->busy = &table->own_busy;
 	/* A barrier that the kernel does not owe to this process is none: it refuses, and nobody would notice. */
 	table->needs_fence = is_isolated || hbus_membarrier_register() < 0;
 }
@@ -119,8 +120,8 @@ int hbus_gates_remove(struct hbus_gates *table, uint32_t idx, uint64_t gate_id)
 	if (process_barrier(table) < 0)
 		return 0;
 	/* A(gate.busy): pairs with R(gate.busy) in hbus_gates_leave(). */
-	busy = atomic_load_explicit(&table->busy, memory_order_acquire);
-	while ((busy & 1) && atomic_load_explicit(&table->busy, memory_order_acquire) == busy)
+	busy = atomic_load_explicit(table->busy, memory_order_acquire);
+	while ((busy & HBUS_GATES_INSIDE) && atomic_load_explicit(table->busy, memory_order_acquire) == busy)
 		sched_yield();
 	spec_release(&gate->spec);
 	shrink_used(table);
@@ -180,9 +181,8 @@ static bool is_gating(struct hbus_gate *gate)
 uint64_t hbus_gates_scan(struct hbus_gates *table, uint64_t tail, uint64_t capacity)
 {
 	uint64_t permit = tail + 2 * capacity;
-	uint32_t n;
+	uint32_t n, busy = hbus_gates_enter(table);
 
-	hbus_gates_enter(table);
 	/* A(gate.used): pairs with R(gate.used) in hbus_gates_install(). */
 	n = atomic_load_explicit(&table->n_used, memory_order_acquire);
 	if (n > HBUS_RING_GATES_MAX)
@@ -197,7 +197,7 @@ uint64_t hbus_gates_scan(struct hbus_gates *table, uint64_t tail, uint64_t capac
 		if ((int64_t)(end - permit) < 0)
 			permit = end;
 	}
-	hbus_gates_leave(table);
+	hbus_gates_leave(table, busy);
 	table->scan_tail = tail;
 	return permit;
 }
@@ -256,10 +256,10 @@ unsigned int hbus_gates_reap(struct hbus_gates *table, struct hbus_ring_header *
 			     uint64_t need, uint64_t capacity, uint64_t waited_us)
 {
 	unsigned int n_dropped = 0;
+	uint32_t busy = hbus_gates_enter(table);
 
 	if (waited_us > STALL_SLICE_MAX_US)
 		waited_us = STALL_SLICE_MAX_US;
-	hbus_gates_enter(table);
 	for (uint32_t i = 0; i < HBUS_RING_GATES_MAX; i++) {
 		struct hbus_gate *gate = &table->gates[i];
 
@@ -272,7 +272,7 @@ unsigned int hbus_gates_reap(struct hbus_gates *table, struct hbus_ring_header *
 		drop(table, header, i, tail);
 		n_dropped++;
 	}
-	hbus_gates_leave(table);
+	hbus_gates_leave(table, busy);
 	return n_dropped;
 }
 
@@ -320,10 +320,10 @@ unsigned int hbus_gates_wake_locked(struct hbus_gates *table, _Atomic uint32_t *
 
 unsigned int hbus_gates_wake(struct hbus_gates *table, _Atomic uint32_t *notify)
 {
+	uint32_t busy = hbus_gates_enter(table);
 	unsigned int n_calls;
 
-	hbus_gates_enter(table);
 	n_calls = wake_waiters(table, notify);
-	hbus_gates_leave(table);
+	hbus_gates_leave(table, busy);
 	return n_calls;
 }

@@ -14,8 +14,9 @@
  *
  * An entry is filled while its state is FREE and shown by R(gate.state). To take one out, the control thread
  * clears the state, makes the process pass a barrier and waits until the data thread is not between
- * enter and leave (`busy` is even, or has moved on); then it may unmap the slot. While the data thread waits
- * for a slow subscriber it leaves and enters again, so the control thread is never held for long.
+ * enter and leave (`busy` says outside, or has moved on); then it may unmap the slot. While the data thread waits
+ * for a slow subscriber it leaves and enters again, so the control thread is never held for long. Whoever publishes
+ * enters once for the whole of a publish (publisher.h); what is entered inside of that costs nothing.
  *
  * What a subscriber's slot says is never trusted: a cursor ahead of the committed tail counts as the
  * tail, one behind the floor as the floor.
@@ -34,6 +35,11 @@
 #include "shm/layout.h"
 
 #define HBUS_UNJOINED_STALL_MS 100u
+
+/* The word `busy`: two bits, and above them a number that changes each time when the data thread goes out. */
+#define HBUS_GATES_INSIDE 1u /* an entry may be looked at */
+#define HBUS_GATES_CALL 2u   /* for the owner of the word: a call is under way */
+#define HBUS_GATES_STEP 4u
 
 enum hbus_gate_state {
 	HBUS_GATE_FREE = 0,
@@ -65,7 +71,8 @@ struct hbus_gate {
 
 struct hbus_gates {
 	_Atomic uint32_t n_used;  /* entries below this may be in use; control thread writes */
-	_Atomic uint32_t busy;    /* odd while the data thread is inside; data thread writes */
+	_Atomic uint32_t *busy;   /* HBUS_GATES_*; data thread writes */
+	_Atomic uint32_t own_busy; /* what that points to, unless the data thread has a word for several tables */
 	bool needs_fence;         /* no membarrier: fence at enter, and at each commit */
 	uint64_t scan_tail;       /* data thread: committed tail at the last scan */
 	uint64_t n_dropped;       /* data thread: gates dropped so far */
@@ -119,38 +126,36 @@ unsigned int hbus_gates_wake(struct hbus_gates *table, _Atomic uint32_t *notify)
 /* The same from another thread, which excludes install and remove by a lock of its own. */
 unsigned int hbus_gates_wake_locked(struct hbus_gates *table, _Atomic uint32_t *notify);
 
-static inline void hbus_gates_enter(struct hbus_gates *table)
+/* Return: what leave() wants to know. */
+static inline uint32_t hbus_gates_enter(struct hbus_gates *table)
 {
 	/* relaxed: only the data thread writes busy; the control thread's membarrier orders it */
-	uint32_t busy = atomic_load_explicit(&table->busy, memory_order_relaxed);
+	uint32_t busy = atomic_load_explicit(table->busy, memory_order_relaxed);
 
-	atomic_store_explicit(&table->busy, busy + 1, memory_order_relaxed);
-	if (table->needs_fence) /* store of busy, loads of the entries */
+	if (!(busy & HBUS_GATES_INSIDE)) /* relaxed: as above */
+		atomic_store_explicit(table->busy, busy | HBUS_GATES_INSIDE, memory_order_relaxed);
+	if (__builtin_expect(table->needs_fence, 0)) /* store of busy, here or further out, and loads of the entries */
 		atomic_thread_fence(memory_order_seq_cst);
 	else
 		atomic_signal_fence(memory_order_seq_cst);
+	return busy;
 }
 
-static inline void hbus_gates_leave(struct hbus_gates *table)
+static inline void hbus_gates_leave(struct hbus_gates *table, uint32_t busy)
 {
-	uint32_t busy = atomic_load_explicit(&table->busy, memory_order_relaxed); /* relaxed: own word */
-
-	/* R(gate.busy): what was read inside, before the word that says outside. */
-	atomic_store_explicit(&table->busy, busy + 1, memory_order_release);
+	if (!(busy & HBUS_GATES_INSIDE)) /* R(gate.busy): what was read inside, before the word that says outside. */
+		atomic_store_explicit(table->busy, busy + HBUS_GATES_STEP, memory_order_release);
 }
 
-/* After a commit: does somebody want to be woken? No fence: M(ring.waiting), see wait.h. */
-static inline bool hbus_gates_has_waiter(struct hbus_gates *table)
+/* Inside: does somebody want to be woken? No fence: M(ring.waiting), see wait.h. */
+static inline bool hbus_gates_look(const struct hbus_gates *table)
 {
 	/* relaxed: an entry that is missed here was installed after this commit, and its owner looks again */
 	uint32_t n = atomic_load_explicit(&table->n_used, memory_order_relaxed);
 	uint32_t found = 0;
 
-	if (n == 0)
-		return false;
-	hbus_gates_enter(table);
 	for (uint32_t i = 0; i < n; i++) {
-		struct hbus_gate *gate = &table->gates[i];
+		const struct hbus_gate *gate = &table->gates[i];
 
 		/* A(gate.state): pairs with R(gate.state) in hbus_gates_install(). */
 		if (atomic_load_explicit(&gate->state, memory_order_acquire) == HBUS_GATE_FREE)
@@ -158,6 +163,19 @@ static inline bool hbus_gates_has_waiter(struct hbus_gates *table)
 		/* relaxed: the subscriber writes it before its membarrier */
 		found |= atomic_load_explicit(&gate->spec.slot->waiting, memory_order_relaxed);
 	}
-	hbus_gates_leave(table);
 	return found != 0;
+}
+
+/* After a commit. */
+static inline bool hbus_gates_has_waiter(struct hbus_gates *table)
+{
+	uint32_t busy;
+	bool found;
+
+	if (atomic_load_explicit(&table->n_used, memory_order_relaxed) == 0) /* relaxed: as above */
+		return false;
+	busy = hbus_gates_enter(table);
+	found = hbus_gates_look(table);
+	hbus_gates_leave(table, busy);
+	return found;
 }

@@ -7,6 +7,9 @@
 
 #include "shm/wait.h"
 
+#define LINE 64u
+#define OWN_AHEAD 1024u /* bytes; twice as much is asked for, since readers' prefetchers take some back */
+
 static uint64_t now_ns(clockid_t clock)
 {
 	struct timespec ts;
@@ -36,12 +39,13 @@ void hbus_ring_pub_init(struct hbus_ring_pub *pub, const struct hbus_geometry *g
 	pub->data = data;
 	pub->capacity = geometry->capacity;
 	pub->mask = geometry->capacity - 1;
-	pub->tail = pub->head = pub->intent = geometry->start;
+	pub->tail = pub->intent = pub->own_at = geometry->start;
 	pub->block_mask = hbus_block_size(geometry->capacity) - 1;
 	pub->batch_max = geometry->capacity / HBUS_RECORD_DIVISOR;
 	pub->header = header;
 	pub->gates = gates;
 	pub->fences = gates->needs_fence;
+	hbus_ring_pub_set_quick(pub);
 	/* relaxed, both: no reader has the ring yet; the daemon's messages order it */
 	atomic_store_explicit(&pub->header->intent, geometry->start, memory_order_relaxed);
 	/* Zero is a position: of a checkpoint that is behind the start, or ahead of it near 2^64. */
@@ -59,6 +63,19 @@ void hbus_ring_pub_close(struct hbus_ring_pub *pub)
 	hbus_gates_wake(pub->gates, &pub->header->notify);
 }
 
+void hbus_ring_pub_own(struct hbus_ring_pub *pub)
+{
+	uint64_t head = hbus_ring_pub_head(pub), from = (head + LINE - 1) & ~(uint64_t)(LINE - 1);
+	uint64_t end = (head + 2 * OWN_AHEAD) & ~(uint64_t)(LINE - 1);
+	bool is_last = (int64_t)(end - pub->intent) >= 0;
+
+	if (is_last) /* what lies beyond is not threatened yet */
+		end = pub->intent;
+	for (; (int64_t)(end - from) > 0; from += LINE)
+		hbus_ring_pub_zero(pub, from);
+	pub->own_at = is_last ? pub->intent : end - OWN_AHEAD;
+}
+
 int hbus_ring_pub_raise(struct hbus_ring_pub *pub, uint64_t need)
 {
 	uint64_t permit = hbus_gates_scan(pub->gates, pub->tail, pub->capacity);
@@ -66,6 +83,8 @@ int hbus_ring_pub_raise(struct hbus_ring_pub *pub, uint64_t need)
 	if ((int64_t)(need - permit) > 0)
 		return HBUS_RING_FULL;
 	pub->intent = need;
+	pub->own_at = hbus_ring_pub_head(pub);
+	hbus_ring_pub_set_quick(pub);
 	/* relaxed, then the fence: R(ring.intent): the threat before any byte that it threatens. */
 	atomic_store_explicit(&pub->header->intent, need, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);

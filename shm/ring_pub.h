@@ -44,12 +44,13 @@ struct hbus_ring_pub {
 	unsigned char *data;     /* mapped twice in a row */
 	uint64_t mask;           /* capacity - 1 */
 	uint64_t tail;           /* end of what is committed */
-	uint64_t head;           /* end of what is written; tail when no batch is open */
-	uint64_t intent;         /* own copy of header->intent */
+	uint64_t quick_end;      /* a record that ends here or below needs nothing but to be written */
+	uint64_t own_at;         /* beyond this hbus_ring_pub_own() is due */
 	uint64_t sequence;       /* number of the next committed event */
-	uint64_t n_pending;      /* events in the open batch */
-	uint64_t first_word;     /* held back until the commit */
-	uint64_t zeroed;         /* where the last zero header word was written */
+	uint64_t n_open;         /* bytes of the open batch; 0 = none */
+	uint64_t n_pending;      /* events in it */
+	uint64_t first_word;     /* its first header word, held back until the commit */
+	uint64_t intent;         /* own copy of header->intent */
 	uint64_t block_mask;     /* block size - 1 */
 	uint64_t batch_max;      /* bytes */
 	uint64_t capacity;
@@ -80,29 +81,49 @@ static inline _Atomic uint64_t *hbus_ring_pub_word(const struct hbus_ring_pub *p
 	return (_Atomic uint64_t *)(void *)(pub->data + (position & pub->mask));
 }
 
+/* End of what is written. */
+static inline uint64_t hbus_ring_pub_head(const struct hbus_ring_pub *pub)
+{
+	return pub->tail + pub->n_open;
+}
+
 /*
- * The next header word is empty. For a single record this is done before its payload is written: stores reach the
- * cache in order, and one that waits for the next line between payload and header would give the readers, which
- * poll the line of the header, time to take that line away again.
+ * How far records can go with one comparison each: no gate is to be asked below intent, and outside a batch no
+ * checkpoint is due within a block. A batch that holds something ends at its largest size instead.
  */
-static inline void hbus_ring_pub_zero(struct hbus_ring_pub *pub, uint64_t position)
+static inline void hbus_ring_pub_set_quick(struct hbus_ring_pub *pub)
+{
+	uint64_t end = pub->n_open ? pub->tail + pub->batch_max + HBUS_RECORD_HEADER : (pub->tail | pub->block_mask) + 1;
+
+	if ((int64_t)(end - pub->intent) > 0)
+		end = pub->intent;
+	pub->quick_end = end - HBUS_RECORD_HEADER;
+}
+
+/* Until the next commit nothing goes the quick way. */
+static inline void hbus_ring_pub_hold(struct hbus_ring_pub *pub)
+{
+	pub->quick_end = hbus_ring_pub_head(pub);
+}
+
+/* The next header word is empty. */
+static inline void hbus_ring_pub_zero(const struct hbus_ring_pub *pub, uint64_t position)
 {
 	/* relaxed: ordered before the commit by its release */
 	atomic_store_explicit(hbus_ring_pub_word(pub, position), 0, memory_order_relaxed);
-	pub->zeroed = position;
 }
 
-/* Own the lines after the next header word before they are written; not that word's line, which readers poll. */
-static inline void hbus_ring_pub_prefetch(const struct hbus_ring_pub *pub)
-{
-	const unsigned char *next = pub->data + (pub->head & pub->mask);
+/*
+ * Takes the lines that will be written next away from whoever read them a lap ago, by a store into each. Then what is
+ * written there does not wait. Twice as many such stores are under way at once as of stores that fill lines, and
+ * with whatever else a publish stores between them there would be but two or three. (Asking for a line by prefetchw
+ * has no such effect where it was measured.) After a commit, so that no event waits for it.
+ */
+void hbus_ring_pub_own(struct hbus_ring_pub *pub);
 
-#if defined(__x86_64__)
-	__asm__("prefetchw 64(%0)\n\tprefetchw 128(%0)" : : "r"(next));
-#else
-	__builtin_prefetch(next + 64, 1);
-	__builtin_prefetch(next + 128, 1);
-#endif
+static inline bool hbus_ring_pub_is_own_due(const struct hbus_ring_pub *pub)
+{
+	return (int64_t)(hbus_ring_pub_head(pub) - pub->own_at) > 0;
 }
 
 /**
@@ -118,40 +139,60 @@ static inline int hbus_ring_pub_claim(struct hbus_ring_pub *pub, uint64_t len, u
 
 	if (len > HBUS_WORD_LENGTH_MAX)
 		return HBUS_RING_TOO_LARGE;
-	end = pub->head + hbus_record_size(len);
+	end = hbus_ring_pub_head(pub) + hbus_record_size(len);
 	if (end - pub->tail > pub->batch_max)
 		return HBUS_RING_TOO_LARGE;
 	need = hbus_ring_pub_need(pub, end);
 	if ((int64_t)(need - pub->intent) > 0 && hbus_ring_pub_raise(pub, need))
 		return HBUS_RING_FULL;
-	if (pub->head == pub->tail)
-		hbus_ring_pub_zero(pub, end);
-	*ret_body = pub->data + (pub->head & pub->mask) + HBUS_RECORD_HEADER;
+	*ret_body = pub->data + (hbus_ring_pub_head(pub) & pub->mask) + HBUS_RECORD_HEADER;
 	return 0;
 }
 
-/* The claimed record is written: n_events of them, len <= what was claimed. */
+/* The claimed record is written: n_events of them, len <= what was claimed. @word: hbus_word_make(flags, topic, len) */
+static inline void hbus_ring_pub_add_word(struct hbus_ring_pub *pub, uint64_t word, uint64_t len, uint64_t n_events)
+{
+	uint64_t n_open = pub->n_open;
+
+	pub->n_open = n_open + hbus_record_size(len);
+	pub->n_pending += n_events;
+	if (n_open == 0) {
+		pub->first_word = word;
+		hbus_ring_pub_set_quick(pub);
+	} else {
+		/* relaxed: invisible until the first word of the batch is released */
+		atomic_store_explicit(hbus_ring_pub_word(pub, pub->tail + n_open), word, memory_order_relaxed);
+	}
+}
+
 static inline void hbus_ring_pub_add(struct hbus_ring_pub *pub, uint32_t flags, uint32_t topic, uint64_t len,
 				     uint64_t n_events)
 {
-	uint64_t word = hbus_word_make(flags, topic, (uint32_t)len);
-
-	if (pub->head == pub->tail) {
-		pub->first_word = word;
-	} else {
-		/* relaxed: invisible until the first word of the batch is released */
-		atomic_store_explicit(hbus_ring_pub_word(pub, pub->head), word, memory_order_relaxed);
-		pub->zeroed = pub->head; /* no longer: and what lies ahead may have been scribbled on */
-	}
-	pub->head += hbus_record_size(len);
-	pub->n_pending += n_events;
+	hbus_ring_pub_add_word(pub, hbus_word_make(flags, topic, (uint32_t)len), len, n_events);
 }
 
 /* Forget the open batch. intent stays where it is: what was scribbled on must stay threatened. */
 static inline void hbus_ring_pub_abort(struct hbus_ring_pub *pub)
 {
-	pub->head = pub->tail;
+	pub->n_open = 0;
 	pub->n_pending = 0;
+	hbus_ring_pub_set_quick(pub);
+}
+
+/* After the header word: does somebody sleep? */
+static inline bool hbus_ring_pub_has_waiter(const struct hbus_ring_pub *pub)
+{
+	if (__builtin_expect(pub->fences, 0)) /* store-load: header word against waiting; without membarrier (wait.h) */
+		atomic_thread_fence(memory_order_seq_cst);
+	return hbus_gates_has_waiter(pub->gates);
+}
+
+/* Likewise, for who is inside the gates already. */
+static inline bool hbus_ring_pub_has_waiter_inside(const struct hbus_ring_pub *pub)
+{
+	if (__builtin_expect(pub->fences, 0)) /* store-load: as above, and as in hbus_gates_enter() */
+		atomic_thread_fence(memory_order_seq_cst);
+	return hbus_gates_look(pub->gates);
 }
 
 /* All that was added appears at once. Return: somebody sleeps, hbus_gates_wake() is due. */
@@ -159,19 +200,64 @@ static inline bool hbus_ring_pub_commit(struct hbus_ring_pub *pub)
 {
 	uint64_t before = pub->tail;
 
-	if (pub->head == before)
+	if (pub->n_open == 0)
 		return false;
-	if (pub->zeroed != pub->head)
-		hbus_ring_pub_zero(pub, pub->head);
+	hbus_ring_pub_zero(pub, hbus_ring_pub_head(pub));
 	/* R(ring.header): record bytes and the next zero word before the header that shows them. */
 	atomic_store_explicit(hbus_ring_pub_word(pub, before), pub->first_word, memory_order_release);
-	hbus_ring_pub_prefetch(pub);
-	pub->tail = pub->head;
+	pub->tail = hbus_ring_pub_head(pub);
 	pub->sequence += pub->n_pending;
+	pub->n_open = 0;
 	pub->n_pending = 0;
 	if ((before ^ pub->tail) & ~pub->block_mask)
 		hbus_ring_pub_checkpoint(pub);
-	if (pub->fences) /* store-load: header word against waiting; without membarrier (wait.h) */
-		atomic_thread_fence(memory_order_seq_cst);
-	return hbus_gates_has_waiter(pub->gates);
+	hbus_ring_pub_set_quick(pub);
+	if (hbus_ring_pub_is_own_due(pub))
+		hbus_ring_pub_own(pub);
+	return hbus_ring_pub_has_waiter(pub);
+}
+
+/**
+ * hbus_ring_pub_begin_one() - the quick way for one record, while no batch is open: claim, add and commit in a few steps
+ * @len: at most HBUS_WORD_LENGTH_MAX
+ *
+ * Stores reach the cache in order, and each private one costs as much as one into the ring: so there are few.
+ * The next header word is emptied first. Were it done between payload and header, and had to wait for its line, the
+ * readers, which poll the line of the header, would have time to take that line away again.
+ *
+ * Return: where the body goes, then hbus_ring_pub_end_one() shows it; NULL: there is more to do, take the long way.
+ */
+static inline unsigned char *hbus_ring_pub_begin_one(const struct hbus_ring_pub *pub, uint64_t len)
+{
+	uint64_t end = pub->tail + hbus_record_size(len);
+	unsigned char *body;
+
+	if ((int64_t)(end - pub->quick_end) > 0)
+		return NULL;
+	hbus_ring_pub_zero(pub, end);
+	body = pub->data + (pub->tail & pub->mask) + HBUS_RECORD_HEADER;
+	__asm__("" : "+r"(body)); /* one register from here on */
+	return body;
+}
+
+/* @body, @len: of hbus_ring_pub_begin_one(); @word: with this length. hbus_ring_pub_has_waiter() is due, perhaps hbus_ring_pub_own(). */
+static inline void hbus_ring_pub_end_one(struct hbus_ring_pub *pub, unsigned char *body, uint64_t word, uint64_t len,
+					 uint64_t n_events)
+{
+	_Atomic uint64_t *at = (_Atomic uint64_t *)(void *)(body - HBUS_RECORD_HEADER);
+
+	/* R(ring.header): as in hbus_ring_pub_commit(). */
+	atomic_store_explicit(at, word, memory_order_release);
+	pub->tail += hbus_record_size(len);
+	pub->sequence += n_events;
+}
+
+/* Likewise for one more record of a batch; hbus_ring_pub_add() makes it part of it. */
+static inline unsigned char *hbus_ring_pub_begin_more(const struct hbus_ring_pub *pub, uint64_t len)
+{
+	uint64_t head = hbus_ring_pub_head(pub);
+
+	if ((int64_t)(head + hbus_record_size(len) - pub->quick_end) > 0)
+		return NULL;
+	return pub->data + (head & pub->mask) + HBUS_RECORD_HEADER;
 }

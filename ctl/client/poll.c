@@ -12,6 +12,8 @@
 
 /* Records that one call looks at in one ring, wanted or not: a bound on its time. */
 #define SCAN_RECORDS_MAX 4096u
+/* A span of records ends here, so that it is still in the first cache when the caller reads it. */
+#define SPAN_BYTES_MAX 16384u
 /* Rings that look empty and whose intent is checked all the same, each pass. */
 #define PROBES 8u
 /* Of polls in a row that find nothing, the first and every so many more probe. */
@@ -222,9 +224,12 @@ static inline uint64_t count_alike(const struct hbus_ring_sub *ring, uint64_t po
 				   uint64_t n_max)
 {
 	/* A span is contiguous, and a header word is accessed in the first mapping only: so up to its end. */
-	uint64_t n_fit = (ring->mask + 1 - (position & ring->mask) + stride - 1) / stride, n = 1;
+	uint64_t n_left = ring->mask + 1 - (position & ring->mask), n_fit, n = 1;
 	const unsigned char *at = ring->data + (position & ring->mask);
 
+	if (n_left > SPAN_BYTES_MAX)
+		n_left = SPAN_BYTES_MAX;
+	n_fit = ((uint32_t)n_left + (uint32_t)stride - 1) / (uint32_t)stride;
 	if (n_fit < n_max)
 		n_max = n_fit;
 	for (; n < n_max; n++) {
@@ -242,12 +247,12 @@ static inline uint64_t take_plain_spans(struct hbus_ring_sub *ring, struct sink 
 {
 	uint64_t top = hbus_word_make(0, topic, 0) >> 24, position = ring->position, n_all = 0;
 
-	while (sink->n < sink->n_max && n_all < SCAN_RECORDS_MAX) {
+	while (sink->n < sink->n_max && position - ring->position < SPAN_BYTES_MAX) {
 		uint64_t word = hbus_ring_sub_load_word(ring, position), len = hbus_word_length(word), n;
 
 		if (word >> 24 != top || hbus_record_size(len) > ring->record_max)
 			break;
-		n = count_alike(ring, position, word, hbus_record_size(len), SCAN_RECORDS_MAX - n_all);
+		n = count_alike(ring, position, word, hbus_record_size(len), SCAN_RECORDS_MAX);
 		sink->spans[sink->n++] = (struct hbus_span){
 			.data = ring->data + (position & ring->mask) + HBUS_RECORD_HEADER,
 			.size = len,
@@ -346,6 +351,7 @@ static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscrib
 	at->is_corrupt = outcome == HBUS_RING_CORRUPT;
 	if (is_unknown)
 		ring_blocked(sub, at, unknown_topic);
+	sub->n_seen += delivered + filtered;
 	if (delivered | filtered)
 		stats_due(sub, at);
 	if (delivered > 0)
@@ -410,6 +416,10 @@ static inline __attribute__((always_inline)) void passes(struct hbus_subscriber 
 			sub->n_idle_polls = 0;
 			return;
 		}
+		/* Events came until now, and none do any more. */
+		if (!sub->has_moved && sub->n_idle_polls == 0 && hbus_linger_caught_up(&sub->linger, sub->n_seen) &&
+		    pass(sub, sink) > 0)
+			return;
 		if (!sub->has_moved)
 			idle_poll(sub);
 		if (__builtin_expect(!sub->has_moved, 1))

@@ -212,21 +212,22 @@ static int announce(struct hbus *bus, struct hbus_pub_ring *ring, uint32_t *ret_
 	return 0;
 }
 
-int hbus_pub_ring_new(struct hbus *bus, const struct hbus_publisher_options *options, const char *name,
-		      const char *type, const char *content_type, struct hbus_pub_ring **ret_ring,
-		      uint32_t *ret_topic_id)
+int hbus_pub_ring_new(struct hbus_publisher *publisher, const char *name, const char *type, const char *content_type,
+		      struct hbus_pub_ring **ret_ring, uint32_t *ret_topic_id)
 {
+	struct hbus *bus = publisher->bus;
 	int r = 0;
 
 	for (int i = 0; i < ATTEMPTS_MAX; i++) {
 		struct hbus_call call = {0};
 		struct hbus_pub_ring *ring = NULL;
 
-		r = ask(bus, options, name, type, content_type, &call);
+		r = ask(bus, &publisher->options, name, type, content_type, &call);
 		if (r == 0)
 			r = ring_from_grant(&call, &ring);
 		if (r < 0)
 			return r;
+		ring->gates.busy = &publisher->busy;
 		ring_link(bus, ring);
 		r = announce(bus, ring, ret_topic_id);
 		if (r == 0)

@@ -11,8 +11,7 @@
 
 #include "ctl/client/publisher.h"
 
-#define HBUS_LINE 64u
-#define SMALL_MAX 128u /* bytes */
+#define SMALL_MAX 1024u /* bytes; larger ones are copied by memcpy() */
 #define SPIN_US 2
 #define SLEEP_FIRST_US 50
 #define SLEEP_MOST_US 1000
@@ -53,7 +52,7 @@ static void sleep_us(uint64_t us)
 static unsigned int reap(struct hbus_pub_ring *ring, uint64_t len, uint64_t waited_us)
 {
 	struct hbus_ring_pub *pub = &ring->pub;
-	uint64_t need = hbus_ring_pub_need(pub, pub->head + hbus_record_size(len));
+	uint64_t need = hbus_ring_pub_need(pub, hbus_ring_pub_head(pub) + hbus_record_size(len));
 
 	return hbus_gates_reap(&ring->gates, ring->header, pub->tail, need, pub->capacity, waited_us);
 }
@@ -120,11 +119,15 @@ static int claim_slowly(struct hbus_publisher *publisher, struct hbus_pub_ring *
 
 	/* A thread that is cancelled while it waits must not leave the handle busy. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	hbus_publisher_step_out(publisher);
 	if (timeout_us == 0)
 		r = look_at_full(ring, len, ret_body);
 	else
 		r = wait_for_room(publisher, ring, len, timeout_us, ret_body);
+	hbus_publisher_step_in(publisher);
 	pthread_setcancelstate(cancel_state, NULL);
+	if (r != 0)
+		hbus_ring_pub_hold(&ring->pub);
 	return r;
 }
 
@@ -168,6 +171,8 @@ static __attribute__((noinline)) int look_up(struct hbus_publisher *publisher, h
 	const struct hbus_topic_page *page;
 	uint32_t place;
 
+	if (publisher->reserved)
+		return hbus_fail(HBUS_E_BUSY, "a reservation is open: commit or abort it first");
 	if (topic == 0 || topic > HBUS_TOPIC_ID_MAX)
 		return hbus_fail(HBUS_E_INVALID, "%u is not a topic number", topic);
 	page = publisher->pages[topic / HBUS_TOPIC_PAGE_SIZE];
@@ -176,6 +181,7 @@ static __attribute__((noinline)) int look_up(struct hbus_publisher *publisher, h
 		return hbus_fail(HBUS_E_INVALID, "topic %u is not one of this publisher's", topic);
 	publisher->last_topic = topic;
 	publisher->last_wire = place & HBUS_TOPIC_ID_MAX;
+	publisher->last_word = hbus_word_make(0, publisher->last_wire, 0);
 	publisher->last_ring = publisher->rings[(place >> 24) - 1];
 	return 0;
 }
@@ -183,7 +189,9 @@ static __attribute__((noinline)) int look_up(struct hbus_publisher *publisher, h
 /* The daemon has lost the ring: a new one, if it can be had now; else publish into the old one. */
 static __attribute__((noinline)) int renew(struct hbus_publisher *publisher, hbus_topic_t topic)
 {
+	hbus_publisher_step_out(publisher);
 	hbus_publisher_renew(publisher, publisher->last_ring);
+	hbus_publisher_step_in(publisher);
 	return look_up(publisher, topic);
 }
 
@@ -194,9 +202,7 @@ static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
 
 	if (r < 0)
 		return r;
-	if (__builtin_expect(publisher->reserved != NULL, 0))
-		r = hbus_fail(HBUS_E_BUSY, "a reservation is open: commit or abort it first");
-	else if (__builtin_expect(topic != publisher->last_topic || topic == 0, 0))
+	if (__builtin_expect(topic != publisher->last_topic || topic == 0, 0))
 		r = look_up(publisher, topic);
 	/* relaxed: the lock of the bus orders what matters; a publish later is early enough */
 	if (r == 0 && __builtin_expect(atomic_load_explicit(&publisher->last_ring->is_refused, memory_order_relaxed) != 0, 0))
@@ -206,46 +212,13 @@ static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
 	return r;
 }
 
-#ifndef HBUS_RACY /* ThreadSanitizer: hbus_copy_in() alone is exempt */
-/* From the end to the beginning, see put_payload(); without the call of memcpy() that would cost more than the copy. */
-static inline void put_small(unsigned char *to, const unsigned char *from, size_t size)
-{
-	while (size % 8 != 0) {
-		size--;
-		to[size] = from[size];
-	}
-	while (size > 0) {
-		uint64_t word;
-
-		size -= 8;
-		memcpy(&word, from + size, 8);
-		memcpy(to + size, &word, 8);
-		atomic_signal_fence(memory_order_seq_cst); /* keeps the loop from becoming that call */
-	}
-}
-#endif
-
-/*
- * What lies behind the header's cache line first. Stores reach the cache in order, and readers poll the header's line:
- * were it written first, they would take it away while the next line is still on its way, and the header would have to
- * fetch it back. An empty event may have no data.
- */
+/* An empty event may have no data. */
 static inline void put_payload(unsigned char *to, const void *data, size_t size)
 {
-	size_t n_first = HBUS_LINE - (uintptr_t)to % HBUS_LINE;
-
-#ifndef HBUS_RACY
-	if (size <= SMALL_MAX) {
-		put_small(to, data, size);
-		return;
-	}
-#endif
-	if (size > n_first) {
-		hbus_copy_in(to + n_first, (const unsigned char *)data + n_first, size - n_first);
-		atomic_signal_fence(memory_order_seq_cst);
-		size = n_first;
-	}
-	hbus_copy_in(to, data, size);
+	if (size <= SMALL_MAX)
+		hbus_copy_in_words(to, data, size);
+	else
+		hbus_copy_in_large(to, data, size);
 }
 
 static inline void put_u64(unsigned char *to, uint64_t value)
@@ -271,8 +244,9 @@ static inline uint64_t stamp_ns(struct hbus_publisher *publisher)
 	return publisher->batch_time_ns;
 }
 
-static inline int publish(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size,
-			  int64_t timeout_us)
+/* Whatever stands in the way. */
+static __attribute__((noinline)) int publish_slowly(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
+						    size_t size, bool may_wait)
 {
 	uint64_t prefix = publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0;
 	struct hbus_pub_ring *ring;
@@ -280,11 +254,11 @@ static inline int publish(struct hbus_publisher *publisher, hbus_topic_t topic, 
 	int r;
 
 	r = begin(publisher, topic);
-	if (__builtin_expect(r < 0, 0))
+	if (r < 0)
 		return r;
 	ring = publisher->last_ring;
-	r = claim(publisher, ring, body_len(prefix, size), timeout_us, &body);
-	if (__builtin_expect(r == 0, 1)) {
+	r = claim(publisher, ring, body_len(prefix, size), may_wait ? publisher->timeout_us : 0, &body);
+	if (r == 0) {
 		if (prefix)
 			put_u64(body, stamp_ns(publisher));
 		put_payload(body + prefix, data, size);
@@ -296,14 +270,90 @@ static inline int publish(struct hbus_publisher *publisher, hbus_topic_t topic, 
 	return r;
 }
 
+/* What is due only now and then; the event itself is out. */
+static __attribute__((noinline)) int finish(struct hbus_publisher *publisher, bool has_waiter)
+{
+	struct hbus_pub_ring *ring = publisher->last_ring;
+
+	if (has_waiter && !(publisher->flags & HBUS_PUB_DEFER_WAKE))
+		wake(ring);
+	if (hbus_ring_pub_is_own_due(&ring->pub))
+		hbus_ring_pub_own(&ring->pub);
+	hbus_publisher_leave(publisher);
+	return 0;
+}
+
+/* A small event on the topic of the last one, and nothing out of the ordinary: then a few instructions do. */
+static inline bool is_quick(const struct hbus_publisher *publisher, hbus_topic_t topic, size_t size)
+{
+	/* relaxed, all: as in hbus_publisher_enter() and begin() */
+	return topic == publisher->last_topic && topic != 0 && size <= SMALL_MAX &&
+	       !(publisher->flags & HBUS_PUB_TIMESTAMP) &&
+	       atomic_load_explicit(publisher->alive, memory_order_relaxed) != 0 &&
+	       !(atomic_load_explicit(&publisher->busy, memory_order_relaxed) & HBUS_GATES_CALL) &&
+	       atomic_load_explicit(&publisher->last_ring->is_refused, memory_order_relaxed) == 0;
+}
+
+/* One more of a batch, likewise. */
+static __attribute__((noinline)) int publish_more(struct hbus_publisher *publisher, const void *data, size_t size,
+						  bool may_wait)
+{
+	struct hbus_ring_pub *pub = &publisher->last_ring->pub;
+	unsigned char *body;
+
+	hbus_publisher_enter_quickly(publisher);
+	body = hbus_ring_pub_begin_more(pub, size);
+	if (__builtin_expect(!body, 0)) {
+		hbus_publisher_leave(publisher);
+		return publish_slowly(publisher, publisher->last_topic, data, size, may_wait);
+	}
+	hbus_copy_in_words(body, data, size);
+	hbus_ring_pub_add_word(pub, publisher->last_word | size, size, 1);
+	if (__builtin_expect(hbus_ring_pub_is_own_due(pub), 0))
+		return finish(publisher, false);
+	hbus_publisher_leave(publisher);
+	return 0;
+}
+
+/*
+ * What costs is stores, in the ring and outside alike: they reach the cache in the order in which they were made, so
+ * those that wait for a line that another core has hold up all behind them, and there is room for some 64. Nothing is
+ * called but at the end, so that no register is saved.
+ */
+static inline __attribute__((always_inline)) int publish(struct hbus_publisher *publisher, hbus_topic_t topic,
+							 const void *data, size_t size, bool may_wait)
+{
+	struct hbus_ring_pub *pub = &publisher->last_ring->pub;
+	unsigned char *body;
+	bool has_waiter;
+
+	if (__builtin_expect(!is_quick(publisher, topic, size), 0))
+		return publish_slowly(publisher, topic, data, size, may_wait);
+	if (publisher->in_batch)
+		return publish_more(publisher, data, size, may_wait);
+	hbus_publisher_enter_quickly(publisher);
+	body = hbus_ring_pub_begin_one(pub, size);
+	if (__builtin_expect(!body, 0)) {
+		hbus_publisher_leave(publisher);
+		return publish_slowly(publisher, publisher->last_topic, data, size, may_wait);
+	}
+	hbus_copy_in_words(body, data, size);
+	hbus_ring_pub_end_one(pub, body, publisher->last_word | size, size, 1);
+	has_waiter = hbus_ring_pub_has_waiter_inside(pub);
+	if (__builtin_expect(has_waiter || hbus_ring_pub_is_own_due(pub), 0))
+		return finish(publisher, has_waiter);
+	hbus_publisher_leave(publisher);
+	return 0;
+}
+
 int hbus_publish(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size)
 {
-	return publish(publisher, topic, data, size, publisher->timeout_us);
+	return publish(publisher, topic, data, size, true);
 }
 
 int hbus_try_publish(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size)
 {
-	return publish(publisher, topic, data, size, 0);
+	return publish(publisher, topic, data, size, false);
 }
 
 /* Flags of the record that these attributes make, and how many bytes stand before the payload. */
@@ -435,12 +485,20 @@ int hbus_reserve(struct hbus_publisher *publisher, hbus_topic_t topic, size_t si
 	r = claim(publisher, publisher->last_ring, body_len(prefix, size), publisher->timeout_us, &body);
 	if (r == 0) {
 		publisher->reserved = publisher->last_ring;
+		publisher->reserved_topic = topic;
+		publisher->last_topic = 0;
 		publisher->reserved_body = body;
 		publisher->reserved_size = size;
 		*ret_data = body + prefix;
 	}
 	hbus_publisher_leave(publisher);
 	return r;
+}
+
+static void end_reservation(struct hbus_publisher *publisher)
+{
+	publisher->reserved = NULL;
+	publisher->last_topic = publisher->reserved_topic;
 }
 
 static int commit_reserved(struct hbus_publisher *publisher, size_t size)
@@ -455,7 +513,7 @@ static int commit_reserved(struct hbus_publisher *publisher, size_t size)
 	if (prefix)
 		put_u64(publisher->reserved_body, stamp_ns(publisher));
 	hbus_ring_pub_add(&ring->pub, prefix ? HBUS_FLAG_TIME : 0, publisher->last_wire, prefix + size, 1);
-	publisher->reserved = NULL;
+	end_reservation(publisher);
 	if (!publisher->in_batch)
 		commit(publisher, ring);
 	return 0;
@@ -480,7 +538,8 @@ int hbus_abort(struct hbus_publisher *publisher)
 		return r;
 	if (!publisher->reserved)
 		r = hbus_fail(HBUS_E_BUSY, "nothing is reserved");
-	publisher->reserved = NULL; /* a claim that is not added leaves nothing */
+	else
+		end_reservation(publisher); /* a claim that is not added leaves nothing */
 	hbus_publisher_leave(publisher);
 	return r;
 }

@@ -145,7 +145,7 @@ static int add_ring(struct hbus_publisher *publisher, const char *name, const ch
 	if (n_rings == HBUS_PUBLISHER_RINGS_MAX)
 		return hbus_fail(HBUS_E_LIMIT, "a publisher has at most %u rings, one for each read policy",
 				 HBUS_PUBLISHER_RINGS_MAX);
-	r = hbus_pub_ring_new(publisher->bus, &publisher->options, name, type, content_type,
+	r = hbus_pub_ring_new(publisher, name, type, content_type,
 			      &publisher->rings[n_rings], ret_id);
 	if (r < 0)
 		return r;

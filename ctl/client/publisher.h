@@ -63,19 +63,22 @@ struct hbus_topic_page {
 struct hbus_publisher {
 	/* -- owner's thread, every publish -- */
 	const _Atomic uint32_t *alive;
-	_Atomic uint32_t is_busy; /* a call is under way: a signal handler must not start another */
-	_Atomic uint32_t is_declaring; /* likewise for hbus_publisher_topic(), perhaps in another thread */
-	hbus_topic_t last_topic;  /* what was published last: ring and number, without a look-up */
-	uint32_t last_wire;
+	/* HBUS_GATES_*, for the gates of all rings too. A call is under way: a signal handler must not start another. */
+	_Atomic uint32_t busy;
+	hbus_topic_t last_topic;  /* what was published last: ring and number, without a look-up; 0 while reserved */
 	struct hbus_pub_ring *last_ring;
+	uint64_t last_word;       /* header word of an empty event */
+	uint32_t last_wire;
 	uint32_t flags;
 	bool in_batch;
+	_Atomic uint32_t is_declaring; /* likewise for hbus_publisher_topic(), perhaps in another thread */
 	uint64_t batch_time_ns;   /* the time of all events of the open batch; 0 = not asked for yet */
 	int64_t timeout_us;       /* negative: for ever */
 	/* -- owner's thread -- */
 	struct hbus_pub_ring *reserved; /* ring of an open reservation */
 	unsigned char *reserved_body;
 	size_t reserved_size;
+	hbus_topic_t reserved_topic;
 	struct hbus_pub_ring *rings[HBUS_PUBLISHER_RINGS_MAX];
 	_Atomic uint32_t n_rings; /* others: hbus_publisher_wake() */
 	pthread_mutex_t rings_lock; /* hbus_publisher_wake() against a change of rings[] */
@@ -88,24 +91,55 @@ struct hbus_publisher {
 
 int hbus_publisher_fail_busy(void);
 
+static inline void hbus_publisher_enter_quickly(struct hbus_publisher *publisher)
+{
+	uint32_t busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed); /* relaxed: own word */
+
+	/* relaxed: as in hbus_gates_enter(); who needs a fence has it there */
+	atomic_store_explicit(&publisher->busy, busy | HBUS_GATES_CALL | HBUS_GATES_INSIDE, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
 /* Begin and end of every call on a publisher. 0 or an error. */
 static inline int hbus_publisher_enter(struct hbus_publisher *publisher)
 {
+	uint32_t busy;
+
 	/* relaxed: nobody writes it; fork() replaces the page by zeroes */
 	if (__builtin_expect(atomic_load_explicit(publisher->alive, memory_order_relaxed) == 0, 0))
 		return hbus_fail_forked();
 	/* relaxed: written by the owner's thread only, perhaps from a signal handler */
-	if (__builtin_expect(atomic_load_explicit(&publisher->is_busy, memory_order_relaxed) != 0, 0))
+	busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed);
+	if (__builtin_expect((busy & HBUS_GATES_CALL) != 0, 0))
 		return hbus_publisher_fail_busy();
-	atomic_store_explicit(&publisher->is_busy, 1, memory_order_relaxed); /* relaxed: as above */
-	atomic_signal_fence(memory_order_seq_cst);
+	hbus_publisher_enter_quickly(publisher);
 	return 0;
 }
 
 static inline void hbus_publisher_leave(struct hbus_publisher *publisher)
 {
+	uint32_t busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed); /* relaxed: own word */
+
+	/* R(gate.busy): what was read inside, before the word that says outside. */
+	atomic_store_explicit(&publisher->busy, (busy | HBUS_GATES_CALL | HBUS_GATES_INSIDE) + 1, memory_order_release);
+}
+
+/* In a call that takes long: the control thread may take gates out meanwhile. */
+static inline void hbus_publisher_step_out(struct hbus_publisher *publisher)
+{
+	uint32_t busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed); /* relaxed: own word */
+
+	/* R(gate.busy): as above. */
+	atomic_store_explicit(&publisher->busy, busy & ~HBUS_GATES_INSIDE, memory_order_release);
+}
+
+static inline void hbus_publisher_step_in(struct hbus_publisher *publisher)
+{
+	uint32_t busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed); /* relaxed: own word */
+
+	/* relaxed: as in hbus_publisher_enter() */
+	atomic_store_explicit(&publisher->busy, busy | HBUS_GATES_INSIDE, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&publisher->is_busy, 0, memory_order_relaxed); /* relaxed: own word */
 }
 
 /* Makes what was added to the ring visible, and wakes who sleeps. */
@@ -120,9 +154,8 @@ int hbus_publisher_place_topic(struct hbus_publisher *publisher, hbus_topic_t us
 void hbus_publisher_renew(struct hbus_publisher *publisher, struct hbus_pub_ring *old);
 
 /* pub_ring.c: make a ring that carries the topic first; the ring is on bus->pub_rings then. */
-int hbus_pub_ring_new(struct hbus *bus, const struct hbus_publisher_options *options, const char *name,
-		      const char *type, const char *content_type, struct hbus_pub_ring **ret_ring,
-		      uint32_t *ret_topic_id);
+int hbus_pub_ring_new(struct hbus_publisher *publisher, const char *name, const char *type, const char *content_type,
+		      struct hbus_pub_ring **ret_ring, uint32_t *ret_topic_id);
 /* Says that nothing more comes, tells the daemon, frees it. */
 void hbus_pub_ring_close(struct hbus *bus, struct hbus_pub_ring *ring);
 /* In a child after fork(): frees memory only. */

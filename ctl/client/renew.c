@@ -34,7 +34,7 @@ static int renew(struct hbus_publisher *publisher, struct hbus_pub_ring *old, ui
 	uint32_t id = 0;
 	int r;
 
-	r = hbus_pub_ring_new(publisher->bus, &publisher->options, first->name, first->type, first->content_type,
+	r = hbus_pub_ring_new(publisher, first->name, first->type, first->content_type,
 			      &fresh, &id);
 	if (r < 0)
 		return r;

@@ -22,6 +22,7 @@
 
 #include "ctl/client/bus.h"
 #include "ctl/client/id_set.h"
+#include "ctl/client/linger.h"
 #include "ctl/client/loss.h"
 #include "ctl/client/topic_table.h"
 #include "shm/ring_sub.h"
@@ -126,6 +127,8 @@ struct hbus_subscriber {
 	bool is_armed;      /* slots say `waiting` */
 	bool has_stats;     /* some ring has statistics to store */
 	uint32_t n_idle_polls;
+	struct hbus_linger linger;
+	uint64_t n_seen;    /* events that scans have gone over, wanted or not */
 	struct hbus_loss_list losses;
 	uint64_t n_delivered, n_filtered, n_lost; /* of rings that were left */
 	/* -- between the two -- */

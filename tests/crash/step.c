@@ -70,6 +70,10 @@ static void start_publisher(const struct kit_mapping *mapping, bool is_gated, in
 
 static void publish(unsigned int n)
 {
+	if (n == 1) {
+		(void)kit_publish_one(&pub);
+		return;
+	}
 	for (unsigned int i = 0; i < n; i++)
 		if (kit_add(&pub))
 			break;

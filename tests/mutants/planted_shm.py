@@ -12,22 +12,40 @@ MUTANTS = [
            "end + pub->block_mask",
            "sched_ring --scenario lossy --count 20000"),
     Mutant("batch-shown-record-by-record", "an order: the first header of a batch is stored first", "shm/ring_pub.h",
-           "pub->first_word = word;\n"
+           "\t\thbus_ring_pub_set_quick(pub);\n"
            "\t} else {",
-           "pub->first_word = word;\n"
+           "\t\thbus_ring_pub_set_quick(pub);\n"
            "\t}\n"
            "\t{",
            "sched_ring --scenario lossy --count 20000"),
-    Mutant("early-zero-believed", "a zero word written ahead is believed after an abort", "shm/ring_pub.h",
-           "\t\tpub->zeroed = pub->head; /* no longer: and what lies ahead may have been scribbled on */\n",
+    Mutant("quick-way-beyond-intent", "a record the quick way where a gate was not asked", "shm/ring_pub.h",
+           "\tif ((int64_t)(end - pub->intent) > 0)\n"
+           "\t\tend = pub->intent;\n",
            "",
            "sched_ring --scenario lossy --count 20000"),
+    Mutant("quick-way-without-zero-word", "the quick way forgets the next zero word", "shm/ring_pub.h",
+           "\thbus_ring_pub_zero(pub, end);\n",
+           "",
+           "sched_ring --scenario lossy --count 20000"),
+    Mutant("lines-beyond-intent-taken", "a bound: lines are taken that are not threatened yet", "shm/ring_pub.c",
+           "\tif (is_last) /* what lies beyond is not threatened yet */\n"
+           "\t\tend = pub->intent;\n",
+           "",
+           "sched_ring --scenario lossy --count 20000"),
+    Mutant("line-of-what-is-committed-taken", "a line is taken that holds a committed record", "shm/ring_pub.c",
+           "(head + LINE - 1) & ~(uint64_t)(LINE - 1)",
+           "head & ~(uint64_t)(LINE - 1)",
+           "sched_ring --scenario lossy --count 20000"),
     Mutant("intent-falls-on-abort", "intent falls when a batch is given up", "shm/ring_pub.h",
-           "pub->head = pub->tail;\n"
-           "\tpub->n_pending = 0;",
-           "pub->head = pub->tail;\n"
+           "pub->n_open = 0;\n"
            "\tpub->n_pending = 0;\n"
-           "\tpub->intent = pub->tail;",
+           "\thbus_ring_pub_set_quick(pub);\n"
+           "}",
+           "pub->n_open = 0;\n"
+           "\tpub->n_pending = 0;\n"
+           "\tpub->intent = pub->tail;\n"
+           "\thbus_ring_pub_set_quick(pub);\n"
+           "}",
            "sched_ring --scenario lossy --count 20000"),
     Mutant("nobody-woken", "the look at the sleepers after the commit", "shm/ring_pub.h",
            "return hbus_gates_has_waiter(pub->gates);",
@@ -111,8 +129,8 @@ MUTANTS = [
            "if (cursor == 1)",
            "sched_ring --scenario join --count 20000"),
     Mutant("unmap-at-once", "no wait for the publishing thread before unmapping", "shm/gate.c",
-           "while ((busy & 1) &&",
-           "while (false && (busy & 1) &&",
+           "while ((busy & HBUS_GATES_INSIDE) &&",
+           "while (false && (busy & HBUS_GATES_INSIDE) &&",
            "sched_ring --scenario join --count 20000"),
     Mutant("dropped-gate-still-gates", "a dropped gate holds the publisher", "shm/gate.c",
            "== HBUS_GATE_READY &&\n"
@@ -125,8 +143,8 @@ MUTANTS = [
            "HBUS_GATE_READY, memory_order_relaxed",
            "tsan_ring 1500"),
     Mutant("data-thread-leaves-early", "a release store made relaxed", "shm/gate.h",
-           "busy + 1, memory_order_release",
-           "busy + 1, memory_order_relaxed",
+           "busy + HBUS_GATES_STEP, memory_order_release",
+           "busy + HBUS_GATES_STEP, memory_order_relaxed",
            "tsan_ring 1500"),
     Mutant("install-writes-data-threads-count", "two writers of one word", "shm/gate.c",
            "\tgate->is_adopted = false;\n",
@@ -138,9 +156,9 @@ MUTANTS = [
            "",
            "step"),
     Mutant("batch-shown-record-by-record-stepped", "an order: the first header of a batch is stored first", "shm/ring_pub.h",
-           "pub->first_word = word;\n"
+           "\t\thbus_ring_pub_set_quick(pub);\n"
            "\t} else {",
-           "pub->first_word = word;\n"
+           "\t\thbus_ring_pub_set_quick(pub);\n"
            "\t}\n"
            "\t{",
            "step"),

@@ -101,7 +101,7 @@ static void wait_for_room(void)
 {
 	struct timespec moment = {.tv_nsec = 50000};
 
-	hbus_gates_reap(&table, header, pub.tail, hbus_ring_pub_need(&pub, pub.head + PAYLOAD_MAX), CAPACITY, 50);
+	hbus_gates_reap(&table, header, pub.tail, hbus_ring_pub_need(&pub, hbus_ring_pub_head(&pub) + PAYLOAD_MAX), CAPACITY, 50);
 	nanosleep(&moment, NULL);
 }
 

@@ -336,7 +336,7 @@ Test(gate, a_thread_that_is_cancelled_leaves_the_table_first)
 	cr_assert_eq(hbus_gates_install(&table, 0, &spec), 0);
 	cr_assert_eq(pthread_create(&thread, NULL, publish_cancelled, &notify), 0);
 	pthread_join(thread, NULL);
-	cr_assert_eq(atomic_load_explicit(&table.busy, memory_order_relaxed) & 1, 0);
+	cr_assert_eq(atomic_load_explicit(table.busy, memory_order_relaxed) & 1, 0);
 }
 
 static _Atomic bool stop;

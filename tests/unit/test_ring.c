@@ -85,6 +85,105 @@ Test(ring, what_is_published_is_read_in_order)
 	cr_assert_not(get(&pair, &value));
 }
 
+/* One record the quick way, or the long one where that will not do. */
+static int put_quickly(struct pair *pair, uint64_t value, uint64_t len, uint64_t *n_quick)
+{
+	unsigned char *body = hbus_ring_pub_begin_one(&pair->pub, len);
+
+	if (!body)
+		return put(pair, value, len);
+	memcpy(body, &value, 8);
+	hbus_ring_pub_end_one(&pair->pub, body, hbus_word_make(0, 3, (uint32_t)len), len, 1);
+	if (hbus_ring_pub_is_own_due(&pair->pub))
+		hbus_ring_pub_own(&pair->pub);
+	++*n_quick;
+	return 0;
+}
+
+Test(ring, the_quick_way_takes_all_records_but_those_that_enter_a_block)
+{
+	static const uint64_t starts[] = {0, (1ull << 32) - 4 * CAPACITY, 0 - 4ull * CAPACITY};
+
+	for (int s = 0; s < 3; s++) {
+		uint64_t value = 0, n_quick = 0, n_entered = 0, block = ~(uint64_t)0;
+		struct pair pair;
+
+		pair_init(&pair, starts[s], true);
+		for (uint64_t i = 0; i < 20000; i++) {
+			uint64_t was = n_quick;
+
+			cr_assert_eq(put_quickly(&pair, i, 8 + i % 100, &n_quick), 0);
+			cr_assert(get(&pair, &value));
+			cr_assert_eq(value, i);
+			if (n_quick == was) /* the block of the next header word is a new one */
+				n_entered += (pair.pub.tail + 8) / hbus_block_size(CAPACITY) != block;
+			block = (pair.pub.tail + 8) / hbus_block_size(CAPACITY);
+		}
+		cr_assert_geq(n_quick + n_entered, 20000 - 1);
+		cr_assert_lt(n_entered, 20000 / 8);
+	}
+}
+
+Test(ring, each_block_has_its_checkpoint_although_intent_is_ahead)
+{
+	unsigned char *body = NULL;
+	uint64_t n_quick = 0;
+	struct pair pair;
+
+	pair_init(&pair, 0, false);
+	/* What is aborted leaves intent blocks ahead: the quick way must end at its block all the same. */
+	cr_assert_eq(hbus_ring_pub_claim(&pair.pub, CAPACITY / 8 - 8, &body), 0);
+	hbus_ring_pub_add(&pair.pub, 0, 1, CAPACITY / 8 - 8, 1);
+	hbus_ring_pub_abort(&pair.pub);
+	for (uint64_t i = 0; pair.pub.tail < CAPACITY / 8; i++)
+		cr_assert_eq(put_quickly(&pair, i, 56, &n_quick), 0);
+	cr_assert_gt(n_quick, 0);
+	for (uint32_t i = 0; i < HBUS_RING_BLOCKS / HBUS_RECORD_DIVISOR; i++) {
+		uint64_t position = atomic_load_explicit(&pair.header->checkpoints[i].position, memory_order_relaxed);
+
+		cr_assert_eq(position / hbus_block_size(CAPACITY), i);
+	}
+}
+
+Test(ring, a_batch_ends_at_one_eighth_the_quick_way_too)
+{
+	uint64_t n = 0, value = 0;
+	struct pair pair;
+
+	pair_init(&pair, 0, false);
+	/* Another aborted one, so that it is not intent that ends it. */
+	for (int i = 0; i < 2; i++) {
+		unsigned char *body = NULL;
+
+		cr_assert_eq(hbus_ring_pub_claim(&pair.pub, CAPACITY / 8 - 8, &body), 0);
+		hbus_ring_pub_add(&pair.pub, 0, 1, CAPACITY / 8 - 8, 1);
+		if (i == 0)
+			hbus_ring_pub_commit(&pair.pub);
+		else
+			hbus_ring_pub_abort(&pair.pub);
+	}
+	for (;; n++) {
+		unsigned char *body = NULL;
+
+		if (n == 0)
+			cr_assert_eq(hbus_ring_pub_claim(&pair.pub, 8, &body), 0);
+		else
+			body = hbus_ring_pub_begin_more(&pair.pub, 8);
+		if (!body)
+			break;
+		memcpy(body, &n, 8);
+		hbus_ring_pub_add(&pair.pub, 0, 3, 8, 1);
+	}
+	cr_assert_eq(n, CAPACITY / 8 / 16);
+	hbus_ring_pub_commit(&pair.pub);
+	cr_assert(get(&pair, &value)); /* the large one */
+	for (uint64_t i = 0; i < n; i++) {
+		cr_assert(get(&pair, &value));
+		cr_assert_eq(value, i);
+	}
+	cr_assert_not(get(&pair, &value));
+}
+
 Test(ring, positions_wrap_at_2_to_the_32_63_and_64)
 {
 	static const uint64_t borders[] = {1ull << 32, 1ull << 63, 0};
@@ -190,7 +289,7 @@ Test(ring, a_gate_that_stalls_beyond_its_limit_is_dropped_and_told)
 	pair_init(&pair, 0, true);
 	while (put(&pair, n, 1000) == 0)
 		n++;
-	need = hbus_ring_pub_need(&pair.pub, pair.pub.head + 1008);
+	need = hbus_ring_pub_need(&pair.pub, hbus_ring_pub_head(&pair.pub) + 1008);
 	cr_assert_eq(hbus_gates_reap(&pair.gates, pair.header, pair.pub.tail, need, CAPACITY, 20000), 0);
 	cr_assert_eq(hbus_gates_reap(&pair.gates, pair.header, pair.pub.tail, need, CAPACITY, 1000000), 0,
 		     "one long slice is a pause of the host, not a stall");
