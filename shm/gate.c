@@ -17,13 +17,35 @@
 /* One wait slice counts at most this much: a paused host must not evict anybody. */
 #define STALL_SLICE_MAX_US 20000u
 
-void hbus_gates_init(struct hbus_gates *table, uint64_t start, bool is_isolated)
+void hbus_gates_init_early(struct hbus_gates *table, uint64_t start, bool is_isolated)
 {
 	memset(table, 0, sizeof(*table));
 	table->scan_tail = start;
 	table->busy = &table->own_busy;
+	table->is_isolated = is_isolated;
+	table->needs_fence = true;
+	table->awaits_barriers = !is_isolated;
+	hbus_gates_use_barriers(table);
+}
+
+void hbus_gates_init(struct hbus_gates *table, uint64_t start, bool is_isolated)
+{
 	/* A barrier that the kernel does not owe to this process is none: it refuses, and nobody would notice. */
-	table->needs_fence = is_isolated || hbus_membarrier_register() < 0;
+	if (!is_isolated)
+		(void)hbus_membarrier_register();
+	hbus_gates_init_early(table, start, is_isolated);
+}
+
+bool hbus_gates_use_barriers(struct hbus_gates *table)
+{
+	if (table->awaits_barriers && hbus_membarrier_is_registered()) {
+		table->awaits_barriers = false;
+		table->needs_fence = false;
+		/* A control thread that did not see the registration yet has made its fence before it looked: what it
+		 * stored before that is seen from here on. */
+		atomic_thread_fence(memory_order_seq_cst);
+	}
+	return table->needs_fence;
 }
 
 static void spec_release(struct hbus_gate_spec *spec)
@@ -53,10 +75,11 @@ void hbus_gates_deinit(struct hbus_gates *table)
 /* Every later enter of the data thread sees what was stored before this call. 0 or -errno: then it may not. */
 static int process_barrier(const struct hbus_gates *table)
 {
-	if (!table->needs_fence)
-		return hbus_membarrier_private();
-	atomic_thread_fence(memory_order_seq_cst); /* store of the entry, load of busy */
-	return 0;
+	/* Store of the entry, load of busy; and, in this order, load of the registration: hbus_gates_use_barriers(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (table->is_isolated || !hbus_membarrier_is_registered())
+		return 0;
+	return hbus_membarrier_private();
 }
 
 int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec)

@@ -73,7 +73,9 @@ struct hbus_gates {
 	_Atomic uint32_t n_used;  /* entries below this may be in use; control thread writes */
 	_Atomic uint32_t *busy;   /* HBUS_GATES_*; data thread writes */
 	_Atomic uint32_t own_busy; /* what that points to, unless the data thread has a word for several tables */
-	bool needs_fence;         /* no membarrier: fence at enter, and at each commit */
+	bool needs_fence;         /* no membarrier: fence at enter, and at each commit; data thread */
+	bool awaits_barriers;     /* until the process is registered; data thread */
+	bool is_isolated;         /* never asks for barriers */
 	uint64_t scan_tail;       /* data thread: committed tail at the last scan */
 	uint64_t n_dropped;       /* data thread: gates dropped so far */
 	struct hbus_gate gates[HBUS_RING_WAKERS_MAX];
@@ -81,6 +83,11 @@ struct hbus_gates {
 
 /* Registers the process for membarrier unless @is_isolated; where that is refused, fences do. */
 void hbus_gates_init(struct hbus_gates *table, uint64_t start, bool is_isolated);
+/*
+ * The same without the wait for the kernel: another thread registers, or has registered, the process. Until then
+ * fences do, and hbus_gates_use_barriers() ends that.
+ */
+void hbus_gates_init_early(struct hbus_gates *table, uint64_t start, bool is_isolated);
 /* Closes and unmaps everything. No thread may be inside. */
 void hbus_gates_deinit(struct hbus_gates *table);
 
@@ -103,6 +110,8 @@ uint32_t hbus_gates_count(const struct hbus_gates *table, bool reliable_only);
 
 /* -- data thread -- */
 
+/* Now and then: the process may have been registered meanwhile. Return: whether fences are needed still. */
+bool hbus_gates_use_barriers(struct hbus_gates *table);
 /* How far intent may rise: the lowest floor plus capacity, or tail + 2 * capacity without gates. */
 uint64_t hbus_gates_scan(struct hbus_gates *table, uint64_t tail, uint64_t capacity);
 

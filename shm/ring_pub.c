@@ -78,8 +78,10 @@ void hbus_ring_pub_own(struct hbus_ring_pub *pub)
 
 int hbus_ring_pub_raise(struct hbus_ring_pub *pub, uint64_t need)
 {
-	uint64_t permit = hbus_gates_scan(pub->gates, pub->tail, pub->capacity);
+	uint64_t permit;
 
+	pub->fences = hbus_gates_use_barriers(pub->gates);
+	permit = hbus_gates_scan(pub->gates, pub->tail, pub->capacity);
 	if ((int64_t)(need - permit) > 0)
 		return HBUS_RING_FULL;
 	pub->intent = need;

@@ -34,6 +34,14 @@ int hbus_membarrier_works(void)
 	return known - 1;
 }
 
+static _Atomic int is_registered;
+
+int hbus_membarrier_is_registered(void)
+{
+	/* A(wait.registered): pairs with R(wait.registered). */
+	return atomic_load_explicit(&is_registered, memory_order_acquire);
+}
+
 int hbus_membarrier_register(void)
 {
 	int r;
@@ -43,7 +51,10 @@ int hbus_membarrier_register(void)
 	r = membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
 	if (r < 0)
 		return r;
-	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+	r = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+	if (r == 0) /* R(wait.registered): from here on the kernel's barriers reach every thread that sees this. */
+		atomic_store_explicit(&is_registered, 1, memory_order_release);
+	return r;
 }
 
 int hbus_membarrier_global(void)

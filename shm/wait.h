@@ -29,8 +29,10 @@
 
 /* 1 when membarrier works here and HBUS_NO_MEMBARRIER is not set. Asks the kernel once. */
 int hbus_membarrier_works(void);
-/* Makes this process one that hbus_membarrier_global() reaches. 0 or -errno. */
+/* Makes this process one that hbus_membarrier_global() reaches; some 10 ms when it has several threads. 0 or -errno. */
 int hbus_membarrier_register(void);
+/* 1 when hbus_membarrier_register() has succeeded in this process. */
+int hbus_membarrier_is_registered(void);
 /* Every running thread of every registered process passes a full barrier. 0 or -errno. */
 int hbus_membarrier_global(void);
 /* Every running thread of this process passes a full barrier. 0 or -errno. */

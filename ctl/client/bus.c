@@ -347,8 +347,10 @@ void hbus_close(struct hbus *bus)
 {
 	if (!bus)
 		return;
-	if (hbus_is_ours(bus))
+	if (hbus_is_ours(bus)) {
 		hbus_control_stop(bus);
+		hbus_barriers_end(bus);
+	}
 	bus_free(bus);
 }
 

@@ -46,6 +46,8 @@ struct hbus {
 	const _Atomic uint32_t *alive; /* 1; a page of its own that fork() wipes in the child */
 	pthread_t thread;
 	bool has_thread;
+	pthread_t registrar; /* asks the kernel for barriers, see hbus_barriers_want() */
+	_Atomic uint32_t has_registrar;
 	bool is_losing;   /* the link breaks: what is still to be read is read, nothing is sent */
 	bool is_stopping;
 	uint32_t flags;
@@ -82,6 +84,13 @@ struct hbus {
 	struct hbus_steering *steering;
 	uint32_t next_sub_id;
 };
+
+/*
+ * From the first publisher on, readers' barriers shall reach this process. The kernel takes some 10 ms for that, so a
+ * thread of its own waits for it; until then rings fence.
+ */
+void hbus_barriers_want(struct hbus *bus);
+void hbus_barriers_end(struct hbus *bus);
 
 uint64_t hbus_now_ms(void);
 uint64_t hbus_now_us(void);

@@ -150,8 +150,7 @@ HBUS_API void hbus_publisher_close(struct hbus_publisher *publisher);
  * @name: an MQTT topic name
  * @type, @content_type: CloudEvents attributes of its events, or NULL
  *
- * The first call of a publisher creates its ring. Asks the daemon: some 100 us, and once some 10 ms in a process
- * (the kernel's registration for membarrier), but for HBUS_PUB_ISOLATED. Topics of one publisher
+ * The first call of a publisher creates its ring. Asks the daemon: some 100 us. Topics of one publisher
  * share a ring as long as the same users may read them.
  * May be called by another thread than the publisher's while that one publishes, but by one at a time; the
  * new number reaches the publisher's thread by a lock, an atomic or the like.

@@ -144,10 +144,7 @@ static int ring_from_grant(struct hbus_call *call, struct hbus_pub_ring **ret_ri
 		hbus_pub_ring_free(ring);
 		return r;
 	}
-	/* Without a registration nobody's membarrier reaches us: then fence at each commit. */
-	if (!ring->geometry.is_isolated && hbus_membarrier_register() < 0)
-		ring->geometry.is_isolated = 1;
-	hbus_gates_init(&ring->gates, ring->geometry.start, ring->geometry.is_isolated);
+	hbus_gates_init_early(&ring->gates, ring->geometry.start, ring->geometry.is_isolated);
 	hbus_ring_pub_init(&ring->pub, &ring->geometry, ring->header, ring->data, &ring->gates);
 	*ret_ring = ring;
 	return 0;

@@ -46,6 +46,8 @@ int hbus_publisher_open(struct hbus *bus, const struct hbus_publisher_options *o
 	publisher = calloc(1, sizeof(*publisher));
 	if (!publisher)
 		return hbus_fail(HBUS_E_NO_MEMORY, "no memory for a publisher");
+	if (!options || !(options->flags & HBUS_PUB_ISOLATED))
+		hbus_barriers_want(bus);
 	publisher->bus = bus;
 	publisher->alive = bus->alive;
 	pthread_mutex_init(&publisher->rings_lock, NULL);
