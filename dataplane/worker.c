@@ -341,7 +341,7 @@ static __attribute__((noinline)) enum hbus_reason judge(struct hbus_worker *work
 /* ---- the short way --------------------------------------------------------------------- */
 
 /* Offsets in a frame without tags and options. */
-enum { PLAIN_IP = 14, PLAIN_DESTINATION = 30, PLAIN_UDP = 34, PLAIN_PAYLOAD = 42 };
+enum { PLAIN_IP = 14, PLAIN_SOURCE = 26, PLAIN_DESTINATION = 30, PLAIN_UDP = 34, PLAIN_PAYLOAD = 42 };
 
 static inline uint32_t load_be16(const uint8_t *bytes)
 {
@@ -394,12 +394,39 @@ static inline const struct hbus_plan_path *pass_plain(struct hbus_worker *worker
 	key = flow_key(destination, 0, (uint16_t)load_be16(frame + PLAIN_UDP + 2));
 	flow = flow_of(worker, key);
 	path = flow->path;
-	if (flow->key != key || !path->topic.is_wanted || path->numbers || path->is_gateway ||
+	if (flow->key != key || !path->topic.is_wanted || path->numbers ||
 	    (worker->plan->judges_sources && !(flags & HBUS_WORKER_IS_FILTERED)) ||
 	    !are_plain_sums_good(frame, udp_size, flags))
 		return NULL;
 	*ret_udp_size = udp_size;
 	return path;
+}
+
+/*
+ * The same of MQTT-SN: a PUBLISH that the paths know and somebody wants.
+ * Return: false when it is not that, and nothing was done.
+ */
+static bool publish_mqttsn(struct hbus_worker *worker, const struct hbus_plan_path *path,
+			   const uint8_t *frame, uint32_t udp_size, enum hbus_reason *ret_reason)
+{
+	const uint8_t *payload = frame + PLAIN_PAYLOAD;
+	struct hbus_plan_topic topic = { 0 };
+	struct hbus_sn_verdict verdict;
+
+	if (!worker->door)
+		return false;
+	verdict = hbus_sn_door_judge_ipv4(worker->door, frame + PLAIN_SOURCE,
+					  (uint16_t)load_be16(frame + PLAIN_UDP), payload,
+					  udp_size - HBUS_NET_UDP_SIZE, worker->now_ns);
+	if (!verdict.number || !verdict.is_wanted)
+		return false;
+	topic.topic = topic.counter_idx = verdict.number;
+	*ret_reason = publish_plain(worker, &topic, payload + verdict.head_size,
+				    udp_size - HBUS_NET_UDP_SIZE - verdict.head_size);
+	count(worker, HBUS_CELL_MQTTSN_PUBLISHED, *ret_reason == HBUS_REASON_ACCEPTED);
+	count_topic(worker, &topic, *ret_reason);
+	count_topic(worker, &path->topic, *ret_reason);
+	return true;
 }
 
 void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t size,
@@ -409,7 +436,10 @@ void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t 
 	uint32_t udp_size;
 	const struct hbus_plan_path *path = pass_plain(worker, frame, size, flags, &udp_size);
 
-	if (__builtin_expect(path != NULL, 1)) {
+	if (path && path->is_gateway) {
+		if (!publish_mqttsn(worker, path, frame, udp_size, &reason))
+			reason = judge(worker, frame, size, flags);
+	} else if (__builtin_expect(path != NULL, 1)) {
 		reason = publish_plain(worker, &path->topic, frame + PLAIN_PAYLOAD,
 				       udp_size - HBUS_NET_UDP_SIZE);
 		count_topic(worker, &path->topic, reason);

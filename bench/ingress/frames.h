@@ -14,24 +14,30 @@
 #include <string.h>
 
 #define BENCH_FRAME_HEADERS 42u /* Ethernet, IPv4, UDP */
+#define BENCH_SN_HEAD 7u         /* of a PUBLISH of MQTT-SN, in front of the payload */
+#define BENCH_SN_TOPIC_ID 1u
 #define BENCH_PAYLOAD_MIN 17u    /* the number, its complement, a byte that stays */
 #define BENCH_PAYLOAD_MAX 1400u
 #define BENCH_FLOWS_MAX 4096u   /* a power of two */
 #define BENCH_PORT_FIRST 9000u  /* of the flows' destination ports */
 #define BENCH_PORT_SUM 0x7fffu  /* source port + destination port, of every packet */
 
-/* A frame for @payload_size, numbered 0. @destination_mac: 6 bytes, or NULL. Return: bytes written. */
-size_t bench_frame_make(uint8_t *frame, unsigned int payload_size, const uint8_t *destination_mac);
+/*
+ * A frame for @payload_size, numbered 0. @destination_mac: 6 bytes, or NULL. @head_size: BENCH_SN_HEAD for a
+ * PUBLISH of MQTT-SN, of QoS 0 and topic identifier BENCH_SN_TOPIC_ID; 0 for a bare payload. Return: bytes written.
+ */
+size_t bench_frame_make(uint8_t *frame, unsigned int head_size, unsigned int payload_size,
+			const uint8_t *destination_mac);
 
 /* Gives a frame of bench_frame_make() another number and flow. */
-static inline void bench_frame_stamp(uint8_t *frame, uint64_t number, unsigned int flow)
+static inline void bench_frame_stamp(uint8_t *frame, unsigned int head_size, uint64_t number, unsigned int flow)
 {
 	unsigned int port = BENCH_PORT_FIRST + flow;
 	uint32_t ports = __builtin_bswap32((BENCH_PORT_SUM - port) << 16 | port);
 	uint64_t words[2] = {number, ~number};
 
 	memcpy(frame + 34, &ports, sizeof(ports));
-	memcpy(frame + BENCH_FRAME_HEADERS, words, sizeof(words));
+	memcpy(frame + BENCH_FRAME_HEADERS + head_size, words, sizeof(words));
 }
 
 /* Whether @payload is what bench_frame_make() and bench_frame_stamp() made; its number in *ret_number. */

@@ -51,7 +51,7 @@ static const char help[] =
 	"  --quick           three short repetitions: shows that it works, not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
 	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
-	"  --only PATTERN    sources whose name matches: ring, pcap, port\n"
+	"  --only PATTERN    sources whose name matches: ring, mqttsn, pcap, port\n"
 	"  --plant FAULT     torn or lost: spoil one event, to see that the reader notices (exit 1)\n"
 	"  --json            for programs\n"
 	"  --quiet           no progress on stderr\n"
@@ -120,6 +120,18 @@ static void measure_ring(const struct options *options, const struct bench_cores
 	measure(options, cores, socket, &source, "ring", "generator", results);
 }
 
+static void measure_mqttsn(const struct options *options, const struct bench_cores *cores, const char *socket,
+			   struct bench_results *results)
+{
+	struct bench_source source = generated(options, cores);
+
+	source.kind = BENCH_SOURCE_RING;
+	source.device = "net_ring0";
+	source.head_size = BENCH_SN_HEAD;
+	if (BENCH_SN_HEAD + source.payload_size <= UINT8_MAX)
+		measure(options, cores, socket, &source, "mqttsn", "MQTT-SN", results);
+}
+
 static void measure_capture(const struct options *options, const struct bench_cores *cores, const char *directory,
 			    const char *socket, struct bench_results *results)
 {
@@ -173,6 +185,8 @@ static int run_all(const struct options *options, const struct bench_bus *bus)
 	} else {
 		if (is_wanted(options, "ring"))
 			measure_ring(options, &cores, bus->socket, &results);
+		if (is_wanted(options, "mqttsn"))
+			measure_mqttsn(options, &cores, bus->socket, &results);
 		if (is_wanted(options, "pcap"))
 			measure_capture(options, &cores, bus->directory, bus->socket, &results);
 	}

@@ -41,7 +41,8 @@ static void prepare_buffer(struct rte_mempool *pool, void *context, void *object
 
 	(void)pool;
 	(void)idx;
-	(void)bench_frame_make((uint8_t *)mbuf->buf_addr + RTE_PKTMBUF_HEADROOM, source->payload_size, NULL);
+	(void)bench_frame_make((uint8_t *)mbuf->buf_addr + RTE_PKTMBUF_HEADROOM, source->head_size,
+			       source->payload_size, NULL);
 }
 
 /* One fault: a number that is left out, or a buffer whose last byte is another from now on, its sums trusted. */
@@ -51,14 +52,14 @@ static void plant(struct bench_poller *poller, uint8_t *frame)
 	if (strcmp(poller->source->plant, "lost") == 0)
 		poller->next_number++;
 	else
-		frame[BENCH_FRAME_HEADERS + poller->source->payload_size - 1] ^= 1;
+		frame[BENCH_FRAME_HEADERS + poller->source->head_size + poller->source->payload_size - 1] ^= 1;
 }
 
 /* A burst of new packets into the ring that the port receives from. What lies in a buffer has stayed there. */
 static void feed(struct bench_poller *poller)
 {
 	const struct bench_source *source = poller->source;
-	uint16_t size = (uint16_t)(BENCH_FRAME_HEADERS + source->payload_size);
+	uint16_t size = (uint16_t)(BENCH_FRAME_HEADERS + source->head_size + source->payload_size);
 	struct rte_mbuf *mbufs[HBUS_LOOP_BURST];
 	uint16_t n_sent;
 
@@ -69,7 +70,7 @@ static void feed(struct bench_poller *poller)
 	for (unsigned int i = 0; i < HBUS_LOOP_BURST; i++) {
 		uint64_t number = poller->next_number++;
 
-		bench_frame_stamp(rte_pktmbuf_mtod(mbufs[i], uint8_t *), number,
+		bench_frame_stamp(rte_pktmbuf_mtod(mbufs[i], uint8_t *), source->head_size, number,
 				  (unsigned int)number & (source->n_flows - 1));
 		mbufs[i]->data_len = size;
 		mbufs[i]->pkt_len = size;
@@ -240,6 +241,7 @@ static void describe_routes(const struct bench_source *source, struct hbus_plan_
 			routes[i].match.prefix_len = 32;
 			memcpy(routes[i].match.addr, "\x0a\x09\0\1", 4);
 			routes[i].match.port = (uint16_t)(BENCH_PORT_FIRST + i);
+			routes[i].is_gateway = source->head_size > 0;
 		} else {
 			routes[i].match.port = (uint16_t)source->port;
 		}
@@ -257,6 +259,23 @@ static int steer(struct bench_poller *poller, const struct hbus_plan_route *rout
 			return -1;
 	if (filter && hbus_filter_rate_set(filter, 0, 1, 64) != 0)
 		return fail("filter", error.text);
+	return 0;
+}
+
+/* A client for each flow: all are connected, and have registered a topic that is wanted. */
+static int make_door(struct bench_poller *poller)
+{
+	if (hbus_sn_paths_new(rte_rdtsc(), 256, &poller->paths) || hbus_sn_door_init(&poller->door, poller->paths, 0))
+		return -1;
+	for (uint32_t i = 0; i < poller->source->n_flows; i++) {
+		struct hbus_sn_peer peer = {.addr = {10, 9, 0, 2}, .family = HBUS_FAMILY_IPV4,
+					    .port = (uint16_t)(BENCH_PORT_SUM - BENCH_PORT_FIRST - i)};
+
+		hbus_sn_paths_topic(poller->paths, i + 1, true, true);
+		hbus_sn_paths_open(poller->paths, &peer);
+		hbus_sn_paths_set(poller->paths, &peer, BENCH_SN_TOPIC_ID, i + 1);
+	}
+	poller->loop.worker.door = &poller->door;
 	return 0;
 }
 
@@ -278,6 +297,8 @@ static int make_plan(struct bench_poller *poller)
 	if (hbus_plan_new(&input, &poller->plan) != 0)
 		return fail("plan", "cannot be made");
 	poller->shared.plan = poller->plan;
+	if (source->head_size && make_door(poller))
+		return fail("door", "no memory");
 	return steer(poller, routes, n);
 }
 
@@ -310,6 +331,8 @@ int bench_poller_init(struct bench_poller *poller, const char *socket)
 
 void bench_poller_deinit(struct bench_poller *poller)
 {
+	hbus_sn_door_deinit(&poller->door);
+	poller->paths = hbus_sn_paths_free(poller->paths);
 	hbus_worker_deinit(&poller->loop.worker);
 	hbus_loop_deinit(&poller->loop);
 	hbus_bus_sink_deinit(&poller->sink);

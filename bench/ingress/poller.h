@@ -7,6 +7,7 @@
 #pragma once
 
 #include "bench/ingress/session.h"
+#include "dataplane/mqttsn/door.h"
 #include "dataplane/bus_sink.h"
 #include "dataplane/loop.h"
 #include "dataplane/ports.h"
@@ -34,6 +35,8 @@ struct bench_poller {
 	struct hbus *bus;
 	struct hbus_bus_sink sink;
 	struct hbus_plan *plan;
+	struct hbus_sn_paths *paths; /* of MQTT-SN, or NULL */
+	struct hbus_sn_door door;
 	unsigned int lcore_id;
 	uint64_t next_number;  /* of the generator */
 	bool plants;           /* the source's fault is still to be made, */

@@ -30,6 +30,7 @@ struct bench_source {
 	enum bench_source_kind kind;
 	const char *device;        /* --vdev of EAL, or NULL */
 	const char *iface;         /* through AF_XDP, or NULL */
+	unsigned int head_size;      /* BENCH_SN_HEAD: the generator's packets are MQTT-SN */
 	unsigned int payload_size; /* of the generator's packets; 0: unknown content */
 	unsigned int n_flows;      /* likewise: routes, topics */
 	unsigned int port;         /* the one UDP port that is routed, when the content is unknown; 0 = all */

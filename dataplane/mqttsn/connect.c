@@ -161,7 +161,7 @@ void hbus_sn_on_connect(struct hbus_sn *engine, const struct hbus_sn_peer *peer,
 	struct hbus_sn_client *old = hbus_sn_find(engine, peer), *client;
 	struct legacy legacy = { 0 };
 
-	if (message->data_size > HBUS_SN_CLIENT_ID_MAX) {
+	if (message->data_size > HBUS_SN_ID_MAX) {
 		engine->counters.connects_refused++;
 		refuse(engine, peer, link, HBUS_SN_NOT_SUPPORTED);
 		return;

@@ -68,6 +68,11 @@ struct hbus_sn_verdict hbus_sn_door_judge(struct hbus_sn_door *door, const struc
 					  const uint8_t *payload, uint32_t payload_size,
 					  uint64_t now_ns);
 
+/* The same for one over IPv4 without a VLAN: @source is 4 bytes, @port in host order. */
+struct hbus_sn_verdict hbus_sn_door_judge_ipv4(struct hbus_sn_door *door, const uint8_t *source,
+					       uint16_t port, const uint8_t *payload,
+					       uint32_t payload_size, uint64_t now_ns);
+
 /**
  * hbus_sn_door_pass() - to the gateway
  *

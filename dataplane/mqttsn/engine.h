@@ -32,6 +32,8 @@ struct hbus_sn;
 
 /* Bytes of a message, either way. */
 #define HBUS_SN_MESSAGE_MAX 2000U
+/* Bytes of a client identifier: the specification's 23, and what others give. */
+#define HBUS_SN_ID_MAX 64U
 /* Bytes of a will's message. */
 #define HBUS_SN_WILL_MAX 1024U
 /* Requests of one client that the MQTT engine has not answered yet. */

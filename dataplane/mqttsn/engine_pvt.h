@@ -94,7 +94,7 @@ struct hbus_sn_client {
 	uint64_t heard_ms;
 	struct hbus_sn_timer alive, retry, held;
 	uint8_t id_size;
-	char id[HBUS_SN_CLIENT_ID_MAX];
+	char id[HBUS_SN_ID_MAX];
 
 	uint8_t will_flags;
 	uint16_t will_topic_size, will_size;

@@ -58,7 +58,6 @@
 #define HBUS_SN_NOT_SUPPORTED 3U
 
 #define HBUS_SN_PROTOCOL_ID 0x01U
-#define HBUS_SN_CLIENT_ID_MAX 23U
 /* 0 and this are no topic identifiers. */
 #define HBUS_SN_TOPIC_ID_NONE 0xffffU
 /* A length that does not fit one octet is this octet and two more. */

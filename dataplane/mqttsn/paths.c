@@ -268,7 +268,8 @@ uint32_t hbus_sn_paths_find(struct hbus_sn_paths *paths, const struct hbus_sn_pe
 		if (kind == HBUS_SN_KIND_NORMAL && head->topic_id - 1U < paths->ids_max)
 			number = atomic_load_explicit(&path->numbers[head->topic_id - 1U],
 						      memory_order_relaxed);
-		atomic_store_explicit(&path->heard_ns, now_ns, memory_order_relaxed);
+		if (atomic_load_explicit(&path->heard_ns, memory_order_relaxed) != now_ns)
+			atomic_store_explicit(&path->heard_ns, now_ns, memory_order_relaxed);
 	}
 	if (number == 0)
 		return 0;

@@ -36,22 +36,39 @@ struct hbus_sn_link {
 	uint16_t queue_idx;          /* among the queues of that loop */
 };
 
+#define HBUS_SN_PEER_WORDS (sizeof(struct hbus_sn_peer) / 8)
+
 static inline bool hbus_sn_peer_is_same(const struct hbus_sn_peer *a, const struct hbus_sn_peer *b)
 {
-	return memcmp(a, b, sizeof(*a)) == 0;
+	uint64_t left[HBUS_SN_PEER_WORDS], right[HBUS_SN_PEER_WORDS], difference = 0;
+
+	memcpy(left, a, sizeof(left));
+	memcpy(right, b, sizeof(right));
+	for (unsigned int i = 0; i < HBUS_SN_PEER_WORDS; i++)
+		difference |= left[i] ^ right[i];
+	return difference == 0;
 }
 
-/* Keyed, so that nobody can choose addresses that collide. */
+static inline uint64_t hbus_sn_peer_mix(uint64_t hash, uint64_t word, uint64_t secret)
+{
+	/* Odd, and with bits all over whatever the secret is. */
+	uint64_t factor = (secret ^ 0x9e3779b97f4a7c15U) | 1;
+	unsigned __int128 product = (unsigned __int128)(hash ^ word) * factor + word;
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Keyed, so that nobody can choose addresses that collide. Only words that can differ are looked at. */
 static inline uint64_t hbus_sn_peer_hash(const struct hbus_sn_peer *peer, uint64_t secret)
 {
-	uint64_t words[sizeof(*peer) / 8], hash = secret;
+	uint64_t words[HBUS_SN_PEER_WORDS], hash = secret;
 
 	memcpy(words, peer, sizeof(words));
-	for (unsigned int i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		unsigned __int128 product =
-			(unsigned __int128)(hash ^ words[i]) * (secret | 1) + words[i];
-
-		hash = (uint64_t)product ^ (uint64_t)(product >> 64);
-	}
+	hash = hbus_sn_peer_mix(hash, words[0], secret);
+	hash = hbus_sn_peer_mix(hash, words[2], secret);
+	if (words[1])
+		hash = hbus_sn_peer_mix(hash, words[1], secret);
+	for (unsigned int i = 3; peer->node_size > 0 && i < HBUS_SN_PEER_WORDS; i++)
+		hash = hbus_sn_peer_mix(hash, words[i], secret);
 	return hash ^ hash >> 32;
 }

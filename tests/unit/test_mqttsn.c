@@ -432,6 +432,19 @@ Test(mqttsn, a_connect_said_again_changes_nothing)
 	cr_assert_eq(kit_n_paths, 1);
 }
 
+Test(mqttsn, an_identifier_of_64_bytes_is_taken_and_no_more)
+{
+	char id[HBUS_SN_ID_MAX + 2];
+
+	memset(id, 'x', sizeof(id));
+	id[HBUS_SN_ID_MAX] = '\0';
+	connect_client(1, CLEAN, id);
+	id[HBUS_SN_ID_MAX] = 'x';
+	id[HBUS_SN_ID_MAX + 1] = '\0';
+	say_connect(2, CLEAN, 60, id);
+	expect(2, "CONNACK c3");
+}
+
 /* ---- lost messages --------------------------------------------------------------------------------- */
 
 Test(mqttsn, what_is_not_acknowledged_is_sent_again_and_then_the_client_is_given_up)
