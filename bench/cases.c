@@ -8,41 +8,42 @@
 #include <string.h>
 #include <time.h>
 
-#include "ctl/client/hugebus.h"
+#include "bench/cases_pvt.h"
 
 #define BATCH_MAX_BYTES 65536u
 #define SPANS 64u
 #define LATENCY_SIZE_MAX 256u
 #define READY_MS 5000u
+#define PLANT_AFTER 512u /* events; a run has more */
 
-static int complain(const char *what)
+int bench_complain(const char *what)
 {
 	fprintf(stderr, "hugebus-bench: %s: %s\n", what, hbus_error_text());
 	return 1;
 }
 
-static int open_bus(struct bench_run *run, struct hbus **ret_bus)
+int bench_open_bus(struct bench_run *run, struct hbus **ret_bus)
 {
-	return hbus_open(run->socket, NULL, ret_bus) ? complain("open") : 0;
+	return hbus_open(run->socket, NULL, ret_bus) ? bench_complain("open") : 0;
 }
 
-static int open_publisher(struct bench_run *run, const char *topic, unsigned int n_gates, struct hbus **ret_bus,
-			  struct hbus_publisher **ret_publisher, hbus_topic_t *ret_topic)
+int bench_open_publisher(struct bench_run *run, const char *topic, unsigned int n_gates, struct hbus **ret_bus,
+			 struct hbus_publisher **ret_publisher, hbus_topic_t *ret_topic)
 {
 	struct hbus_publisher_options options = {.struct_size = sizeof(options), .timeout_ms = 5000};
 	struct hbus_publisher_info info = {0};
 
-	if (open_bus(run, ret_bus))
+	if (bench_open_bus(run, ret_bus))
 		return 1;
 	if (hbus_publisher_open(*ret_bus, &options, ret_publisher))
-		return complain("publisher");
+		return bench_complain("publisher");
 	if (hbus_publisher_topic(*ret_publisher, topic, NULL, NULL, ret_topic))
-		return complain(topic);
+		return bench_complain(topic);
 	for (unsigned int ms = 0; ms < READY_MS; ms++) {
 		struct timespec nap = {.tv_nsec = 1000000};
 
 		if (hbus_publisher_info(*ret_publisher, &info))
-			return complain("info");
+			return bench_complain("info");
 		if (info.n_gates >= n_gates)
 			return 0;
 		nanosleep(&nap, NULL);
@@ -51,61 +52,55 @@ static int open_publisher(struct bench_run *run, const char *topic, unsigned int
 	return 1;
 }
 
+int bench_open_subscriber(struct bench_run *run, const char *filter, unsigned int flags, struct hbus **ret_bus,
+			  struct hbus_subscriber **ret_subscriber)
+{
+	struct hbus_subscriber_options options = {.struct_size = sizeof(options), .flags = flags};
+
+	if (bench_open_bus(run, ret_bus))
+		return 1;
+	if (hbus_subscriber_open(*ret_bus, &options, ret_subscriber))
+		return bench_complain("subscriber");
+	return hbus_subscribe(*ret_subscriber, filter) ? bench_complain(filter) : 0;
+}
+
 static int open_subscriber(struct bench_run *run, const char *filter, struct hbus **ret_bus,
 			   struct hbus_subscriber **ret_subscriber)
 {
-	struct hbus_subscriber_options options = {.struct_size = sizeof(options), .flags = HBUS_SUB_FLAG_RELIABLE};
-
-	if (open_bus(run, ret_bus))
-		return 1;
-	if (hbus_subscriber_open(*ret_bus, &options, ret_subscriber))
-		return complain("subscriber");
-	return hbus_subscribe(*ret_subscriber, filter) ? complain(filter) : 0;
+	return bench_open_subscriber(run, filter, HBUS_SUB_FLAG_RELIABLE, ret_bus, ret_subscriber);
 }
 
 /* -- throughput -- */
-
-/* Every 8 bytes of event i hold i: written whole, read whole, and a gap or a torn event shows. */
-static void event_fill(unsigned char *event, unsigned int size, uint64_t value)
-{
-	for (unsigned int i = 0; i + 8 <= size; i += 8)
-		memcpy(event + i, &value, 8);
-}
-
-static uint64_t event_sum(const unsigned char *event, size_t size)
-{
-	uint64_t total = 0, word;
-
-	for (size_t i = 0; i + 8 <= size; i += 8) {
-		memcpy(&word, event + i, 8);
-		total += word;
-	}
-	return total;
-}
 
 static int publish_some(struct hbus_publisher *publisher, hbus_topic_t topic, const struct bench_case_params *params,
 			unsigned char *buffer, uint64_t *next)
 {
 	unsigned int n = params->mode == BENCH_SINGLE ? 64 : params->batch;
 
+	if (params->plant == BENCH_PLANT_LOST && *next >= PLANT_AFTER && *next < PLANT_AFTER + n)
+		*next += n;
 	if (params->mode == BENCH_RUN) {
 		for (unsigned int i = 0; i < n; i++)
-			event_fill(buffer + (size_t)i * params->size, params->size, *next + i);
+			bench_event_fill(buffer + (size_t)i * params->size, params->size, *next + i);
+		if (params->plant == BENCH_PLANT_TORN && *next >= PLANT_AFTER)
+			buffer[params->size - 1] ^= 1;
 		if (hbus_publish_run(publisher, topic, buffer, params->size, n))
-			return complain("publish run");
+			return bench_complain("publish run");
 		*next += n;
 		return 0;
 	}
 	if (params->mode == BENCH_BATCH && hbus_batch_begin(publisher))
-		return complain("batch");
+		return bench_complain("batch");
 	for (unsigned int i = 0; i < n; i++) {
-		event_fill(buffer, params->size, *next);
+		bench_event_fill(buffer, params->size, *next);
+		if (params->plant == BENCH_PLANT_TORN && *next == PLANT_AFTER)
+			buffer[params->size - 1] ^= 1;
 		if (hbus_publish(publisher, topic, buffer, params->size))
-			return complain("publish");
+			return bench_complain("publish");
 		(*next)++;
 	}
 	if (params->mode == BENCH_BATCH && hbus_batch_commit(publisher))
-		return complain("batch commit");
+		return bench_complain("batch commit");
 	return 0;
 }
 
@@ -120,7 +115,7 @@ static int throughput_publisher(struct bench_run *run, unsigned int role)
 	char name[32];
 
 	snprintf(name, sizeof(name), "bench/%u", role);
-	if (open_publisher(run, name, params->n_subscribers, &bus, &publisher, &topic))
+	if (bench_open_publisher(run, name, params->n_subscribers, &bus, &publisher, &topic))
 		return 1;
 	bench_barrier(run);
 	do {
@@ -146,7 +141,7 @@ static bool take_span(const struct hbus_span *span, unsigned int size, uint64_t 
 	if (span->size != size)
 		return false;
 	for (size_t i = 0; i < n; i++)
-		got += event_sum(span->data + i * span->stride, size);
+		got += bench_event_sum(span->data + i * span->stride, size);
 	*next += n;
 	return got == words * (n * base + (n % 2 ? n * ((n - 1) / 2) : n / 2 * (n - 1)));
 }
@@ -167,7 +162,7 @@ static int throughput_subscriber(struct bench_run *run, unsigned int role)
 		int n_spans = hbus_poll_spans(subscriber, spans, SPANS);
 
 		if (n_spans < 0)
-			return complain("poll");
+			return bench_complain("poll");
 		for (int i = 0; i < n_spans; i++) {
 			unsigned int from = (unsigned int)(spans[i].topic[6] - '0');
 
@@ -198,12 +193,15 @@ double bench_case_throughput(struct bench_run *run, const struct bench_cores *co
 
 	run->params = params;
 	run->n_roles = params->n_publishers + params->n_subscribers;
+	for (unsigned int i = 0; i < params->n_stopped; i++)
+		run->role[run->n_roles + i] = (struct bench_role){bench_stopped_reader, cores->core[0]};
 	for (unsigned int i = 0; i < run->n_roles; i++)
 		run->role[i] = (struct bench_role){i < params->n_publishers ? throughput_publisher : throughput_subscriber,
 						   cores->core[i % cores->n]};
+	run->n_roles += params->n_stopped;
 	if (bench_run_roles(run))
 		return 0;
-	for (unsigned int i = params->n_publishers; i < run->n_roles; i++) {
+	for (unsigned int i = params->n_publishers; i < params->n_publishers + params->n_subscribers; i++) {
 		uint64_t events = atomic_load_explicit(&run->shared->role[i].value[0], memory_order_relaxed);
 		uint64_t ns = atomic_load_explicit(&run->shared->role[i].value[1], memory_order_relaxed);
 		double rate = ns ? (double)events * 1e9 / (double)ns : 0;
@@ -222,8 +220,8 @@ static int send_event(struct hbus_publisher *publisher, hbus_topic_t topic, unsi
 {
 	unsigned char data[LATENCY_SIZE_MAX];
 
-	event_fill(data, size, value);
-	return hbus_publish(publisher, topic, data, size) ? complain("publish") : 0;
+	bench_event_fill(data, size, value);
+	return hbus_publish(publisher, topic, data, size) ? bench_complain("publish") : 0;
 }
 
 /* Spins until event @wanted has come; checks it whole. Return: its value, or 0 on a fault. */
@@ -247,7 +245,7 @@ static uint64_t await_event(struct hbus_subscriber *subscriber, unsigned int siz
 		}
 	}
 	memcpy(&value, event.data, 8);
-	if (event.size != size || event_sum(event.data, size) != value * (size / 8))
+	if (event.size != size || bench_event_sum(event.data, size) != value * (size / 8))
 		return 0;
 	return value;
 }
@@ -263,7 +261,7 @@ static int ping_role(struct bench_run *run, unsigned int role)
 	hbus_topic_t topic;
 
 	(void)role;
-	if (open_subscriber(run, "pong", &bus2, &subscriber) || open_publisher(run, "ping", 1, &bus, &publisher, &topic))
+	if (open_subscriber(run, "pong", &bus2, &subscriber) || bench_open_publisher(run, "ping", 1, &bus, &publisher, &topic))
 		return 1;
 	bench_barrier(run);
 	for (uint64_t i = 1; !bench_is_over(run); i++) {
@@ -272,7 +270,7 @@ static int ping_role(struct bench_run *run, unsigned int role)
 		if (send_event(publisher, topic, params->size, i))
 			return 1;
 		if (await_event(subscriber, params->size) != i)
-			return complain("pong");
+			return bench_complain("pong");
 		bench_histogram_add(&run->shared->histogram, bench_now_ns() - begin);
 	}
 	return send_event(publisher, topic, params->size, LAST_VALUE);
@@ -287,7 +285,7 @@ static int pong_role(struct bench_run *run, unsigned int role)
 	hbus_topic_t topic;
 
 	(void)role;
-	if (open_subscriber(run, "ping", &bus2, &subscriber) || open_publisher(run, "pong", 1, &bus, &publisher, &topic))
+	if (open_subscriber(run, "ping", &bus2, &subscriber) || bench_open_publisher(run, "pong", 1, &bus, &publisher, &topic))
 		return 1;
 	bench_barrier(run);
 	for (uint64_t i = 1;; i++) {
@@ -296,7 +294,7 @@ static int pong_role(struct bench_run *run, unsigned int role)
 		if (value == LAST_VALUE)
 			return 0;
 		if (value != i)
-			return complain("ping");
+			return bench_complain("ping");
 		if (send_event(publisher, topic, params->size, i))
 			return 1;
 	}
@@ -305,9 +303,11 @@ static int pong_role(struct bench_run *run, unsigned int role)
 double bench_case_ping_pong(struct bench_run *run, const struct bench_cores *cores, const struct bench_case_params *params)
 {
 	run->params = params;
-	run->n_roles = 2;
+	run->n_roles = 2 + params->n_stopped;
 	run->role[0] = (struct bench_role){ping_role, cores->core[0]};
 	run->role[1] = (struct bench_role){pong_role, cores->core[1 % cores->n]};
+	for (unsigned int i = 2; i < run->n_roles; i++)
+		run->role[i] = (struct bench_role){bench_stopped_reader, cores->core[0]};
 	if (bench_run_roles(run))
 		return 0;
 	return (double)bench_histogram_percentile(&run->shared->histogram, 0.5);
@@ -324,7 +324,7 @@ static int wake_publisher(struct bench_run *run, unsigned int role)
 	hbus_topic_t topic;
 
 	(void)role;
-	if (open_publisher(run, "wake", 1, &bus, &publisher, &topic))
+	if (bench_open_publisher(run, "wake", 1, &bus, &publisher, &topic))
 		return 1;
 	bench_barrier(run);
 	while (!bench_is_over(run)) {
@@ -351,13 +351,13 @@ static int wake_subscriber(struct bench_run *run, unsigned int role)
 		int n = hbus_poll(subscriber, &event, 1);
 
 		if (n < 0 || (n == 0 && hbus_wait(subscriber, -1) < 0))
-			return complain("wait");
+			return bench_complain("wait");
 		if (n <= 0)
 			continue;
 		now = bench_now_ns() % LAST_VALUE;
 		memcpy(&value, event.data, 8);
-		if (event.size != params->size || event_sum(event.data, event.size) != value * (params->size / 8))
-			return complain("wake content");
+		if (event.size != params->size || bench_event_sum(event.data, event.size) != value * (params->size / 8))
+			return bench_complain("wake content");
 		if (value == LAST_VALUE)
 			return 0;
 		bench_histogram_add_corrected(&run->shared->histogram, now - value, (uint64_t)params->interval_us * 1000);

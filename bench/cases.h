@@ -10,6 +10,9 @@ enum bench_publish_mode {
 	BENCH_RUN,    /* run records */
 };
 
+/* A fault that the checks must find: a case with one fails. */
+enum bench_plant { BENCH_PLANT_NONE, BENCH_PLANT_TORN, BENCH_PLANT_LOST };
+
 struct bench_case_params {
 	enum bench_publish_mode mode;
 	unsigned int size;          /* bytes of an event */
@@ -17,6 +20,8 @@ struct bench_case_params {
 	unsigned int n_publishers;
 	unsigned int n_subscribers;
 	unsigned int interval_us;   /* wake: between events */
+	unsigned int n_stopped;     /* lossy subscribers that are stopped before it begins */
+	enum bench_plant plant;
 };
 
 /* Events a second that every subscriber received whole and in order (the slowest's rate); total in *ret_total. 0 = failed. */
@@ -26,3 +31,17 @@ double bench_case_throughput(struct bench_run *run, const struct bench_cores *co
 double bench_case_ping_pong(struct bench_run *run, const struct bench_cores *cores, const struct bench_case_params *params);
 /* One way to a sleeping subscriber, ns: median. 0 = failed. */
 double bench_case_wake(struct bench_run *run, const struct bench_cores *cores, const struct bench_case_params *params);
+
+/* -- life.c: beginning, waiting, doing nothing; 0 = failed -- */
+
+/* From opening a publisher in a new process until its first event is seen, ns: median; the histogram has the rest. */
+double bench_case_open_first(struct bench_run *run, const struct bench_cores *cores);
+/* The same in a process that has published before. */
+double bench_case_open_again(struct bench_run *run, const struct bench_cores *cores);
+/* From opening a subscriber on a busy topic until its first event is seen, ns: median; likewise. */
+double bench_case_attach(struct bench_run *run, const struct bench_cores *cores);
+/*
+ * CPU time of a process that waits for events that do not come, as a share of a core in percent, and that of the
+ * daemon meanwhile (0 when @daemon_pid is). -1 = failed.
+ */
+double bench_case_idle(struct bench_run *run, const struct bench_cores *cores, int daemon_pid, double *ret_daemon);

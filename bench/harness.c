@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -81,8 +82,9 @@ static void end_all(const pid_t *pids, unsigned int n)
 }
 
 /* Reaps what has ended. Return: number still running, or -1 when one failed. */
-static int reap(pid_t *pids, unsigned int n)
+static int reap(struct bench_run *run, pid_t *pids, unsigned int n)
 {
+	struct rusage usage = {0};
 	int running = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
@@ -90,11 +92,12 @@ static int reap(pid_t *pids, unsigned int n)
 
 		if (pids[i] <= 0)
 			continue;
-		if (waitpid(pids[i], &status, WNOHANG) == 0) {
+		if (wait4(pids[i], &status, WNOHANG, &usage) == 0) {
 			running++;
 			continue;
 		}
 		pids[i] = 0;
+		run->n_switches += (uint64_t)usage.ru_nivcsw;
 		if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 			fprintf(stderr, "hugebus-bench: role %u ended with %s %d\n", i,
 				WIFSIGNALED(status) ? "signal" : "status",
@@ -133,7 +136,7 @@ int bench_run_roles(struct bench_run *run)
 			atomic_store_explicit(&run->shared->go, 1, memory_order_release);
 		}
 		nanosleep(&nap, NULL);
-		running = reap(pids, run->n_roles);
+		running = reap(run, pids, run->n_roles);
 	} while (running > 0 && bench_now_ns() < deadline);
 	if (running != 0) {
 		if (running > 0)
@@ -142,95 +145,6 @@ int bench_run_roles(struct bench_run *run)
 		return -1;
 	}
 	return 0;
-}
-
-/* -- cores -- */
-
-static int read_number(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	int value = -1;
-
-	if (!file)
-		return -1;
-	if (fscanf(file, "%d", &value) != 1)
-		value = -1;
-	fclose(file);
-	return value;
-}
-
-static int physical_core(int cpu)
-{
-	char path[96];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/core_id", cpu);
-	return read_number(path);
-}
-
-void bench_cores_find(struct bench_cores *cores)
-{
-	cpu_set_t set;
-	bool is_taken[CPU_SETSIZE] = {false};
-	int seen[CPU_SETSIZE];
-	int n_seen = 0;
-
-	memset(cores, 0, sizeof(*cores));
-	CPU_ZERO(&set);
-	sched_getaffinity(0, sizeof(set), &set);
-	/* First one thread of each physical core, then their siblings. */
-	for (int pass = 0; pass < 2; pass++) {
-		for (int cpu = 0; cpu < CPU_SETSIZE && cores->n < BENCH_ROLES_MAX; cpu++) {
-			int physical = 0, i = 0;
-
-			if (!CPU_ISSET((size_t)cpu, &set) || is_taken[cpu])
-				continue;
-			physical = physical_core(cpu);
-			while (i < n_seen && seen[i] != physical)
-				i++;
-			if (pass == 0 && physical >= 0 && i < n_seen)
-				continue;
-			if (i == n_seen)
-				seen[n_seen++] = physical;
-			is_taken[cpu] = true;
-			cores->core[cores->n++] = cpu;
-		}
-	}
-	if (cores->n >= 2)
-		cores->are_siblings = physical_core(cores->core[0]) == physical_core(cores->core[1]);
-	snprintf(cores->text, sizeof(cores->text), "%u usable CPUs, first two: %d and %d%s", cores->n, cores->core[0],
-		 cores->n > 1 ? cores->core[1] : cores->core[0],
-		 cores->n < 2 ? " (only one)" : cores->are_siblings ? " (threads of one core)" : " (two cores)");
-}
-
-static bool read_times(uint64_t *ret_busy, uint64_t *ret_all)
-{
-	FILE *file = fopen("/proc/stat", "re");
-	unsigned long long v[8] = {0};
-	bool ok;
-
-	if (!file)
-		return false;
-	ok = fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5],
-		    &v[6], &v[7]) == 8;
-	fclose(file);
-	*ret_all = 0;
-	for (int i = 0; i < 8; i++)
-		*ret_all += v[i];
-	*ret_busy = *ret_all - v[3] - v[4];
-	return ok;
-}
-
-double bench_noise(unsigned int ms)
-{
-	struct timespec nap = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-	uint64_t busy[2], all[2];
-
-	if (!read_times(&busy[0], &all[0]))
-		return 0;
-	nanosleep(&nap, NULL);
-	if (!read_times(&busy[1], &all[1]) || all[1] <= all[0])
-		return 0;
-	return (double)(busy[1] - busy[0]) / (double)(all[1] - all[0]);
 }
 
 /* -- a private bus -- */

@@ -46,6 +46,7 @@ struct bench_run {
 	unsigned int duration_ms;
 	const char *socket; /* of the private bus, or NULL */
 	const void *params; /* the case's own */
+	uint64_t n_switches; /* how often roles lost their CPU to somebody, in all runs so far */
 };
 
 /* Return: 0; -1 = a role failed or did not end in time (a sentence is on stderr). */
@@ -64,10 +65,30 @@ struct bench_cores {
 	unsigned int n;
 	bool are_siblings; /* the first two share a physical core */
 	char text[128];    /* for people */
+	int shared_level;  /* of the smallest cache that the first two share; 0: none, or the kernel does not say */
+	bool are_one_node; /* of the first two: likewise */
 };
 void bench_cores_find(struct bench_cores *cores);
 /* Share of time that the first cores were taken from us or used by others in the last @ms; 0..1. */
 double bench_noise(unsigned int ms);
+
+/* How quiet the machine was, before and while something was measured. */
+struct bench_quiet {
+	double busy;          /* share of CPU time that others used before, 0..1 */
+	double steal;         /* share that the host of this machine took meanwhile, 0..1 */
+	double switches;      /* a second, by which pinned processes lost their CPU though they shared it with none of ours */
+	double load;          /* of the last minute, before */
+	uint64_t steal_ticks; /* until the end */
+	uint64_t all_ticks;
+	uint64_t begin_ns;
+};
+
+/* Takes 300 ms. */
+void bench_quiet_begin(struct bench_quiet *quiet);
+/* @n_switches: of the runs whose processes had a core each; @seconds: how long those ran. */
+void bench_quiet_end(struct bench_quiet *quiet, uint64_t n_switches, double seconds);
+/* Return: NULL, or why figures of this run are not to be trusted: one sentence in a static buffer. */
+const char *bench_quiet_warning(const struct bench_quiet *quiet);
 
 /* -- programs of this project -- */
 

@@ -15,3 +15,17 @@ double bench_probe_stream(struct bench_run *run, const struct bench_cores *cores
 double bench_probe_ping_pong(struct bench_run *run, const struct bench_cores *cores, unsigned int n_lines, uint64_t *ret_p99);
 /* One way from a futex wake to the sleeper's first instruction, at this interval, ns. 0 = failed. */
 double bench_probe_futex(struct bench_run *run, const struct bench_cores *cores, unsigned int interval_us);
+/*
+ * Records a second that one thread walks whose ring holds @size bytes each, all in its L1: load a header, add up the
+ * payload, go to where the header says that the next one is. 0 = failed.
+ */
+double bench_probe_walk(struct bench_run *run, const struct bench_cores *cores, unsigned int size);
+/*
+ * What is left of that on another core's data: the walk x (streaming rate of the same bytes between two cores / rate of one
+ * core that adds them up in its L1; at most 1). 0 = failed.
+ */
+double bench_probe_walk_streaming(struct bench_run *run, const struct bench_cores *cores, unsigned int size);
+/* Bytes a second of memcpy() on one core, 64 KiB at a time in its L2. 0 = failed. */
+double bench_probe_memcpy(struct bench_run *run, const struct bench_cores *cores);
+/* As the futex probe, through an eventfd. 0 = failed. */
+double bench_probe_eventfd(struct bench_run *run, const struct bench_cores *cores, unsigned int interval_us);

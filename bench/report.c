@@ -6,20 +6,27 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-#define NOISE_LIMIT 0.10
-
-static void human(double value, char *text, size_t size)
+/* A figure and its unit, in nine and five columns. */
+static void human(double value, const char *unit, char *text, size_t size)
 {
-	if (value >= 1e9)
-		snprintf(text, size, "%.2f G", value / 1e9);
+	bool is_time = strcmp(unit, "ns") == 0;
+
+	if (is_time && value >= 1e6)
+		snprintf(text, size, "%9.2f ms   ", value / 1e6);
+	else if (is_time && value >= 1e4)
+		snprintf(text, size, "%9.1f us   ", value / 1e3);
+	else if (value >= 1e9)
+		snprintf(text, size, "%9.2f G%-4s", value / 1e9, unit);
 	else if (value >= 1e6)
-		snprintf(text, size, "%.1f M", value / 1e6);
+		snprintf(text, size, "%9.1f M%-4s", value / 1e6, unit);
 	else if (value >= 1e4)
-		snprintf(text, size, "%.1f k", value / 1e3);
+		snprintf(text, size, "%9.1f k%-4s", value / 1e3, unit);
 	else if (value >= 100)
-		snprintf(text, size, "%.0f ", value);
+		snprintf(text, size, "%9.0f %-5s", value, unit);
+	else if (value >= 1)
+		snprintf(text, size, "%9.1f %-5s", value, unit);
 	else
-		snprintf(text, size, "%.1f ", value);
+		snprintf(text, size, "%9.3f %-5s", value, unit);
 }
 
 static const char *unit_of(const struct bench_result *result)
@@ -37,18 +44,17 @@ static void table_row(const struct bench_result *result, FILE *out)
 		fprintf(out, "%-34s %14s\n", result->title, "failed");
 		return;
 	}
-	human(bench_samples_median(&result->value), value, sizeof(value));
-	human(bench_samples_median(&result->limit), limit, sizeof(limit));
-	fprintf(out, "%-34s %9s%-5s +-%3.0f%%", result->title, value, unit_of(result),
-		100 * bench_samples_spread(&result->value));
+	human(bench_samples_median(&result->value), unit_of(result), value, sizeof(value));
+	human(bench_samples_median(&result->limit), unit_of(result), limit, sizeof(limit));
+	fprintf(out, "%-34s %s +-%3.0f%%", result->title, value, 100 * bench_samples_spread(&result->value));
 	if (result->limit.n)
-		fprintf(out, " %9s%-5s %6.2f +-%3.0f%%", limit, unit_of(result),
-			bench_samples_median(&result->ratio), 100 * bench_samples_spread(&result->ratio));
+		fprintf(out, " %s %6.2f +-%3.0f%%", limit, bench_samples_median(&result->ratio),
+			100 * bench_samples_spread(&result->ratio));
 	else
-		fprintf(out, " %14s %6s %6s", "", "", "");
+		fprintf(out, " %15s %6s %6s", "", "", "");
 	if (result->total.n) {
-		human(bench_samples_median(&result->total), total, sizeof(total));
-		fprintf(out, "  all readers: %sev/s", total);
+		human(bench_samples_median(&result->total), unit_of(result), total, sizeof(total));
+		fprintf(out, "  %s: %s", result->total_name ? result->total_name : "all readers", total + strspn(total, " "));
 	}
 	if (result->above.n)
 		fprintf(out, "  %+.1f ns", bench_samples_median(&result->above));
@@ -57,6 +63,9 @@ static void table_row(const struct bench_result *result, FILE *out)
 	if (result->note[0])
 		fprintf(out, "  %s", result->note);
 	fputc('\n', out);
+	if (result->limit_p99.n)
+		fprintf(out, "%-34s p99 %.0f ns, of the limit %.0f ns\n", "", bench_samples_median(&result->p99),
+			bench_samples_median(&result->limit_p99));
 	if (result->histogram && result->histogram->n) {
 		const struct bench_histogram *h = result->histogram;
 
@@ -66,6 +75,13 @@ static void table_row(const struct bench_result *result, FILE *out)
 			(unsigned long)bench_histogram_percentile(h, 0.999),
 			(unsigned long)bench_histogram_percentile(h, 0.9999), (unsigned long)h->max);
 	}
+}
+
+static const char *warning_of(const struct bench_report *report)
+{
+	const struct bench_quiet before = {.busy = report->noise};
+
+	return bench_quiet_warning(report->quiet ? report->quiet : &before);
 }
 
 void bench_report_table(const struct bench_report *report, FILE *out)
@@ -78,10 +94,9 @@ void bench_report_table(const struct bench_report *report, FILE *out)
 	fprintf(out, "Medians of %u interleaved repetitions; +- is half the distance of the quartiles. The limit is\n"
 		     "what two bare cores do in the same second; ratio = hugebus / limit.\n",
 		report->n_repeats);
-	if (report->noise > NOISE_LIMIT)
-		fprintf(out, "Warning: this machine is not quiet (%.0f %% of its CPU time was busy before the run): look at the\n"
-			     "ratios, not at the figures.\n", 100 * report->noise);
-	fprintf(out, "\n%-34s %14s %6s %14s %6s\n", "measure", "hugebus", "", "limit", "ratio");
+	if (warning_of(report))
+		fprintf(out, "Warning: not quiet: %s.\nLook at the ratios, not at the figures.\n", warning_of(report));
+	fprintf(out, "\n%-34s %15s %6s %15s %6s\n", "measure", "hugebus", "", "limit", "ratio");
 	for (unsigned int i = 0; i < report->n_results; i++)
 		table_row(&report->results[i], out);
 	fprintf(out, "\n%.0f s\n", report->seconds);
@@ -118,12 +133,18 @@ static json_t *result_json(const struct bench_result *result)
 		json_object_set_new(object, "limit", samples_json(&result->limit));
 		json_object_set_new(object, "ratio", samples_json(&result->ratio));
 	}
+	if (result->limit_p99.n) {
+		json_object_set_new(object, "p99", samples_json(&result->p99));
+		json_object_set_new(object, "limit_p99", samples_json(&result->limit_p99));
+	}
 	if (result->above.n)
 		json_object_set_new(object, "above", samples_json(&result->above));
 	if (result->note[0])
 		json_object_set_new(object, "note", json_string(result->note));
 	if (result->total.n)
 		json_object_set_new(object, "total", samples_json(&result->total));
+	if (result->total.n)
+		json_object_set_new(object, "total_name", json_string(result->total_name ? result->total_name : "all readers"));
 	if (result->histogram && result->histogram->n)
 		json_object_set_new(object, "percentiles_ns", percentiles_json(result->histogram));
 	return object;
@@ -138,10 +159,17 @@ int bench_report_json(const struct bench_report *report, FILE *out)
 	uname(&host);
 	for (unsigned int i = 0; i < report->n_results; i++)
 		json_array_append_new(results, result_json(&report->results[i]));
-	root = json_pack("{s:s, s:s, s:s, s:s, s:b, s:f, s:b, s:i, s:f, s:o}", "version", HBUS_VERSION, "kernel", host.release,
-			 "cores", report->cores->text, "page_size", report->page_size, "siblings",
-			 report->cores->are_siblings, "noise", report->noise, "is_quiet", report->noise <= NOISE_LIMIT,
-			 "repeats", (int)report->n_repeats, "seconds", report->seconds, "results", results);
+	root = json_pack("{s:s, s:s, s:s, s:s, s:b, s:i, s:b, s:f, s:b, s:i, s:f, s:o}", "version", HBUS_VERSION, "kernel",
+			 host.release, "cores", report->cores->text, "page_size", report->page_size, "siblings",
+			 report->cores->are_siblings, "shared_cache_level", report->cores->shared_level, "one_node",
+			 report->cores->are_one_node, "noise", report->quiet ? report->quiet->busy : report->noise,
+			 "is_quiet", warning_of(report) == NULL, "repeats", (int)report->n_repeats, "seconds",
+			 report->seconds, "results", results);
+	if (report->quiet)
+		json_object_set_new(root, "quiet",
+				    json_pack("{s:f, s:f, s:f, s:f}", "busy_before", report->quiet->busy, "steal",
+					      report->quiet->steal, "switches_per_s", report->quiet->switches, "load",
+					      report->quiet->load));
 	r = json_dumpf(root, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	fputc('\n', out);
 	json_decref(root);

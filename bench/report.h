@@ -21,15 +21,19 @@ struct bench_result {
 	struct bench_samples value;
 	struct bench_samples limit;
 	struct bench_samples ratio; /* value / limit, of the same repetition */
+	struct bench_samples p99;       /* latencies: of each repetition, */
+	struct bench_samples limit_p99; /* and of its probe */
 	struct bench_samples above; /* value - limit, where that says more than the ratio */
-	struct bench_samples total; /* broadcast: all subscribers together */
+	struct bench_samples total; /* what else was measured at once: of broadcast, all subscribers together */
+	const char *total_name;    /* NULL: "all readers" */
 	struct bench_histogram *histogram; /* latencies of all repetitions, or NULL */
 };
 
 struct bench_report {
 	const struct bench_cores *cores;
 	const char *page_size;     /* of the rings */
-	double noise;              /* CPU share of others before the run, 0..1 */
+	double noise;              /* CPU share of others before the run, 0..1; when quiet is NULL */
+	const struct bench_quiet *quiet; /* or NULL */
 	double seconds;
 	unsigned int n_repeats;
 	struct bench_result *results;

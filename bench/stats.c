@@ -112,7 +112,7 @@ uint64_t bench_histogram_percentile(const struct bench_histogram *histogram, dou
 	for (unsigned int i = 0; i < BENCH_HISTOGRAM_BUCKETS; i++) {
 		seen += histogram->count[i];
 		if (seen > wanted)
-			return bucket_value(i);
+			return bucket_value(i) < histogram->max ? bucket_value(i) : histogram->max;
 	}
 	return histogram->max;
 }

@@ -11,7 +11,7 @@
 #include "ctl/client/hugebus.h"
 
 #define SPANS 64u
-#define TELL_MS 5000u
+#define TELL_MS 9000u
 /* Polls without an event, after the end was told, until all has been read. */
 #define LAST_POLLS 1000u
 

@@ -28,6 +28,36 @@ _has_ingress() {
 	[ -x "$HBUS_BUILD/bench/hugebus-bench-ingress" ]
 }
 
+host_measures_everything() {
+	hugebus bench --repeats 1 --duration 20 --json >"$lab/r.json" 2>"$lab/err" || { sed 's/^/# /' "$lab/err"; return 1; }
+	_holds "$lab/r.json" 'all(k in r for k in ("version", "kernel", "cores", "page_size", "siblings", "shared_cache_level", "one_node", "noise", "is_quiet", "repeats", "seconds"))' || return 1
+	_holds "$lab/r.json" 'all(k in r["quiet"] for k in ("busy_before", "steal", "switches_per_s", "load"))' || return 1
+	_holds "$lab/r.json" 'set(by) == set("""'"$(hugebus bench --list | awk '{print $1}')"'""".split())' || return 1
+	_holds "$lab/r.json" 'all(full(x, "limit" in x) for x in r["results"])' || return 1
+	_holds "$lab/r.json" 'all("limit" in x for n, x in by.items() if n.split(".")[0] in ("throughput", "rtt", "broadcast", "publishers", "wake", "stopped"))' || return 1
+	_holds "$lab/r.json" 'all(all(k in by[n]["percentiles_ns"] for k in ("p50", "p90", "p99", "p99.9", "p99.99", "max", "n")) for n in ("rtt.56", "rtt.64", "wake.64", "open.first", "open.again", "attach", "machine.eventfd"))' || return 1
+	_holds "$lab/r.json" 'all(by[n]["limit_p99"]["median"] > 0 and by[n]["p99"]["median"] > 0 for n in ("rtt.56", "rtt.64", "wake.64"))' || return 1
+	_holds "$lab/r.json" 'by["broadcast.8"]["total"]["median"] > 0 and by["idle"]["total_name"] == "daemon"' || return 1
+	[ "$(nproc)" -ge 9 ] || _holds "$lab/r.json" 'by["broadcast.8"]["oversubscribed"] and not by["machine.memcpy"]["oversubscribed"]'
+}
+
+host_notices_a_spoilt_event() {
+	for fault in torn lost; do
+		for mode in 64.single 64.batch 64.run 8.single; do
+			hugebus bench --only throughput.$mode --repeats 1 --duration 20 --plant $fault --json >"$lab/r.json" 2>"$lab/err"
+			expect $? = 1
+			expect "$(grep -c 'wrong content' "$lab/err")" -ge 1
+			_holds "$lab/r.json" "all(x['failed'] for x in r['results'])" || return 1
+		done
+	done
+}
+
+host_measures_on_the_bus_it_is_given() {
+	bus || return 1
+	hugebus bench --socket "$HUGEBUS_SOCKET" --only 'throughput.64.single' --repeats 2 --duration 20 >"$lab/table" 2>&1 || return 1
+	grep -q '64 B, one by one .*ev/s' "$lab/table"
+}
+
 ingress_measures_generator_and_capture() {
 	_has_ingress || return 0
 	hugebus bench ingress --repeats 2 --duration 20 --json --only '[rp]*' >"$lab/r.json" 2>"$lab/err" ||
@@ -51,8 +81,9 @@ ingress_notices_a_spoilt_event() {
 	_has_ingress || return 0
 	[ "$(nproc)" -ge 2 ] || return 0
 	for fault in torn lost; do
-		hugebus bench ingress --only ring --repeats 1 --duration 20 --plant $fault --json >"$lab/r.json" 2>"$lab/err"
+		hugebus bench ingress --only ring --repeats 1 --duration 60 --plant $fault --json >"$lab/r.json" 2>"$lab/err"
 		expect $? = 1
+		sed 's/^/# /' "$lab/err"
 		expect "$(grep -c 'reader: .*event' "$lab/err")" -ge 1
 		_holds "$lab/r.json" "any(x['failed'] for x in r['results'])" || return 1
 	done
@@ -61,6 +92,8 @@ ingress_notices_a_spoilt_event() {
 usage_is_explained() {
 	hugebus bench --help | grep -q Usage || return 1
 	hugebus bench --list | grep -q rtt.64 || return 1
+	hugebus bench --plant nothing 2>/dev/null
+	expect $? = 2
 	hugebus bench nonsense 2>/dev/null
 	expect $? = 2
 	hugebus bench --repeats 0 2>/dev/null
