@@ -16,7 +16,12 @@ METERS = ["meter/power", "meter/water", "meter/gas"]
 BATCH_ROUTE = "(broken, port 6000)"
 NO_ROUTE = "(not ours, port 9999)"
 FILTERED = ("no_interest",)
-COLUMNS = ["sent", "filtered", "to kernel", "malformed", "dropped", "published", "reliable", "lossy"]
+COLUMNS = ["sent", "filtered", "to kernel", "malformed", "dropped", "published", "reliable", "lossy", "MQTT"]
+MQTT_TOPICS = ["local/clock", "room/door"]
+# Of the gateway: PUBLISH packets that did not get to the bus, and events that did not get to a client.
+MQTT_REFUSED = ["publishes_denied", "publishes_bad_topic", "publishes_bad_payload", "publishes_bus_refused"]
+MQTT_LOST = ["bus_lost", "bus_too_large", "dropped_offline", "dropped_queue", "dropped_memory", "dropped_too_large",
+             "dropped_expired", "dropped_session"]
 
 
 class Account:
@@ -175,6 +180,26 @@ def take_subscriber(account, directory, name):
     return summary["lost"]
 
 
+def take_mqtt(account, directory):
+    """What mosquitto_pub and mosquitto_sub have counted, and what the gateway says it lost. Return: that, or None."""
+    if not os.path.exists(os.path.join(directory, "mqtt.json")):
+        return None
+    counters = {}
+    for row in load(os.path.join(directory, "mqtt.json"))["counters"]:
+        counters[row["counter"]] = counters.get(row["counter"], 0) + row["value"]
+    refused = sum(counters[name] for name in MQTT_REFUSED)
+    account.add("room/door", "sent", load(os.path.join(directory, "mosquitto_pub.json"))["sent"])
+    account.add("room/door", "dropped", refused)
+    account.add("room/door", "published", counters["publishes_in"] - refused)
+    with open(os.path.join(directory, "mosquitto_sub.out"), encoding="utf-8") as out:
+        for line in out:
+            account.add(line.rstrip("\n"), "MQTT", 1)
+    lost = sum(counters[name] for name in MQTT_LOST)
+    short = sum(account.rows[topic]["published"] - account.rows[topic]["MQTT"] for topic in MQTT_TOPICS)
+    account.must_be("mosquitto_sub: published and not delivered, against losses told", short, lost)
+    return lost
+
+
 def print_table(account):
     print("\n{:<24}".format("topic"), *("{:>10}".format(column) for column in COLUMNS), sep="")
     for topic, row in sorted(account.rows.items(), key=lambda item: (item[0].startswith("("), item[0])):
@@ -192,6 +217,7 @@ def main():
     for entry in load(os.path.join(directory, "publisher.json"))["topics"]:
         account.add(entry["topic"], "sent", entry["published"])
         account.add(entry["topic"], "published", entry["published"])
+    mqtt_lost = take_mqtt(account, directory)
     reliable_lost = take_subscriber(account, directory, "reliable")
     lossy_lost = take_subscriber(account, directory, "lossy")
     account.must_be("reliable: events lost", reliable_lost, 0)
@@ -201,7 +227,8 @@ def main():
                         sum(row[column] for column in COLUMNS[1:6]))
     print_table(account)
     dropped = ", ".join(f"{reason} {value}" for reason, value in account.notes.items())
-    print(f"\ndropped: {dropped or 'nothing'}; reliable lost {reliable_lost}, lossy lost {lossy_lost} (told exactly)")
+    print(f"\ndropped: {dropped or 'nothing'}; reliable lost {reliable_lost}, lossy lost {lossy_lost}"
+          + (f", MQTT lost {mqtt_lost}" if mqtt_lost is not None else "") + " (told exactly)")
     if account.errors:
         print("\nThe account does not balance:")
         print("".join(f"  {error}\n" for error in account.errors), end="")

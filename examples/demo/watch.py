@@ -10,10 +10,10 @@ import sys
 import time
 
 HEADING = (
-    "       |   packets/s in XDP  |   events/s from   |    reliable    |         lossy         |\n"
-    "second |    to us  elsewhere |  packets    local | events/s   lag | events/s   lag   lost | elsewhere and why, /s"
+    "       |   packets/s in XDP  |      events/s from      |    reliable    |         lossy         | MQTT |\n"
+    "second |    to us  elsewhere |  packets    local  MQTT | events/s   lag | events/s   lag   lost |   /s | elsewhere and why, /s"
 )
-LINE = "{:>6} |{:>9}{:>11} |{:>9}{:>9} |{:>9}{:>6} |{:>9}{:>6}{:>7} | {}"
+LINE = "{:>6} |{:>9}{:>11} |{:>9}{:>9}{:>6} |{:>9}{:>6} |{:>9}{:>6}{:>7} |{:>5} | {}"
 # Counted in the driver under these names, they are handed on and not the end of a packet.
 NO_DROP = {"accepted", "published", "received", "bytes"}
 
@@ -34,8 +34,16 @@ class Counters:
         return {key[0]: self.total(key[0]) for key in self.cells if isinstance(key[0], tuple)}
 
 
+# What MQTT clients have sent to the gateway, and got from it.
+MQTT_COUNTERS = {"publishes_in": "from mqtt", "publishes_out": "to mqtt"}
+
+
 def update_counter(counters, row):
-    """A counter of the ingress: "worker0.frames.received", "port0.xdp.no_interest"."""
+    """A counter of the ingress: "worker0.frames.received", "port0.xdp.no_interest"; or of the gateway: "publishes_in"."""
+    if "." not in row["counter"]:
+        if row["counter"] in MQTT_COUNTERS:
+            counters.update((MQTT_COUNTERS[row["counter"]], row["client"]), row["value"])
+        return
     *_, where, reason = row["counter"].split(" ")[0].split(".")
     key = row["client"], row["counter"]
     if (where, reason) in (("frames", "received"), ("events", "published")):
@@ -62,7 +70,8 @@ def take(counters):
             counters.update((name, row["ring"]), row["delivered"])
             counters.update(("lost " + name, row["ring"]), row["lost"])
             lag[name] += row["lag"]
-    sums = {kind: counters.total(kind) for kind in ("frames", "events", "xdp", "local", "reliable", "lossy", "lost lossy")}
+    sums = {kind: counters.total(kind) for kind in ("frames", "events", "xdp", "local", "reliable", "lossy", "lost lossy",
+                                                      "from mqtt", "to mqtt")}
     return time.monotonic(), sums, counters.by_reason(), lag
 
 
@@ -71,8 +80,9 @@ def show(second, before, now):
     rate = {kind: round((now[1][kind] - before[1][kind]) / elapsed) for kind in now[1]}
     reasons = {reason[1]: round((value - before[2].get(reason, 0)) / elapsed) for reason, value in now[2].items()}
     text = "  ".join(f"{reason} {value}" for reason, value in sorted(reasons.items()) if value)
-    print(LINE.format(second, rate["frames"], rate["xdp"], rate["events"], rate["local"], rate["reliable"],
-                      now[3]["reliable"], rate["lossy"], now[3]["lossy"], now[1]["lost lossy"], text), flush=True)
+    print(LINE.format(second, rate["frames"], rate["xdp"], rate["events"], rate["local"], rate["from mqtt"],
+                      rate["reliable"], now[3]["reliable"], rate["lossy"], now[3]["lossy"], now[1]["lost lossy"],
+                      rate["to mqtt"], text), flush=True)
 
 
 def main():
