@@ -1,0 +1,365 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# MQTT over TCP in the ingress: clients that others wrote reach a listener that no kernel socket serves,
+# over a veth pair whose other end the kernel keeps using.
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+needs_packets
+needs_commands jq mosquitto_pub mosquitto_sub python3 timeout
+PATH=$HBUS_BUILD/dataplane/mqtt:$PATH
+hugebus-ingress --tcp 10.0.0.1/8 --tcp-allow-anonymous --pcap /nonexistent 2>&1 | grep -q 'without lwIP' &&
+	skip_all "hugebus-ingress is built without lwIP (liblwip-dev)"
+
+KERNEL=10.77.0.1
+STACK=10.77.0.9
+
+# Two namespaces with a veth pair, and a bus. The devices ask for the stack's address by ARP themselves.
+_network() {
+	lab_namespace devices && lab_namespace gateway || exit 1
+	lab_link devices dev0 10.77.0.2/24 gateway gw0 $KERNEL/24 || exit 1
+	bus "$@" || exit 1
+}
+
+_start() {
+	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --json --tcp $STACK/24 \
+		--tcp-allow-anonymous "$@"
+	lab_wait_line ingress 'ready:' 20 || exit 1
+}
+
+_stop() {
+	lab_stop ingress || { cat "$lab/ingress.err" >&2; exit 1; }
+	cp "$lab/ingress.out" "$lab/account.json"
+}
+
+account() { jq -r "$1" "$lab/account.json"; }
+
+balances() {
+	expect "$(account '.frames.in_flight')" -eq 0
+	expect "$(account '[.ports[].xdp | .accepted + .stack] | add')" -eq "$(account '.frames.received + ([.ports[].missed] | add)')"
+	expect "$(account '.frames.stack')" -eq "$(account '.tcp.frames_in + .tcp.frames_full')"
+	expect "$(account '.tcp.lent_now')" -eq 0
+	expect "$(account '.tcp.accepted')" -eq "$(account '.tcp.closed + .tcp.broken')"
+}
+
+pub() { lab_in devices timeout 10 mosquitto_pub -h "${host:-$STACK}" "$@"; }
+
+# sub NAME ARGUMENTS...: in the background; ready when the broker has acknowledged.
+sub() {
+	local name=$1
+	shift
+	lab_spawn_in devices "$name" stdbuf -oL mosquitto_sub -d -h "${host:-$STACK}" "$@"
+	lab_wait_line "$name" SUBACK || exit 1
+}
+
+peer() { lab_in devices python3 "$system_dir/mqtt_peer.py" "$@"; }
+
+heard() { grep -v '^Client \|^Subscribed ' "$lab/$1.out"; }
+
+hears() {
+	lab_until "${3:-5}" grep -qxF -- "$2" "$lab/$1.out" && return 0
+	printf '%s did not hear "%s" but:\n' "$1" "$2" >&2
+	cat "$lab/$1.out" >&2
+	return 1
+}
+
+_counter() { hugebus stats | awk -v name="$1" '$1 == "tcp" && $2 == name { print $3 }'; }
+
+every_qos_of_both_versions_arrives() {
+	local version qos reader
+	_network
+	_start
+	for version in mqttv311 mqttv5; do
+		for qos in 0 1 2; do
+			sub "s$version$qos" -V $version -q $qos -t "q/#" -v -i "$version$qos"
+		done
+	done
+	lab_spawn bus stdbuf -oL hugebus sub -t 'q/#' --ready "$lab/ready" --format '%t %p'
+	lab_until 5 test -e "$lab/ready"
+	for version in mqttv311 mqttv5; do
+		for qos in 0 1 2; do
+			pub -V $version -q $qos -t "q/$version/$qos" -m "m$qos" || return 1
+		done
+	done
+	hugebus pub -t q/bus -m local || return 1
+	for reader in smqttv3110 smqttv3111 smqttv3112 smqttv50 smqttv51 smqttv52 bus; do
+		hears $reader "q/bus local" || return 1
+		for version in mqttv311 mqttv5; do
+			for qos in 0 1 2; do
+				hears $reader "q/$version/$qos m$qos" || return 1
+			done
+		done
+		expect "$(heard $reader | wc -l)" = 7
+	done
+	_stop
+	balances
+	expect "$(account '.tcp.mqtt.publishes_in')" -eq 6
+}
+
+no_kernel_socket_answers() {
+	_network
+	_start
+	expect "$(lab_in gateway ss -Hltn | wc -l)" -eq 0
+	! lab_in gateway ip addr show dev gw0 | grep -q $STACK || return 1
+	pub -t a -m hello -q 1 || return 1
+	# The kernel of that end has seen no segment at all.
+	expect "$(lab_in gateway cat /proc/net/snmp | awk '/^Tcp: [0-9]/ { print $11 + $12 + $15 }')" -eq 0
+	host=$KERNEL pub -t a -m hello -q 1 2>/dev/null && return 1
+	_stop
+	balances
+}
+
+what_is_on_the_wire_is_sound() {
+	command -v tshark >/dev/null || exit 0
+	_network
+	_start
+	lab_spawn_in devices capture tshark -i dev0 -w "$lab/wire.pcap" -q
+	lab_wait_line capture 'Capturing' 20 || return 1
+	sleep 0.5
+	sub one -t a -q 2
+	pub -t a -m hello -q 2 || return 1
+	hears one hello || return 1
+	lab_stop one
+	sleep 0.5
+	lab_stop capture INT
+	expect "$(tshark -r "$lab/wire.pcap" -Y "tcp.flags.syn == 1 && tcp.flags.ack == 1 && ip.src == $STACK" 2>/dev/null | wc -l)" -eq 2
+	expect "$(tshark -r "$lab/wire.pcap" -Y "mqtt.msgtype == 2 && ip.src == $STACK" 2>/dev/null | wc -l)" -eq 2
+	expect "$(tshark -r "$lab/wire.pcap" -o tcp.check_checksum:TRUE -o ip.check_checksum:TRUE \
+		-Y '_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0 || tcp.analysis.retransmission || mqtt.msgtype == 0' 2>/dev/null | wc -l)" -eq 0
+	_stop
+	balances
+}
+
+the_kernel_keeps_its_own_tcp_on_the_same_interface() {
+	_network
+	lab_spawn_in gateway kernel hugebus-mqtt --listen $KERNEL:1883 --allow-anonymous
+	lab_wait_line kernel serving || return 1
+	_start
+	sub stack -t both -v
+	host=$KERNEL sub kernel_sub -t both -v
+	pub -t both -m "to the stack" -q 1 || return 1
+	host=$KERNEL pub -t both -m "to the kernel" -q 1 || return 1
+	for reader in stack kernel_sub; do
+		hears $reader "both to the stack" || return 1
+		hears $reader "both to the kernel" || return 1
+	done
+	_stop
+	balances
+	# Without the ingress the kernel goes on.
+	host=$KERNEL pub -t both -m "after that" -q 1 || return 1
+	hears kernel_sub "both after that"
+}
+
+several_addresses_of_both_families_are_found_by_arp_and_nd() {
+	_network
+	lab_in devices sh -c 'echo 0 >/proc/sys/net/ipv6/conf/dev0/disable_ipv6; ip addr add fd77::2/64 dev dev0 nodad'
+	_start --tcp 10.77.0.10/24,fd77::9/64 --tcp "fd77::a/64%gw0"
+	sub all -t '#' -v
+	for host in $STACK 10.77.0.10 fd77::9 fd77::a; do
+		pub -t "to/$host" -m hello -q 1 || return 1
+		hears all "to/$host hello" || return 1
+	done
+	host=10.77.0.11 pub -t a -m nobody -q 1 2>/dev/null && return 1
+	expect "$(lab_in devices ip neigh | grep -cE "^($STACK|10.77.0.10|fd77::9|fd77::a) .*lladdr $(lab_mac gateway gw0)")" -eq 4
+	# The kernel's own address is still found, too.
+	lab_in devices ip neigh del $KERNEL dev dev0
+	lab_in devices timeout 3 bash -c "exec 3<>/dev/tcp/$KERNEL/9" 2>/dev/null
+	lab_in devices ip neigh show $KERNEL | grep -q lladdr || return 1
+	_stop
+	balances
+	expect "$(account '.tcp.accepted')" -eq 5
+}
+
+retained_messages_and_wills_work() {
+	_network
+	_start
+	pub -t r/1 -m kept -r -q 1 || return 1
+	sub late -t 'r/#' -F '%r %t %p'
+	hears late "1 r/1 kept" || return 1
+	sub heir -t will -v
+	sub victim -t nothing --will-topic will --will-payload gone --will-qos 1
+	lab_stop victim KILL
+	hears heir "will gone" || return 1
+	_stop
+	balances
+}
+
+passwords_decide_who_comes() {
+	_network
+	echo secret | hugebus-mqtt --hash-password ann >"$lab/passwords"
+	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --tcp $STACK/24 --tcp-password-file "$lab/passwords"
+	lab_wait_line ingress 'ready:' 20 || return 1
+	pub -u ann -P secret -t t -m x -q 1 || return 1
+	! pub -u ann -P wrong -t t -m x -q 1 2>/dev/null || return 1
+	! pub -t t -m x -q 1 2>/dev/null
+}
+
+large_messages_and_long_streams_pass() {
+	_network
+	_start
+	head -c 200000 /dev/zero | tr '\0' x >"$lab/large"
+	sub big -t big -q 1
+	sub all -t flood -q 1
+	pub -t big -q 1 -f "$lab/large" || return 1
+	seq 5000 | pub -t flood -q 1 -l || return 1
+	hears all 5000 20 || return 1
+	heard all | cmp - <(seq 5000) || return 1
+	lab_until 5 _large_came || return 1
+	_stop
+	balances
+}
+
+_large_came() { [ "$(heard big | tr -d '\n' | wc -c)" = 200000 ]; }
+
+a_reader_that_stands_still_slows_nobody() {
+	_network
+	_start
+	sub stopped -t flood -q 0
+	sub reads -t last -q 1
+	kill -STOP "${lab_pids[stopped]}"
+	seq -f "%01000.0f" 4000 | pub -t flood -q 0 -l || return 1
+	pub -t last -m "done" -q 1 || return 1
+	hears reads "done" || return 1
+	kill -CONT "${lab_pids[stopped]}"
+	_stop
+	balances
+}
+
+more_clients_than_allowed_are_refused_and_counted() {
+	_network
+	_start --tcp-connections 5
+	lab_spawn_in devices crowd python3 "$system_dir/mqtt_peer.py" crowd $STACK 6 20
+	lab_wait_line crowd READY || return 1
+	grep -q 'REFUSED 5' "$lab/crowd.out" || return 1
+	lab_stop crowd
+	lab_until 5 _all_gone || return 1
+	pub -t a -m "room again" -q 1 || return 1
+	_stop
+	balances
+	expect "$(account '.tcp.refused')" -ge 1
+	expect "$(account '.tcp.accepted')" -eq 6
+}
+
+_all_gone() { [ "$(_counter connections_now)" = 0 ]; }
+
+unfinished_checksums_are_named_or_taken() {
+	_network
+	lab_in devices ethtool -K dev0 tx on >/dev/null
+	_start
+	! lab_in devices timeout 3 mosquitto_pub -h $STACK -t a -m hello -q 1 2>/dev/null || return 1
+	lab_has_line ingress 'leaves its TCP checksums to hardware' || return 1
+	_stop
+	balances
+	expect "$(account '.tcp.sums_unfinished')" -gt 0
+	_start --no-checksum
+	pub -t a -m hello -q 1 || return 1
+	_stop
+	balances
+	expect "$(account '.tcp.sums_finished')" -gt 0
+}
+
+a_bad_wire_loses_nothing_that_was_acknowledged() {
+	local qos
+	lab_namespace devices && lab_namespace wire && lab_namespace gateway || return 1
+	lab_link devices dev0 10.77.0.2/24 wire w0 10.99.0.1/24 || return 1
+	lab_link wire w1 10.99.1.1/24 gateway gw0 $KERNEL/24 || return 1
+	lab_in wire ip addr flush dev w0
+	lab_in wire ip addr flush dev w1
+	lab_in wire sh -c 'echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore; echo 8 >/proc/sys/net/ipv4/conf/all/arp_ignore'
+	lab_spawn_in wire wire python3 "$system_dir/mqtt_peer.py" bad-wire w0 w1 3 10
+	lab_wait_line wire READY || return 1
+	bus || return 1
+	_start
+	sub all -t 'n/#' -q 1 -v
+	for qos in 1 2; do
+		seq 300 | lab_in devices timeout 60 mosquitto_pub -h $STACK -q $qos -t "n/$qos" -l || return 1
+	done
+	hears all "n/2 300" 20 || return 1
+	for qos in 1 2; do
+		grep "^n/$qos " "$lab/all.out" | cut -d' ' -f2 | cmp - <(seq 300) || return 1
+	done
+	lab_stop wire
+	_stop
+	expect "$(account '.frames.in_flight')" -eq 0
+	expect "$(account '.tcp.lent_now')" -eq 0
+}
+
+malformed_frames_cost_nothing_but_themselves() {
+	_network
+	_start
+	sub all -t a -v
+	peer noise dev0 "$(lab_mac gateway gw0)" $STACK 8000 || return 1
+	pub -t a -m alive -q 1 || return 1
+	hears all "a alive" || return 1
+	lab_until 10 _has_taken_all || return 1
+	_stop
+	expect "$(account '.frames.in_flight')" -eq 0
+	expect "$(account '.tcp.lent_now')" -eq 0
+	expect "$(account '.tcp.sums_bad')" -gt 0
+	expect "$(account '.tcp.frames_bad_source')" -gt 0
+}
+
+_has_taken_all() { [ "$(_counter frames_in)" -ge 3000 ]; }
+
+a_kill_loses_no_acknowledged_message() {
+	local qos kills accepted
+	_network
+	for qos in 1 2; do
+		rm -f "$lab/ready"
+		lab_spawn "bus$qos" stdbuf -oL hugebus sub -t n --reliable --ready "$lab/ready" --format '%p'
+		lab_until 5 test -e "$lab/ready"
+		_start
+		lab_spawn_in devices careful python3 "$system_dir/mqtt_peer.py" publish $STACK $qos 600 "$lab/acked$qos"
+		for kills in 1 2; do
+			lab_until 20 _has_acked "$lab/acked$qos" $((kills * 150)) || return 1
+			kill -KILL "$(pgrep -P "${lab_pids[ingress]}")"
+			lab_until 5 lab_has_ended ingress || return 1
+			lab_stop ingress
+			accepted=$(sed -nE 's/.*the filter had accepted ([0-9]+) frames/\1/p' "$lab/ingress.err")
+			expect "$accepted" -gt 0
+			_start
+		done
+		lab_wait_line careful DONE 30 || return 1
+		lab_stop careful
+		lab_until 5 grep -qx 599 "$lab/bus$qos.out" || return 1
+		_stop
+		lab_stop "bus$qos"
+		# Whatever was acknowledged is there; what was not may be there twice.
+		expect "$(comm -23 <(sort -u "$lab/acked$qos") <(sort -u "$lab/bus$qos.out") | wc -l)" -eq 0
+		expect "$(wc -l <"$lab/acked$qos")" -eq 600
+		# Not more than one is on its way at a time: at each kill one may come again.
+		expect "$(wc -l <"$lab/bus$qos.out")" -le 602
+	done
+}
+
+_has_acked() { [ "$(wc -l <"$1")" -ge "$2" ]; }
+
+a_thousand_clients_hear_one_message() {
+	_network
+	_start
+	lab_spawn_in devices crowd python3 "$system_dir/mqtt_peer.py" crowd $STACK 1000 30
+	lab_wait_line crowd 'READY 1000' 60 || return 1
+	pub -t crowd -m all -q 1 2>/dev/null # the thousand and first is refused
+	hugebus pub -t crowd -m all || return 1
+	lab_wait_line crowd 'HEARD 1000' 30 || return 1
+	lab_until 5 _all_gone || return 1
+	_stop
+	balances
+	expect "$(account '.tcp.accepted')" -eq 1000
+	expect "$(account '.tcp.mqtt.publishes_out')" -eq 1000
+}
+
+
+mode=$1; shift
+lab_begin
+_network
+if [ $mode = kernel ]; then
+lab_in gateway ethtool -K gw0 tx on rx on tso on gso on gro on >/dev/null
+lab_in devices ethtool -K dev0 tx on rx on tso on gso on gro on >/dev/null
+lab_spawn_in gateway kernel hugebus-mqtt --listen $KERNEL:1883 --allow-anonymous
+lab_wait_line kernel serving; host=$KERNEL; pid=${lab_pids[kernel]}
+else
+_start --tcp-connections 12000; host=$STACK; pid=$(pgrep -P "${lab_pids[ingress]}")
+fi
+if [ -n "${PERF:-}" ]; then (sleep $PERF; tid=$(ls /proc/$pid/task | while read t; do [ $(cat /proc/$pid/task/$t/comm) = tcp ] && echo $t; done); perf record -o /tmp/hb/lwip-perf.data -g -t $tid -- sleep 2 >/dev/null 2>&1) & fi
+lab_in devices timeout 85 python3 /tmp/hb/lwip-idle.py $host "$@"
+[ $mode = kernel ] || { _stop; jq -c '.tcp | {frames_in,frames_out,frames_full,frames_unsent,held,naps,frames_copied}' $lab/account.json; jq -c '.ports[].missed' $lab/account.json; }
