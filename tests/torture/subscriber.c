@@ -3,12 +3,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ctl/client/hugebus.h"
 #include "tests/torture/roles.h"
 
 #define EVENTS 64u
 #define DRAIN_QUIET_NS 1500000000u
+
+/* What is planted need not be told one by one. */
+static bool is_silent;
 
 static struct ledger_view *touch(struct ledger_subscriber *me, uint32_t i)
 {
@@ -89,11 +93,23 @@ static void is_torn(struct ledger *ledger, struct ledger_subscriber *me, const s
 		view = view_of_ingress(ledger, me, kept->ring_id, 0);
 	if (view)
 		view->torn++;
-	if (atomic_load_explicit(&ledger->plant, memory_order_relaxed) == PLANT_NOTHING)
+	if (!is_silent)
 		fprintf(stderr,
 			"torture: torn event: ring %llu sequence %llu size %zu, content of publisher %u sequence %llu size %u\n",
 			(unsigned long long)kept->ring_id, (unsigned long long)kept->sequence, kept->size, head->publisher,
 			(unsigned long long)head->sequence, head->size);
+}
+
+static void is_disordered(struct ledger_view *view, const char *what, uint64_t expected, uint64_t found)
+{
+	static unsigned int n_said;
+
+	view->disordered++;
+	if (is_silent || n_said++ >= 3)
+		return;
+	fprintf(stderr, "torture: subscriber (pid %d): %s %llu where %llu was to come; received %llu, told lost %llu\n", (int)getpid(),
+		what, (unsigned long long)found, (unsigned long long)expected, (unsigned long long)view->received,
+		(unsigned long long)view->lost);
 }
 
 /* The first that is known of a ring. */
@@ -110,7 +126,7 @@ static void in_order(struct ledger_view *view, uint64_t sequence)
 {
 	meet(view, sequence);
 	if (sequence < view->next)
-		view->disordered++;
+		is_disordered(view, "event", view->next, sequence);
 	else if (sequence > view->next)
 		view->unreported += (uint32_t)(sequence - view->next);
 	view->next = sequence + 1;
@@ -131,7 +147,7 @@ static void account_packet(struct ledger *ledger, struct ledger_subscriber *me, 
 		return;
 	}
 	if (head->sequence < view->last_sent)
-		view->disordered++;
+		is_disordered(view, "packet", view->last_sent, head->sequence);
 	view->last_sent = head->sequence + 1;
 	in_order(view, kept->sequence);
 	atomic_fetch_add_explicit(&me->n_packets, 1, memory_order_relaxed);
@@ -151,7 +167,7 @@ static void account(struct ledger *ledger, struct ledger_subscriber *me, const s
 
 		/* The library's number and the publisher's own. */
 		if (head.sequence != kept->sequence)
-			view->disordered++;
+			is_disordered(view, "content", kept->sequence, head.sequence);
 		in_order(view, kept->sequence);
 	}
 }
@@ -173,7 +189,7 @@ static void take_reports(struct ledger *ledger, struct ledger_subscriber *me, st
 		}
 		meet(view, loss.first_sequence);
 		if (loss.first_sequence != view->next)
-			view->disordered++;
+			is_disordered(view, "report of loss", view->next, loss.first_sequence);
 		view->lost += loss.n_events;
 		view->next = loss.first_sequence + loss.n_events;
 	}
@@ -224,6 +240,7 @@ int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, boo
 	struct hbus *bus;
 	int r = 0;
 
+	is_silent = atomic_load_explicit(&ledger->plant, memory_order_relaxed) != PLANT_NOTHING;
 	if (hbus_open(socket, &bus_options, &bus) || hbus_subscriber_open(bus, &options, &subscriber))
 		return 3;
 	for (int i = 0; (r = hbus_subscribe(subscriber, "torture/#")) != 0 && i < 100; i++)

@@ -21,7 +21,7 @@
 
 #define LONG_SECONDS 1200u
 #define LONG_KILLS 10000u
-#define NAP_MOST_US 100000u
+#define NAP_MOST_US 60000u
 #define PROGRESS_NS UINT64_C(10000000000)
 
 static const char *const plant_names[N_PLANTS] = {"nothing", "lost", "torn", "order", "gap", "wedge", "leftover"};
@@ -108,7 +108,8 @@ static void finish(struct torture *t)
 	for (unsigned int i = 0; i < t->n_victims; i++)
 		if (t->victim[i].kind == INGRESS && t->victim[i].pid > 0)
 			restart_victim(t, &t->victim[i]);
-	finish_kinds(t, 1u << INGRESS, TERM_MS / 1000);
+	/* tend() would start it again. */
+	finish_kinds(t, 1u << INGRESS, 6 * TERM_MS / 1000);
 	if (t->sender > 0) {
 		kill(t->sender, SIGKILL);
 		waitpid(t->sender, NULL, 0);

@@ -24,6 +24,7 @@ struct victim {
 	uint64_t resume_ns;   /* stopped until then; 0 = runs */
 	uint64_t start_ns;    /* to be started then */
 	uint64_t term_ns;     /* fair time at which it was asked to end; 0 = was not */
+	uint64_t waited_ns;   /* for a CPU, when it was asked to end */
 	uint64_t began_ns;    /* fair time of its start */
 	uint64_t moved_ns;    /* fair time at which it was last seen to move */
 	uint64_t progress;    /* what was seen then */
