@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Runs a libFuzzer target without libFuzzer: over the files named as arguments, or for a second over
- * random inputs, half of them mutated from the one before. Inputs end at a page that may not be touched. Prints its seed; HBUS_TEST_SEED takes it
- * back. Finds less than the fuzzer does, but runs with every compiler and in every test run.
+ * Runs a libFuzzer target without libFuzzer: over the files named as arguments, and those in directories among them, or
+ * for a second over random inputs, half of them mutated from the one before; with a directory, mutated from its files.
+ * Each input lies in memory of exactly its size. Prints its seed; HBUS_TEST_SEED takes it back. Finds less than the
+ * fuzzer does, but runs with every compiler and in every test run.
  */
+#include <dirent.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,7 +20,26 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int run_file(const char *path)
+struct corpus {
+	struct {
+		uint8_t *data;
+		size_t size;
+	} *inputs;
+	size_t n;
+};
+
+static void run_exactly(const uint8_t *data, size_t size)
+{
+	uint8_t *copy = malloc(size ? size : 1);
+
+	if (!copy)
+		abort();
+	memcpy(copy, data, size);
+	LLVMFuzzerTestOneInput(copy, size);
+	free(copy);
+}
+
+static int run_file(const char *path, struct corpus *corpus)
 {
 	static uint8_t data[1 << 20];
 	FILE *file = fopen(path, "rb");
@@ -30,14 +51,48 @@ static int run_file(const char *path)
 	}
 	n = fread(data, 1, sizeof(data), file);
 	fclose(file);
-	LLVMFuzzerTestOneInput(guard_copy(data, n), n);
+	run_exactly(data, n);
+	corpus->inputs = realloc(corpus->inputs, (corpus->n + 1) * sizeof(*corpus->inputs));
+	if (!corpus->inputs)
+		abort();
+	n = n < INPUT_MAX ? n : INPUT_MAX;
+	corpus->inputs[corpus->n].data = malloc(n ? n : 1);
+	corpus->inputs[corpus->n].size = n;
+	memcpy(corpus->inputs[corpus->n++].data, data, n);
 	return 0;
 }
 
-static size_t fresh(struct test_random *random, uint8_t *data)
+/* Return: false when it is no directory. */
+static int run_directory(const char *path, struct corpus *corpus, int *ret_status)
 {
-	size_t n = test_random_below(random, test_random_below(random, 4) ? 64 : INPUT_MAX);
+	DIR *directory = opendir(path);
+	struct dirent *entry;
 
+	if (!directory)
+		return 0;
+	while ((entry = readdir(directory))) {
+		char file[4096];
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
+		*ret_status |= run_file(file, corpus);
+	}
+	closedir(directory);
+	return 1;
+}
+
+static size_t fresh(struct test_random *random, const struct corpus *corpus, uint8_t *data)
+{
+	size_t n;
+
+	if (corpus->n > 0) {
+		size_t i = test_random_below(random, (uint32_t)corpus->n);
+
+		memcpy(data, corpus->inputs[i].data, corpus->inputs[i].size);
+		return corpus->inputs[i].size;
+	}
+	n = test_random_below(random, test_random_below(random, 4) ? 64 : INPUT_MAX);
 	for (size_t i = 0; i < n; i++)
 		data[i] = (uint8_t)test_random_next(random);
 	return n;
@@ -49,25 +104,38 @@ static void mutate(struct test_random *random, uint8_t *data, size_t n)
 		data[test_random_below(random, (uint32_t)n)] = (uint8_t)test_random_next(random);
 }
 
-int main(int argc, char **argv)
+static void run_random(const char *name, const struct corpus *corpus)
 {
 	static uint8_t data[INPUT_MAX];
-	struct test_random random;
 	clock_t end = clock() + CLOCKS_PER_SEC;
+	struct test_random random;
 	size_t n = 0;
-	int r = 0;
 
-	for (int i = 1; i < argc; i++)
-		r |= run_file(argv[i]);
-	if (argc > 1)
-		return r;
-	test_random_init(&random, argv[0]);
+	test_random_init(&random, name);
 	while (clock() < end) {
 		if (test_random_below(&random, 2))
-			n = fresh(&random, data);
+			n = fresh(&random, corpus, data);
 		else
 			mutate(&random, data, n);
-		LLVMFuzzerTestOneInput(guard_copy(data, n), n);
+		run_exactly(data, n);
 	}
-	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct corpus corpus = {0};
+	int r = 0, has_directory = argc < 2;
+
+	for (int i = 1; i < argc; i++) {
+		if (run_directory(argv[i], &corpus, &r))
+			has_directory = 1;
+		else
+			r |= run_file(argv[i], &corpus);
+	}
+	if (has_directory)
+		run_random(argv[0], &corpus);
+	for (size_t i = 0; i < corpus.n; i++)
+		free(corpus.inputs[i].data);
+	free(corpus.inputs);
+	return r;
 }
