@@ -395,7 +395,8 @@ enum hbus_row_kind {
 	HBUS_ROW_ATTACHMENT = 6,
 	HBUS_ROW_COUNTER = 7,
 	HBUS_ROW_QUOTA = 8,
-	HBUS_ROW_DAEMON = 9
+	HBUS_ROW_DAEMON = 9,
+	HBUS_ROW_CLIENT_RULE = 10 /* for doors: what the policy says of their clients */
 };
 
 /* One row of a list; docs/LISTS.md says what value[] and the strings are for each kind. */

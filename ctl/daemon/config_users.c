@@ -80,11 +80,16 @@ static bool read_subject(struct hbus_config_reader *reader, const config_setting
 	config_setting_t *user = get(group, "user"), *grp = get(group, "group");
 	config_setting_t *uid = get(group, "uid"), *gid = get(group, "gid");
 	config_setting_t *anybody = get(group, "anybody");
+	config_setting_t *client = get(group, "client");
 	bool is_anybody = false;
 
-	if (!!user + !!grp + !!uid + !!gid + !!anybody != 1)
+	if (!!user + !!grp + !!uid + !!gid + !!anybody + !!client != 1)
 		return hbus_read_fail(reader, group, "a rule has one of 'user', 'uid', 'group', "
-						     "'gid' and 'anybody = true'");
+						     "'gid', 'client' and 'anybody = true'");
+	if (client) {
+		rule->subject = HBUS_SUBJECT_CLIENT;
+		return hbus_read_text(reader, group, "client", rule->client, sizeof(rule->client));
+	}
 	if (anybody) {
 		rule->subject = HBUS_SUBJECT_ANY;
 		return hbus_read_bool(reader, group, "anybody", &is_anybody) &&
@@ -102,7 +107,7 @@ static bool read_rule(struct hbus_config_reader *reader, const config_setting_t 
 		      struct hbus_policy_rule *rule)
 {
 	static const char *const keys[] = { "user",   "uid",   "group", "gid", "anybody",
-					    "filter", "allow", "deny",	NULL };
+					    "client", "filter", "allow", "deny", NULL };
 	config_setting_t *allow, *deny;
 
 	if (!hbus_read_group(reader, group, keys) || !read_subject(reader, group, rule) ||
@@ -113,7 +118,11 @@ static bool read_rule(struct hbus_config_reader *reader, const config_setting_t 
 	if (!allow == !deny)
 		return hbus_read_fail(reader, group, "a rule has either 'allow' or 'deny'");
 	rule->is_allowed = allow != NULL;
-	return read_rights(reader, allow ? allow : deny, &rule->rights);
+	if (!read_rights(reader, allow ? allow : deny, &rule->rights))
+		return false;
+	if (rule->subject == HBUS_SUBJECT_CLIENT && rule->rights & ~(HBUS_RIGHT_PUBLISH | HBUS_RIGHT_SUBSCRIBE))
+		return hbus_read_fail(reader, group, "a client's rights are \"publish\" and \"subscribe\"");
+	return true;
 }
 
 bool hbus_config_read_policy(struct hbus_config_reader *reader, const config_setting_t *list,

@@ -25,6 +25,8 @@ static bool is_subject(const struct hbus_policy_rule *rule, const struct hbus_cr
 		return cred->uid == rule->id;
 	case HBUS_SUBJECT_GID:
 		return is_member(cred, rule->id);
+	case HBUS_SUBJECT_CLIENT:
+		return false;
 	}
 	return false;
 }
@@ -92,7 +94,8 @@ bool hbus_policy_allows(const struct hbus_policy *policy, const struct hbus_cred
 		const struct hbus_policy_rule *rule = &policy->rules[i];
 		int order;
 
-		if (!(rule->rights & right) || !hbus_topic_matches(rule->filter, topic))
+		if (!(rule->rights & right) || rule->subject == HBUS_SUBJECT_CLIENT ||
+		    !hbus_topic_matches(rule->filter, topic))
 			continue;
 		is_governed = true;
 		if (!is_subject(rule, cred))
@@ -128,7 +131,7 @@ bool hbus_policy_same_readers(const struct hbus_policy *policy, const char *a, c
 	for (size_t i = 0; i < policy->n_rules; i++) {
 		const struct hbus_policy_rule *rule = &policy->rules[i];
 
-		if ((rule->rights & (HBUS_RIGHT_SUBSCRIBE | HBUS_RIGHT_RELIABLE)) &&
+		if ((rule->rights & (HBUS_RIGHT_SUBSCRIBE | HBUS_RIGHT_RELIABLE)) && rule->subject != HBUS_SUBJECT_CLIENT &&
 		    hbus_topic_matches(rule->filter, a) != hbus_topic_matches(rule->filter, b))
 			return false;
 	}

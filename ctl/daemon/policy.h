@@ -22,6 +22,7 @@
  *     admin on a topic is the right to declare and remove it and its routes. admin on "#" is also
  *     the right to list what belongs to others, to be told all routes, and to reload.
  *
+ * Rules about the clients of a door (HBUS_SUBJECT_CLIENT) are kept for that door and say nothing here.
  * As everywhere, a wildcard in the first level of a filter does not match topics that begin with '$'.
  * Pure functions of their arguments; a policy does not change after it was built.
  */
@@ -57,7 +58,10 @@ enum hbus_subject {
 	HBUS_SUBJECT_ANY,
 	HBUS_SUBJECT_UID,
 	HBUS_SUBJECT_GID,
+	HBUS_SUBJECT_CLIENT, /* of a door such as hugebus-mqtt, by its name there: the door judges, nobody here is one */
 };
+
+#define HBUS_POLICY_CLIENT_SIZE 64u
 
 struct hbus_policy_rule {
 	bool is_allowed;
@@ -65,6 +69,7 @@ struct hbus_policy_rule {
 	uint32_t id;	 /* uid or gid */
 	uint32_t rights; /* HBUS_RIGHT_* */
 	char filter[HBUS_TOPIC_NAME_MAX + 1];
+	char client[HBUS_POLICY_CLIENT_SIZE]; /* with HBUS_SUBJECT_CLIENT; "*" = each */
 };
 
 struct hbus_policy {

@@ -383,6 +383,26 @@ static void list_daemon(struct listing *listing)
 	send_row(listing, &row);
 }
 
+/* For everybody: a door need not have the admin right to judge its clients. */
+static void list_client_rules(struct listing *listing)
+{
+	const struct hbus_policy *policy = &listing->state->policy;
+	struct hbus_msg_row row;
+
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct hbus_policy_rule *rule = &policy->rules[i];
+
+		if (!take(listing, rule->subject == HBUS_SUBJECT_CLIENT))
+			continue;
+		row_init(listing, &row);
+		row.value[0] = rule->is_allowed;
+		row.value[1] = rule->rights;
+		hbus_text_copy(row.name, sizeof(row.name), rule->filter);
+		hbus_text_copy(row.text, sizeof(row.text), rule->client);
+		send_row(listing, &row);
+	}
+}
+
 void hbus_list_request(struct hbus_state *state, struct hbus_member *member,
 		       const struct hbus_msg_list *msg)
 {
@@ -391,7 +411,7 @@ void hbus_list_request(struct hbus_state *state, struct hbus_member *member,
 		[HBUS_LIST_CLIENTS] = list_clients,	    [HBUS_LIST_RINGS] = list_rings,
 		[HBUS_LIST_SUBSCRIBERS] = list_subscribers, [HBUS_LIST_ATTACHMENTS] = list_attachments,
 		[HBUS_LIST_COUNTERS] = list_counters,	    [HBUS_LIST_QUOTAS] = list_quotas,
-		[HBUS_LIST_DAEMON] = list_daemon,
+		[HBUS_LIST_DAEMON] = list_daemon,	    [HBUS_LIST_CLIENT_RULES] = list_client_rules,
 	};
 	struct listing listing = { state, member, msg };
 	struct hbus_msg_reply reply;

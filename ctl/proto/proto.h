@@ -282,6 +282,7 @@ enum hbus_list_kind {
 	HBUS_LIST_COUNTERS = 7,
 	HBUS_LIST_QUOTAS = 8,
 	HBUS_LIST_DAEMON = 9,
+	HBUS_LIST_CLIENT_RULES = 10,
 };
 
 /* Rows come one by one as ROW with this serial, then a REPLY (value[0] = rows, value[1] = next

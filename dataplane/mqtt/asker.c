@@ -20,6 +20,7 @@ struct list {
 };
 
 struct hbus_mqtt_asker {
+	struct hbus *bus;
 	struct hbus_publisher *publisher;
 	struct hbus_subscriber *subscriber;
 	void (*log)(const char *sentence);
@@ -109,6 +110,29 @@ static void unsubscribe(struct hbus_mqtt_asker *asker, const char *filter)
 		asker->n_filters--;
 }
 
+static int take_rule(const struct hbus_row *row, void *context)
+{
+	struct hbus_mqtt_rule rule = { .is_allowed = row->value[0] != 0, .rights = (unsigned int)row->value[1] };
+
+	/* Longer than any: a client that does not exist, never a shorter name that does. */
+	if (strlen(row->text) >= sizeof(rule.client) || strlen(row->name) >= sizeof(rule.filter))
+		return HBUS_E_PROTOCOL;
+	memcpy(rule.client, row->text, strlen(row->text) + 1);
+	memcpy(rule.filter, row->name, strlen(row->name) + 1);
+	return hbus_mqtt_rules_add(context, &rule) ? 0 : HBUS_E_NO_MEMORY;
+}
+
+int hbus_mqtt_rules_read(struct hbus *bus, struct hbus_mqtt_rules *ret_rules)
+{
+	int r;
+
+	*ret_rules = (struct hbus_mqtt_rules){ NULL, 0, 0 };
+	r = hbus_list(bus, HBUS_ROW_CLIENT_RULE, take_rule, ret_rules);
+	if (r < 0)
+		hbus_mqtt_rules_deinit(ret_rules);
+	return r;
+}
+
 static void ask(struct hbus_mqtt_asker *asker, struct hbus_mqtt_answer *question)
 {
 	switch (question->kind) {
@@ -120,6 +144,9 @@ static void ask(struct hbus_mqtt_asker *asker, struct hbus_mqtt_answer *question
 		break;
 	case HBUS_MQTT_ASK_UNSUBSCRIBE:
 		unsubscribe(asker, question->name);
+		break;
+	case HBUS_MQTT_ASK_RULES:
+		question->result = hbus_mqtt_rules_read(asker->bus, &question->rules);
 		break;
 	}
 }
@@ -179,7 +206,7 @@ static int start(struct hbus_mqtt_asker *asker)
 	return r;
 }
 
-int hbus_mqtt_asker_new(struct hbus_publisher *publisher, struct hbus_subscriber *subscriber,
+int hbus_mqtt_asker_new(struct hbus *bus, struct hbus_publisher *publisher, struct hbus_subscriber *subscriber,
 			void (*log)(const char *sentence), struct hbus_mqtt_asker **ret_asker)
 {
 	struct hbus_mqtt_asker *asker = calloc(1, sizeof(*asker));
@@ -187,6 +214,7 @@ int hbus_mqtt_asker_new(struct hbus_publisher *publisher, struct hbus_subscriber
 
 	if (!asker)
 		return -ENOMEM;
+	asker->bus = bus;
 	asker->publisher = publisher;
 	asker->subscriber = subscriber;
 	asker->log = log;
@@ -205,8 +233,10 @@ static void list_free(struct list *list)
 {
 	struct hbus_mqtt_answer *at;
 
-	while ((at = take_first(list)))
+	while ((at = take_first(list))) {
+		hbus_mqtt_rules_deinit(&at->rules);
 		free(at);
+	}
 }
 
 struct hbus_mqtt_asker *hbus_mqtt_asker_free(struct hbus_mqtt_asker *asker)

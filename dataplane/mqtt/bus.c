@@ -23,11 +23,15 @@
 #include "dataplane/mqtt/asker.h"
 #include "dataplane/mqtt/attributes.h"
 #include "dataplane/mqtt/cloudevent.h"
+#include "dataplane/mqtt/rules.h"
 #include "dataplane/mqtt/topics.h"
 #include "shm/counters.h"
 
 /* The number of a topic while the daemon is asked for it. */
 #define TOPIC_ASKED UINT32_MAX
+
+/* How often the policy about clients is asked for. */
+#define RULES_NS UINT64_C(2000000000)
 
 enum { POLL_MAX = 16, EVENT_OVERHEAD = 64 };
 
@@ -48,6 +52,9 @@ struct hbus_mqtt_bus {
 	uint64_t ring_size, pressure; /* bytes published since events were last taken */
 	uint64_t event_max;
 	struct hbus_mqtt_asker *asker;
+	struct hbus_mqtt_rules rules;
+	uint64_t rules_ns; /* when to ask for them next */
+	bool is_asking_rules;
 	const struct hbus_mqtt_answer *refused; /* while the engine hears that this topic is not to be had */
 	bool adds_cloudevents, is_in_batch;
 	bool is_stalled; /* a reliable reader holds us up: what it cannot see does not help it on, so no batches */
@@ -88,10 +95,13 @@ static int open_handles(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_bus_op
 
 	if (r == 0)
 		r = hbus_subscriber_open(bus->bus, &sub, &bus->subscriber);
+	/* Without them nobody knows what clients may do. */
+	if (r == 0)
+		r = hbus_mqtt_rules_read(bus->bus, &bus->rules);
 	if (r == 0 && options->counters &&
 	    hbus_counters_create(bus->bus, options->counters, N_CELLS, &bus->cells) < 0)
 		say(bus, "counters stay private: %s", hbus_error_text());
-	if (r == 0 && hbus_mqtt_asker_new(bus->publisher, bus->subscriber, bus->log, &bus->asker) < 0)
+	if (r == 0 && hbus_mqtt_asker_new(bus->bus, bus->publisher, bus->subscriber, bus->log, &bus->asker) < 0)
 		r = HBUS_E_SYSTEM;
 	return r;
 }
@@ -153,6 +163,7 @@ struct hbus_mqtt_bus *hbus_mqtt_bus_close(struct hbus_mqtt_bus *bus)
 	hbus_subscriber_close(bus->subscriber);
 	hbus_publisher_close(bus->publisher);
 	hbus_mqtt_topics_deinit(&bus->topics);
+	hbus_mqtt_rules_deinit(&bus->rules);
 	free(bus->room);
 	free(bus);
 	return NULL;
@@ -287,12 +298,35 @@ static void unsubscribe(void *context, const char *filter)
 	(void)hbus_mqtt_asker_ask(bus->asker, HBUS_MQTT_ASK_UNSUBSCRIBE, filter);
 }
 
+/* -- policy -- */
+
+static bool authorize(void *context, const char *principal, const char *topic, bool is_publish)
+{
+	const struct hbus_mqtt_bus *bus = context;
+
+	return hbus_mqtt_rules_allow(&bus->rules, principal, topic, is_publish);
+}
+
+static void take_rules(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine, struct hbus_mqtt_answer *answer)
+{
+	bus->is_asking_rules = false;
+	if (answer->result < 0 || hbus_mqtt_rules_are_equal(&bus->rules, &answer->rules)) {
+		hbus_mqtt_rules_deinit(&answer->rules);
+		return;
+	}
+	hbus_mqtt_rules_deinit(&bus->rules);
+	bus->rules = answer->rules;
+	say(bus, "the policy has %zu rules about clients now", bus->rules.n);
+	hbus_mqtt_authorize_again(engine);
+}
+
 void hbus_mqtt_bus_io(struct hbus_mqtt_bus *bus, struct hbus_mqtt_io *io)
 {
 	io->bus_context = bus;
 	io->publish = publish;
 	io->subscribe = subscribe;
 	io->unsubscribe = unsubscribe;
+	io->authorize = authorize;
 }
 
 /* -- from the bus -- */
@@ -399,6 +433,8 @@ static void take_answers(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine)
 	while ((answer = hbus_mqtt_asker_take(bus->asker))) {
 		if (answer->kind == HBUS_MQTT_ASK_TOPIC)
 			take_topic(bus, engine, answer);
+		else if (answer->kind == HBUS_MQTT_ASK_RULES)
+			take_rules(bus, engine, answer);
 		else
 			hbus_mqtt_filter_answer(engine, answer->name,
 						answer->result < 0 ? reason_of(answer->result) : 0);
@@ -442,6 +478,16 @@ bool hbus_mqtt_bus_arm(struct hbus_mqtt_bus *bus, bool has_rung)
 	return (has_rung ? hbus_fd_arm(bus->subscriber) : hbus_fd_arm_again(bus->subscriber)) != 1;
 }
 
+static void ask_rules(struct hbus_mqtt_bus *bus)
+{
+	uint64_t now = now_ns(CLOCK_MONOTONIC);
+
+	if (bus->is_asking_rules || now < bus->rules_ns || !hbus_is_connected(bus->bus))
+		return;
+	bus->rules_ns = now + RULES_NS;
+	bus->is_asking_rules = hbus_mqtt_asker_ask(bus->asker, HBUS_MQTT_ASK_RULES, "");
+}
+
 void hbus_mqtt_bus_count(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_counters *counters)
 {
 	const uint64_t values[N_CELLS] = {
@@ -452,6 +498,7 @@ void hbus_mqtt_bus_count(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_count
 		[CELL_LOST] = bus->n_lost, [CELL_FOREIGN] = bus->n_foreign,
 	};
 
+	ask_rules(bus);
 	for (unsigned int i = 0; bus->cells && i < N_CELLS; i++)
 		hbus_counter_set((struct hbus_counter_cell *)(void *)&bus->cells[i], values[i]);
 }

@@ -8,7 +8,7 @@
  *   engine --io->publish, subscribe, unsubscribe--> this --> struct hbus
  *   engine <--events, answers------------- hbus_mqtt_bus_take()
  *
- * To set up: fill in io->context, send, close, authenticate and authorize; hbus_mqtt_bus_open();
+ * To set up: fill in io->context, send, close and authenticate; hbus_mqtt_bus_open();
  * hbus_mqtt_bus_io(); hbus_mqtt_new(). In each round of the loop: give the engine its input; then take
  * until it says false (or so often as the loop can afford); only then let out what the engine sent, for
  * what its clients published is in the ring as a batch that taking commits. A loop that sleeps arms the
@@ -85,5 +85,5 @@ bool hbus_mqtt_bus_is_pressed(const struct hbus_mqtt_bus *bus);
 /* With ->wakes_later: wakes the readers that sleep. Any thread. */
 void hbus_mqtt_bus_wake(struct hbus_mqtt_bus *bus);
 
-/* Copies the engine's counters and our own to where `hugebus stats` finds them. */
+/* Now and then: copies counters to where `hugebus stats` finds them, and asks what the policy says of clients. */
 void hbus_mqtt_bus_count(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_counters *counters);

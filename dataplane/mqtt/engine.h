@@ -88,11 +88,11 @@ struct hbus_mqtt_io {
 	 * or HBUS_MQTT_PENDING: hbus_mqtt_authenticated() will say. NULL: everybody may come, as "". */
 	uint8_t (*authenticate)(void *context, void *transport, const struct hbus_mqtt_login *login,
 				char principal[HBUS_MQTT_PRINCIPAL_MAX]);
-	/* May they publish to this name or subscribe to this filter? NULL: they may. */
-	bool (*authorize)(void *context, const char *principal, const char *topic, bool is_publish);
+	/* May they publish to this name or subscribe to this filter? Does not wait. NULL: they may. */
+	bool (*authorize)(void *bus_context, const char *principal, const char *topic, bool is_publish);
 	/* A connection that was waiting goes on: read from it again. NULL: not asked for. */
 	void (*resumed)(void *context, void *transport);
-	void *bus_context; /* hbus_mqtt_bus_io() sets the three functions that have it (bus.h) */
+	void *bus_context; /* hbus_mqtt_bus_io() sets the functions that have it (bus.h) */
 };
 
 /** Limits; hbus_mqtt_config_default() has values for all of them. */
@@ -159,6 +159,7 @@ void hbus_mqtt_config_default(struct hbus_mqtt_config *config);
 	X(retained_refused, "retained messages refused at the limit")                                \
 	X(snapshots_refused, "subscriptions refused because too many retained messages are promised") \
 	X(subscriptions_refused, "subscriptions refused: invalid, not authorized or at a limit")     \
+	X(subscriptions_revoked, "subscriptions that the policy does not allow any more")            \
 	X(wills, "wills published")                                                                  \
 	X(shared_moved, "shared messages given to another member")                                   \
 	X(waits, "packets that waited for the bus to hear of a topic or filter")                     \
@@ -233,6 +234,9 @@ void hbus_mqtt_topic_answer(struct hbus_mqtt *engine, const char *topic);
  * @reason: 0 or the reason code to refuse with
  */
 void hbus_mqtt_filter_answer(struct hbus_mqtt *engine, const char *filter, uint8_t reason);
+
+/** hbus_mqtt_authorize_again() - what io->authorize() says has changed: subscriptions that it refuses now end */
+void hbus_mqtt_authorize_again(struct hbus_mqtt *engine);
 
 /** hbus_mqtt_writable() - what was unsent has gone out, or most of it: more may follow. */
 void hbus_mqtt_writable(struct hbus_mqtt_conn *conn);

@@ -65,7 +65,7 @@ uint8_t hbus_mqtt_check_topic(struct hbus_mqtt *engine, const char *principal, c
 	}
 	/* Names that begin with $ are the server's own. */
 	if (topic[0] == '$' ||
-	    (engine->io.authorize && !engine->io.authorize(engine->io.context, principal, topic, true))) {
+	    (engine->io.authorize && !engine->io.authorize(engine->io.bus_context, principal, topic, true))) {
 		engine->counters.publishes_denied++;
 		return HBUS_MQTT_NOT_AUTHORIZED;
 	}

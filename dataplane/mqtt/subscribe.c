@@ -262,7 +262,7 @@ static uint8_t judge_filter(struct hbus_mqtt_conn *conn, struct hbus_mqtt_span n
 		return HBUS_MQTT_BAD_FILTER;
 	memcpy(filter, name.data + filter_at, size);
 	filter[size] = '\0';
-	if (engine->io.authorize && !engine->io.authorize(engine->io.context, conn->principal, filter, false))
+	if (engine->io.authorize && !engine->io.authorize(engine->io.bus_context, conn->principal, filter, false))
 		return HBUS_MQTT_NOT_AUTHORIZED;
 	return 0;
 }
@@ -336,6 +336,27 @@ static uint8_t subscribe_answered(struct hbus_mqtt_conn *conn, const struct hbus
 	if (conn->wait.reason || !sub)
 		return conn->wait.reason ? conn->wait.reason : HBUS_MQTT_UNSPECIFIED;
 	return complete(conn->session, sub, filter, conn->is_sub_new);
+}
+
+static void revoke(struct hbus_mqtt_session *session)
+{
+	struct hbus_mqtt *engine = session->engine;
+	struct hbus_mqtt_sub *sub = session->subs, *next;
+
+	for (; sub; sub = next) {
+		next = sub->next;
+		if (engine->io.authorize(engine->io.bus_context, session->principal, sub->name + sub->filter_at, false))
+			continue;
+		engine->counters.subscriptions_revoked++;
+		sub_free(session, sub);
+	}
+}
+
+void hbus_mqtt_authorize_again(struct hbus_mqtt *engine)
+{
+	for (size_t i = 0; i < HBUS_MQTT_BUCKETS && engine->io.authorize; i++)
+		for (struct hbus_mqtt_session *session = engine->sessions[i]; session; session = session->next)
+			revoke(session);
 }
 
 static void filter_end(struct hbus_mqtt_target *target)

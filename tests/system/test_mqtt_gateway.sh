@@ -273,4 +273,34 @@ _full_disk() {
 	lab_wait_line gateway 'is saved again' 20
 }
 
+_with_policy() { printf 'policy = (\n%s\n);\n' "$1" >"$lab/bus.conf"; }
+
+policy_says_what_a_client_may_do() {
+	local rules='{ client = "ann"; filter = "room/#"; allow = [ "publish", "subscribe" ]; },
+		{ client = "*"; filter = "public/#"; allow = [ "publish", "subscribe" ]; }'
+	{ echo secret | hugebus-mqtt --hash-password ann; echo secret | hugebus-mqtt --hash-password bob; } >"$lab/passwords"
+	_with_policy "$rules"
+	_start_daemon --config "$lab/bus.conf"
+	_start_gateway --password-file "$lab/passwords"
+	sub ann -V mqttv5 -u ann -P secret -t 'room/#' -t 'public/#' -t '#' -v -q 1
+	lab_until 5 grep -q 'Subscribed (mid: 1): 1, 1, 135' "$lab/ann.out" || return 1
+	sub bob -V mqttv5 -u bob -P secret -t 'room/1' -t 'public/+' -v
+	lab_until 5 grep -q 'Subscribed (mid: 1): 135, 0' "$lab/bob.out" || return 1
+	pub -V mqttv5 -u ann -P secret -t room/1 -m yes -q 1 || return 1
+	pub -V mqttv5 -d -u bob -P secret -t room/1 -m no -q 1 2>&1 | grep -q 'RC:135' || return 1
+	pub -V mqttv5 -u bob -P secret -t public/1 -m all -q 1 || return 1
+	hears ann "room/1 yes" || return 1
+	hears ann "public/1 all" || return 1
+	hears bob "public/1 all" || return 1
+	expect "$(heard ann | wc -l) $(heard bob | wc -l)" = "2 1"
+	_with_policy '{ client = "bob"; filter = "#"; allow = [ "publish", "subscribe" ]; }'
+	kill -HUP "${lab_pids[daemon]}"
+	lab_wait_line gateway 'policy has 1 rules' 10 || return 1
+	pub -V mqttv5 -u bob -P secret -t room/1 -m unheard -q 1 || return 1
+	pub -V mqttv5 -u bob -P secret -t public/1 -m more -q 1 || return 1
+	hears bob "public/1 more" || return 1
+	! grep -q unheard "$lab/ann.out" || return 1
+	lab_until 5 _counts mqtt subscriptions_revoked 2
+}
+
 run_cases "$@"

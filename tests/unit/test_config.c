@@ -128,6 +128,19 @@ Test(config, reads_sources_policy_and_quotas)
 	hbus_config_deinit(&config);
 }
 
+Test(config, reads_rules_about_clients_of_a_door)
+{
+	cr_assert_eq(load("policy = ( { client = \"ann\"; filter = \"a/#\"; allow = [ \"publish\", \"subscribe\" ]; },\n"
+			  "{ client = \"*\"; filter = \"b\"; deny = [ \"publish\" ]; } );\n"), 0, "%s", error.text);
+	cr_assert_eq(config.n_rules, 2);
+	cr_assert_eq(config.rules[0].subject, HBUS_SUBJECT_CLIENT);
+	cr_assert_str_eq(config.rules[0].client, "ann");
+	cr_assert_str_eq(config.rules[1].client, "*");
+	hbus_config_deinit(&config);
+	cr_assert_neq(load("policy = ( { client = \"ann\"; filter = \"a\"; allow = [ \"reliable\" ]; } );\n"), 0);
+	cr_assert_neq(load("policy = ( { client = \"ann\"; uid = 1; filter = \"a\"; allow = [ \"publish\" ]; } );\n"), 0);
+}
+
 Test(config, syntax_errors_name_the_line)
 {
 	refuses("daemon = {\n  stall_ms = ;\n};", 2, "syntax error");
@@ -279,7 +292,7 @@ Test(config, the_shipped_file_shows_valid_settings_and_the_defaults)
 	cr_assert_eq(config.n_topics, 2);
 	cr_assert_eq(config.n_routes, 5);
 	cr_assert_eq(config.n_sources, 2);
-	cr_assert_eq(config.n_rules, 4);
+	cr_assert_eq(config.n_rules, 5);
 	cr_assert_eq(config.quota.n_overrides, 1);
 	hbus_config_deinit(&config);
 }

@@ -241,3 +241,16 @@ Test(policy, random_rules_decide_as_a_naive_evaluation_does)
 	cr_assert_gt(n_allowed, n_rounds / 10);
 	cr_assert_lt(n_allowed, n_rounds * 9 / 10);
 }
+
+Test(policy, rules_about_clients_of_a_door_bind_no_user_and_split_no_ring)
+{
+	static const struct hbus_policy_rule rules[] = {
+		{ false, HBUS_SUBJECT_CLIENT, 0, HBUS_RIGHT_PUBLISH | HBUS_RIGHT_SUBSCRIBE, "a", "*" },
+		{ true, HBUS_SUBJECT_CLIENT, 0, HBUS_RIGHT_PUBLISH, "a", "ann" },
+	};
+	const struct hbus_policy policy = { 0, 2, rules };
+
+	cr_assert(allows(rules, 2, &alice, HBUS_RIGHT_PUBLISH, "a", HBUS_UID_NONE));
+	cr_assert(allows(rules, 2, &alice, HBUS_RIGHT_SUBSCRIBE, "a", alice.uid));
+	cr_assert(hbus_policy_same_readers(&policy, "a", "b"));
+}
