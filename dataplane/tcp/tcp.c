@@ -213,7 +213,7 @@ static int open_bus(struct hbus_tcp *tcp, const struct hbus_mqtt_config *limits)
 {
 	const struct hbus_options options = { .struct_size = sizeof(options), .name = "hugebus-ingress-tcp" };
 	struct hbus_mqtt_bus_options glue = {
-		.counters = "mqtt",
+		.counters = "mqtt_tcp",
 		.ring_size = RING_SIZE,
 		.event_max = limits->packet_max,
 		.publish_wait_ms = PUBLISH_WAIT_MS,

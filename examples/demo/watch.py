@@ -15,7 +15,7 @@ HEADING = (
 )
 LINE = "{:>6} |{:>9}{:>11} |{:>9}{:>9}{:>6} |{:>9}{:>6} |{:>9}{:>6}{:>7} |{:>5} | {}"
 # Counted in the driver under these names, they are handed on and not the end of a packet.
-NO_DROP = {"accepted", "published", "received", "bytes"}
+NO_DROP = {"accepted", "published", "received", "bytes", "stack"}
 
 
 class Counters:
