@@ -323,7 +323,7 @@ static __attribute__((noinline)) int publish_more(struct hbus_publisher *publish
 static inline __attribute__((always_inline)) int publish(struct hbus_publisher *publisher, hbus_topic_t topic,
 							 const void *data, size_t size, bool may_wait)
 {
-	struct hbus_ring_pub *pub = &publisher->last_ring->pub;
+	struct hbus_ring_pub *pub;
 	unsigned char *body;
 	bool has_waiter;
 
@@ -331,6 +331,7 @@ static inline __attribute__((always_inline)) int publish(struct hbus_publisher *
 		return publish_slowly(publisher, topic, data, size, may_wait);
 	if (publisher->in_batch)
 		return publish_more(publisher, data, size, may_wait);
+	pub = &publisher->last_ring->pub;
 	hbus_publisher_enter_quickly(publisher);
 	body = hbus_ring_pub_begin_one(pub, size);
 	if (__builtin_expect(!body, 0)) {
