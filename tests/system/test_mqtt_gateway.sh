@@ -26,7 +26,7 @@ _start() {
 	_start_gateway --allow-anonymous "$@"
 }
 
-pub() { timeout 10 mosquitto_pub -p "$port" "$@"; }
+pub() { timeout 30 mosquitto_pub -p "$port" "$@"; }
 
 # sub NAME ARGUMENTS...: in the background; ready when the broker has acknowledged.
 sub() {
@@ -39,7 +39,7 @@ sub() {
 heard() { grep -v '^Client \|^Subscribed ' "$lab/$1.out"; }
 
 hears() {
-	lab_until 10 grep -qxF -- "$2" "$lab/$1.out" && return 0
+	lab_until 20 grep -qxF -- "$2" "$lab/$1.out" && return 0
 	printf '%s did not hear "%s" but:\n' "$1" "$2" >&2
 	cat "$lab/$1.out" >&2
 	return 1
@@ -54,7 +54,7 @@ a_daemon_that_does_not_answer_holds_up_only_who_needs_its_answer() {
 	lab_spawn asks stdbuf -oL mosquitto_sub -d -p "$port" -t a/filter
 	lab_wait_line asks CONNACK
 	for n in 3 4 5; do
-		timeout 2 mosquitto_pub -p "$port" -t known -m $n -q 1 || return 1
+		timeout 20 mosquitto_pub -p "$port" -t known -m $n -q 1 || return 1
 	done
 	hears all "known 5" || return 1
 	! grep -q "unknown 2" "$lab/all.out" || return 1
@@ -81,7 +81,7 @@ three_threads_are_one_broker() {
 			heard "plain$i" | grep "^$n" | cmp - <(seq "${n}0000" "${n}0499") || return 1
 		done
 	done
-	lab_until 10 _all_shared_came || return 1
+	lab_until 30 _all_shared_came || return 1
 	# Each message went to one member, and to more than one member in all.
 	expect "$(for i in 1 2 3 4 5 6; do heard "shared$i"; done | sort | uniq -d)" = ""
 	expect "$(for i in 1 2 3 4 5 6; do heard "shared$i" | head -n 1; done | wc -l)" = 6
@@ -102,7 +102,7 @@ a_session_is_taken_over_from_another_thread() {
 	sub taker7 -i same -c -q 1 -t t
 	hears taker7 "while away" || return 1
 	! grep -q last "$lab"/taker[1-5].out || return 1
-	lab_until 5 _counts mqtt takeovers 5
+	lab_until 20 _counts mqtt takeovers 5
 }
 
 # _counts SET COUNTER VALUE
@@ -137,7 +137,7 @@ ten_thousand_clients_connect() {
 		    got = s.recv(15, socket.MSG_WAITALL)
 		    assert got == b"\x30\x0d\0\x08n/c%05dabc" % i, (i, got)
 	END
-	cat "$lab/gateway.err" | tail -5 >&2; 	lab_until 5 _counts mqtt connects 10000
+	cat "$lab/gateway.err" | tail -5 >&2; 	lab_until 20 _counts mqtt connects 10000
 }
 
 too_few_descriptors_are_said_and_refuse_nobody_else() {
@@ -164,7 +164,7 @@ too_few_descriptors_are_said_and_refuse_nobody_else() {
 		socks[0].sendall(b"\xc0\0")
 		assert socks[0].recv(2) == b"\xd0\0"
 	END
-	lab_until 5 _counts mqtt connects_limited 114
+	lab_until 20 _counts mqtt connects_limited 114
 }
 
 passwords_are_read_again_on_sighup() {
@@ -174,14 +174,14 @@ passwords_are_read_again_on_sighup() {
 	! pub -u bob -P other -t t -m x -q 1 2>/dev/null || return 1
 	echo other | hugebus-mqtt --hash-password bob >>"$lab/passwords"
 	kill -HUP "${lab_pids[gateway]}"
-	lab_wait_line gateway 'read again, 2 names'
+	lab_wait_line gateway 'read again, 2 names' 20
 	pub -u bob -P other -t t -m x -q 1 || return 1
 	pub -u ann -P secret -t t -m x -q 1 || return 1
 	echo "nobody:plain" >"$lab/passwords"
 	kill -HUP "${lab_pids[gateway]}"
-	lab_wait_line gateway 'passwords:1 is wrong'
+	lab_wait_line gateway 'passwords:1 is wrong' 20
 	pub -u bob -P other -t t -m x -q 1 || return 1
-	_counts mqtt-gateway reloads 2
+	lab_until 10 _counts mqtt-gateway reloads 2
 }
 
 _restart() {
@@ -265,7 +265,7 @@ _full_disk() {
 	lab_until 10 test -s "$lab/disk/state/mqtt.state" || return 1
 	head -c 100000 /dev/zero | tr '\0' x >"$lab/large"
 	pub -t r/2 -q 1 -r -f "$lab/large" || return 1
-	lab_wait_line gateway 'could not be saved' 10 || return 1
+	lab_wait_line gateway 'could not be saved' 20 || return 1
 	pub -t r/3 -m more -r -q 1 || return 1
 	expect -s "$lab/disk/state/mqtt.state"
 	expect ! -e "$lab/disk/state/mqtt.state.new"
@@ -283,9 +283,9 @@ policy_says_what_a_client_may_do() {
 	_start_daemon --config "$lab/bus.conf"
 	_start_gateway --password-file "$lab/passwords"
 	sub ann -V mqttv5 -u ann -P secret -t 'room/#' -t 'public/#' -t '#' -v -q 1
-	lab_until 5 grep -q 'Subscribed (mid: 1): 1, 1, 135' "$lab/ann.out" || return 1
+	lab_until 20 grep -q 'Subscribed (mid: 1): 1, 1, 135' "$lab/ann.out" || return 1
 	sub bob -V mqttv5 -u bob -P secret -t 'room/1' -t 'public/+' -v
-	lab_until 5 grep -q 'Subscribed (mid: 1): 135, 0' "$lab/bob.out" || return 1
+	lab_until 20 grep -q 'Subscribed (mid: 1): 135, 0' "$lab/bob.out" || return 1
 	pub -V mqttv5 -u ann -P secret -t room/1 -m yes -q 1 || return 1
 	pub -V mqttv5 -d -u bob -P secret -t room/1 -m no -q 1 2>&1 | grep -q 'RC:135' || return 1
 	pub -V mqttv5 -u bob -P secret -t public/1 -m all -q 1 || return 1
@@ -295,12 +295,12 @@ policy_says_what_a_client_may_do() {
 	expect "$(heard ann | wc -l) $(heard bob | wc -l)" = "2 1"
 	_with_policy '{ client = "bob"; filter = "#"; allow = [ "publish", "subscribe" ]; }'
 	kill -HUP "${lab_pids[daemon]}"
-	lab_wait_line gateway 'policy has 1 rules' 10 || return 1
+	lab_wait_line gateway 'policy has 1 rules' 20 || return 1
 	pub -V mqttv5 -u bob -P secret -t room/1 -m unheard -q 1 || return 1
 	pub -V mqttv5 -u bob -P secret -t public/1 -m more -q 1 || return 1
 	hears bob "public/1 more" || return 1
 	! grep -q unheard "$lab/ann.out" || return 1
-	lab_until 5 _counts mqtt subscriptions_revoked 2
+	lab_until 20 _counts mqtt subscriptions_revoked 2
 }
 
 run_cases "$@"
