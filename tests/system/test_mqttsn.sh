@@ -20,7 +20,7 @@ _start_ingress() {
 	printf '77 plant/alarm\n# a comment\n\n78 plant/level\n' >"$lab/topics"
 	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --json --mqttsn 1883 \
 		--mqttsn-topics "$lab/topics" --mqttsn-retry 1 "$@"
-	lab_wait_line ingress 'ready:' 20 || { cat "$lab/ingress.err" >&2; exit 1; }
+	lab_wait_line ingress 'ready:' 60 || { cat "$lab/ingress.err" >&2; exit 1; }
 }
 
 _stop_ingress() {
@@ -42,11 +42,11 @@ subscriber() {
 	local name=$1
 	shift
 	lab_spawn "$name" hugebus sub --ready "$lab/$name.ready" "$@"
-	lab_until 10 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
+	lab_until 30 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
 }
 
 _ended_well() {
-	lab_until "${2:-20}" lab_has_ended "$1" || { echo "$1 does not end" >&2; _show_account; exit 1; }
+	lab_until "${2:-60}" lab_has_ended "$1" || { echo "$1 does not end" >&2; _show_account; exit 1; }
 	lab_stop "$1" || { echo "$1 failed: $(cat "$lab/$1.err")" >&2; _show_account; exit 1; }
 }
 
@@ -56,12 +56,12 @@ _show_account() {
 	jq -c '.ports, .frames, .events, .topics, .mqttsn' "$lab/ingress.out" >&2
 }
 
-sn() { lab_in devices timeout 30 mqttsn -h $GATEWAY "$@"; }
+sn() { lab_in devices timeout 60 mqttsn -h $GATEWAY "$@"; }
 _sn_subscriber() {
 	local name=$1
 	shift
-	lab_spawn_in devices "$name" timeout 30 mqttsn -h $GATEWAY "$@"
-	lab_wait_line "$name" 'subscribed' 10 || exit 1
+	lab_spawn_in devices "$name" timeout 60 mqttsn -h $GATEWAY "$@"
+	lab_wait_line "$name" 'subscribed' 40 || exit 1
 }
 
 _counter() {
@@ -71,7 +71,7 @@ _counts() { [ "$(_counter "$1")" -eq "$2" ]; }
 
 clients_publish_at_every_qos_to_local_subscribers() {
 	_lab_network
-	subscriber all -t '#' -C 8 -W 20
+	subscriber all -t '#' -C 8 -W 60
 	sn pub -t a/b -m zero || exit 1
 	sn pub -t a/b -m one -q 1 || exit 1
 	sn pub -t a/b -m two -q 2 || exit 1
@@ -79,7 +79,7 @@ clients_publish_at_every_qos_to_local_subscribers() {
 	sn pub -t xy -m short -q -1 || exit 1
 	sn pub -t xy -m short1 -q 1 || exit 1
 	sn pub -t a/b -m kept -q 1 -r || exit 1
-	lab_spawn_in devices reader timeout 20 mqttsn -h $GATEWAY sub -t a/b -C 1
+	lab_spawn_in devices reader timeout 60 mqttsn -h $GATEWAY sub -t a/b -C 1
 	_ended_well reader
 	sn pub -P 78 -m last || exit 1
 	_ended_well all
@@ -92,8 +92,8 @@ clients_publish_at_every_qos_to_local_subscribers() {
 
 clients_receive_from_local_publishers_and_from_each_other() {
 	_lab_network
-	_sn_subscriber one sub -t 'plant/#' -q 1 -C 4 -W 20
-	_sn_subscriber two sub -t 'plant/+/temp' -q 2 -C 2 -W 20
+	_sn_subscriber one sub -t 'plant/#' -q 1 -C 4 -W 60
+	_sn_subscriber two sub -t 'plant/+/temp' -q 2 -C 2 -W 60
 	hugebus pub -t plant/a/temp -m 21 || exit 1
 	sn pub -t plant/b/temp -m 22 -q 2 || exit 1
 	hugebus pub -t plant/alarm -m fire || exit 1
@@ -108,8 +108,8 @@ clients_receive_from_local_publishers_and_from_each_other() {
 
 a_sleeping_client_gets_what_came_meanwhile() {
 	_lab_network
-	_sn_subscriber sleeper sleep -t 'plant/#' -q 1 -S 3
-	lab_until 5 _counts asleep_now 1 || exit 1
+	_sn_subscriber sleeper sleep -t 'plant/#' -q 1 -S 4 -C 2
+	lab_until 30 _counts asleep_now 1 || exit 1
 	hugebus pub -t plant/a -m 1 || exit 1
 	hugebus pub -t plant/b -m 2 || exit 1
 	_ended_well sleeper
@@ -121,7 +121,7 @@ a_sleeping_client_gets_what_came_meanwhile() {
 
 a_client_that_falls_silent_leaves_its_will() {
 	_lab_network
-	subscriber wills -t will/topic -C 1 -W 20
+	subscriber wills -t will/topic -C 1 -W 60
 	# A connection of its own from the same address and port is another client of that address: use -x and
 	# a second client with the same identifier, which takes the session over.
 	sn pub -t a/b -m x -q 1 -i mortal -T will/topic -M gone -x || exit 1
@@ -136,12 +136,12 @@ a_client_that_falls_silent_leaves_its_will() {
 a_gateway_is_found_and_lies_are_counted() {
 	_lab_network
 	expect "$(sn search)" = "gateway 1"
-	expect "$(lab_in devices timeout 30 mqttsn -h 10.77.0.255 search)" = "gateway 1"
+	expect "$(lab_in devices timeout 60 mqttsn -h 10.77.0.255 search)" = "gateway 1"
 	# Lengths that are not their own, an unknown type, nothing at all.
 	for bytes in '\x09\x16' '\x01\x00\x03\x16' '\x02\x03' '\x00'; do
 		lab_in devices bash -c "printf '$bytes' >/dev/udp/$GATEWAY/1883"
 	done
-	lab_until 5 _counts in_malformed 1 || exit 1
+	lab_until 30 _counts in_malformed 1 || exit 1
 	_stop_ingress
 	balances
 	expect "$(account '.frames.malformed')" -eq 3
@@ -153,8 +153,8 @@ ipv6_is_served_and_the_kernel_keeps_its_ports() {
 	lab_in devices sh -c 'echo 0 >/proc/sys/net/ipv6/conf/dev0/disable_ipv6
 		ip addr add fd77::2/64 dev dev0 nodad' || exit 1
 	lab_in devices ip neigh replace fd77::1 dev dev0 nud permanent lladdr "$(lab_mac gateway gw0)"
-	subscriber all -t a/b -C 1 -W 20
-	lab_in devices timeout 20 mqttsn -h fd77::1 pub -t a/b -m six -q 2 || exit 1
+	subscriber all -t a/b -C 1 -W 60
+	lab_in devices timeout 60 mqttsn -h fd77::1 pub -t a/b -m six -q 2 || exit 1
 	_ended_well all
 	_stop_ingress
 	balances
@@ -162,15 +162,15 @@ ipv6_is_served_and_the_kernel_keeps_its_ports() {
 
 many_messages_are_published_by_the_poll_loop_and_unwanted_ones_dropped() {
 	_lab_network
-	subscriber all -t 'fast/#' -C 500 -W 20
+	subscriber all -t 'fast/#' -C 500 -W 60
 	sn pub -t fast/one -C 500 -R 2000 -s 8 || exit 1
-	sn pub -t slow/one -C 300 -R 2000 || exit 1
+	sn pub -t slow/one -C 300 -R 500 || exit 1
 	_ended_well all
 	_stop_ingress
 	balances
 	expect "$(account '.mqttsn.published')" -eq 500
 	expect "$(account '[.frames.no_interest, .ports[0].xdp.no_interest] | add')" -eq 300
-	expect "$(account '.ports[0].xdp.no_interest')" -ge 200
+	expect "$(account '.ports[0].xdp.no_interest')" -ge 50
 	expect "$(account '.topics[] | select(.topic == "fast/one") | .published')" -eq 500
 }
 
@@ -180,17 +180,17 @@ a_killed_ingress_loses_nothing_that_it_has_acknowledged() {
 	subscriber all -t kill/me -W 60
 	lab_spawn_in devices talker bash -c '
 		for i in $(seq 200); do
-			until timeout 20 mqttsn -h '$GATEWAY' -i talker pub -t kill/me -m "$i" -q 1 2>/dev/null; do
+			until timeout 60 mqttsn -h '$GATEWAY' -i talker pub -t kill/me -m "$i" -q 1 2>/dev/null; do
 				sleep 0.1
 			done
 			echo "$i"
 		done'
 	for i in 1 2; do
 		acked=$(wc -l <"$lab/talker.out")
-		lab_until 20 _has_lines "$lab/talker.out" $((acked + 10)) || exit 1
+		lab_until 60 _has_lines "$lab/talker.out" $((acked + 10)) || exit 1
 		poll=$(pgrep -P "${lab_pids[ingress]}")
 		kill -KILL "$poll"
-		lab_until 5 lab_has_ended ingress || exit 1
+		lab_until 30 lab_has_ended ingress || exit 1
 		lab_stop ingress
 		_start_ingress
 	done
@@ -208,10 +208,10 @@ what_the_gateway_sends_is_dissected_without_complaint() {
 	command -v tshark >/dev/null || exit 0
 	_lab_network
 	lab_spawn_in devices tshark tshark -q -i dev0 -w "$lab/trace.pcap" -f 'udp port 1883'
-	lab_wait_line tshark 'Capturing on' 10 || exit 1
+	lab_wait_line tshark 'Capturing on' 60 || exit 1
 	sleep 0.5
-	_sn_subscriber one sub -t 'a/#' -q 2 -C 3 -W 20
-	_sn_subscriber sleeper sleep -t 'a/b' -q 1 -S 3
+	_sn_subscriber one sub -t 'a/#' -q 2 -C 3 -W 60
+	_sn_subscriber sleeper sleep -t 'a/b' -q 1 -S 4 -C 2
 	sn search >/dev/null || exit 1
 	sn pub -t a/b -m two -q 2 -T will/topic -M gone || exit 1
 	sn pub -t a/b -m one -q 1 || exit 1
