@@ -239,6 +239,7 @@ static void stop(struct ingress *ingress)
 	/* relaxed: nothing but the stop itself is told by this word */
 	atomic_store_explicit(&ingress->shared.is_stopped, 1, memory_order_relaxed);
 	rte_eal_mp_wait_lcore();
+	hbus_pilot_finish_gateway(ingress->pilot);
 	hbus_pilot_passive_stop(ingress->pilot);
 	(void)look_at_loops(ingress);
 	hbus_pilot_publish_counters(ingress->pilot);

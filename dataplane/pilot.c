@@ -468,6 +468,11 @@ void hbus_pilot_stop_gateway(struct hbus_pilot *pilot)
 	hbus_sn_gateway_stop(pilot->gateway);
 }
 
+void hbus_pilot_finish_gateway(struct hbus_pilot *pilot)
+{
+	hbus_sn_gateway_finish(pilot->gateway);
+}
+
 void hbus_pilot_replace_filters(struct hbus_pilot *pilot)
 {
 	pthread_mutex_lock(&pilot->lock);

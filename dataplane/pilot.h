@@ -76,6 +76,8 @@ void hbus_pilot_stop(struct hbus_pilot *pilot);
 
 /* Ends the MQTT-SN gateway, if there is one: what it has received is published, its clients are told. */
 void hbus_pilot_stop_gateway(struct hbus_pilot *pilot);
+/* The loops have ended: what they still had for the gateway is taken. */
+void hbus_pilot_finish_gateway(struct hbus_pilot *pilot);
 
 /* Puts the program of the object file in place of the one that each filter runs, as it runs. */
 void hbus_pilot_replace_filters(struct hbus_pilot *pilot);

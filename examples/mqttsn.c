@@ -35,6 +35,7 @@ enum type {
 enum flag { DUP = 0x80, RETAIN = 0x10, WILL = 0x08, CLEAN = 0x04, PREDEFINED = 1, SHORT = 2 };
 
 struct options {
+	const char *summary;
 	const char *host, *port, *id, *command, *topic, *message, *will_topic, *will_message;
 	int qos;
 	bool is_retained, keeps_session, is_quiet, stays;
@@ -48,6 +49,7 @@ struct client {
 	uint16_t next_id;
 	char *names[TOPICS_MAX];     /* by identifier, as the gateway or we have registered them */
 	unsigned int n_received;
+	unsigned long n_datagrams, n_published; /* PUBLISH, said again or not */
 	uint16_t last_qos2;          /* received and not released */
 };
 
@@ -114,6 +116,8 @@ static void say(struct client *client, uint8_t type, const void *head, size_t he
 	uint8_t room[MESSAGE_MAX];
 	size_t size = build(room, type, head, head_size, data, data_size);
 
+	client->n_datagrams++;
+	client->n_published += type == PUBLISH;
 	/* What is lost is said again; what cannot be sent now is as good as lost. */
 	(void)!send(client->fd, room, size, 0);
 }
@@ -441,6 +445,7 @@ static const struct argp_option argp_options[] = {
 	{ "quiet", 'Q', NULL, 0, "do not print what is received", 0 },
 	{ "will-topic", 'T', "TOPIC", 0, "a will, of QoS 1", 0 },
 	{ "will-message", 'M', "TEXT", 0, "likewise", 0 },
+	{ "summary", 'o', "FILE", 0, "write what was sent, as JSON", 0 },
 	{ 0 },
 };
 
@@ -465,6 +470,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case 'k': o->keeps_session = true; return 0;
 	case 'x': o->stays = true; return 0;
 	case 'Q': o->is_quiet = true; return 0;
+	case 'o': o->summary = arg; return 0;
 	case 'T': o->will_topic = arg; return 0;
 	case 'M': o->will_message = arg; return 0;
 	case ARGP_KEY_ARG:
@@ -516,6 +522,17 @@ static void search(struct client *client)
 	printf("gateway %u\n", m.body[0]);
 }
 
+static void write_summary(const struct client *client)
+{
+	FILE *file = fopen(client->o->summary, "w");
+
+	if (!file)
+		die(strerror(errno));
+	fprintf(file, "{\"datagrams\": %lu, \"published\": %lu}\n", client->n_datagrams,
+		client->n_published);
+	fclose(file);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp argp = { argp_options, parse_option, "pub|sub|sleep|search",
@@ -550,5 +567,7 @@ int main(int argc, char **argv)
 	}
 	if (!o.stays && o.qos >= 0)
 		say(&client, DISCONNECT, NULL, 0, NULL, 0);
+	if (o.summary)
+		write_summary(&client);
 	return 0;
 }

@@ -166,6 +166,11 @@ void hbus_sn_on_connect(struct hbus_sn *engine, const struct hbus_sn_peer *peer,
 		refuse(engine, peer, link, HBUS_SN_NOT_SUPPORTED);
 		return;
 	}
+	if (old && old->state == SN_CONNECTING && is_same_client(old, message)) {
+		/* Said again, while the MQTT engine waits for the bus. */
+		old->link = *link;
+		return;
+	}
 	if (old) {
 		if (is_same_client(old, message) && !(message->flags & HBUS_SN_CLEAN))
 			legacy = bequeath(old);

@@ -23,7 +23,7 @@ void hbus_sn_config_default(struct hbus_sn_config *config)
 		.retry_ms = 10000,
 		.retries_max = 4,
 		.handshake_ms = 15000,
-		.register_wait_ms = 1000,
+		.register_wait_ms = 3000,
 		.idle_max_s = 86400,
 		.advertise_s = 0,
 		.gateway_id = 1,
@@ -56,13 +56,31 @@ void hbus_sn_attach(struct hbus_sn *engine, struct hbus_mqtt *mqtt)
 	engine->mqtt = mqtt;
 }
 
+/* How long what a client has said last may wait for the daemon. */
+enum { LINGER_MS = 10000 };
+
 static void reap(struct hbus_sn *engine)
 {
+	struct hbus_sn_client **link = &engine->lingering;
+
 	while (engine->ended) {
 		struct hbus_sn_client *client = engine->ended;
 
 		engine->ended = client->next;
-		hbus_sn_client_free(client);
+		client->next = engine->lingering;
+		engine->lingering = client;
+	}
+	while (*link) {
+		struct hbus_sn_client *client = *link;
+
+		if (client->mqtt && hbus_sn_now(engine) - client->ended_ms > LINGER_MS)
+			hbus_sn_mqtt_hangup(client);
+		if (client->mqtt) {
+			link = &client->next;
+		} else {
+			*link = client->next;
+			hbus_sn_client_free(client);
+		}
 	}
 }
 
@@ -71,6 +89,9 @@ struct hbus_sn *hbus_sn_free(struct hbus_sn *engine)
 	if (!engine)
 		return NULL;
 	engine->mqtt = NULL;
+	engine->work = NULL;
+	for (struct hbus_sn_client *client = engine->lingering; client; client = client->next)
+		client->mqtt = NULL;
 	for (uint32_t i = 0; i < HBUS_SN_BUCKETS; i++)
 		while (engine->clients[i]) {
 			engine->clients[i]->mqtt = NULL;
@@ -175,6 +196,7 @@ void hbus_sn_client_end(struct hbus_sn_client *client)
 	if (client->has_path && engine->io.path_close)
 		engine->io.path_close(engine->io.context, &client->peer);
 	client->state = SN_ENDED;
+	client->ended_ms = hbus_sn_now(engine);
 	client->next = engine->ended;
 	engine->ended = client;
 }

@@ -88,6 +88,7 @@ struct hbus_sn_client {
 	enum hbus_sn_state state;
 	struct hbus_mqtt_conn *mqtt; /* NULL: not yet, or not any more */
 	bool was_dropped;            /* by the MQTT engine */
+	uint64_t ended_ms;
 	bool is_clean, has_path;
 	uint8_t connack;             /* return code of a CONNECT that is refused */
 	uint16_t duration_s, sleep_s;
@@ -130,6 +131,8 @@ struct hbus_sn {
 	struct hbus_wheel wheel;
 	uint64_t advertise_ms;
 	struct hbus_sn_client *clients[HBUS_SN_BUCKETS], *ended, *work;
+	/* Ended, while the MQTT engine waits for the bus with what they have said last. */
+	struct hbus_sn_client *lingering;
 	struct hbus_sn_topic *names[HBUS_SN_BUCKETS];
 	struct hbus_sn_topic *predefined[HBUS_SN_PREDEFINED_MAX];
 	uint16_t predefined_ids[HBUS_SN_PREDEFINED_MAX];

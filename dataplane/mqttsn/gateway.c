@@ -265,6 +265,12 @@ void hbus_sn_gateway_stop(struct hbus_sn_gateway *gateway)
 		hbus_sn_service_stop(gateway->service);
 }
 
+void hbus_sn_gateway_finish(struct hbus_sn_gateway *gateway)
+{
+	if (gateway)
+		hbus_sn_service_finish(gateway->service);
+}
+
 struct hbus_sn_gateway *hbus_sn_gateway_free(struct hbus_sn_gateway *gateway)
 {
 	if (!gateway)

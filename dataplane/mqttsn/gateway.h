@@ -33,6 +33,8 @@ void hbus_sn_gateway_ports(struct hbus_sn_gateway *gateway, const struct hbus_po
 int hbus_sn_gateway_start(struct hbus_sn_gateway *gateway);
 /* While the loops still run. Accepts NULL, as all below. */
 void hbus_sn_gateway_stop(struct hbus_sn_gateway *gateway);
+/* The loops have ended: what they still brought is taken, so that the account is whole. */
+void hbus_sn_gateway_finish(struct hbus_sn_gateway *gateway);
 /* The loops have ended, the bus is still open. */
 struct hbus_sn_gateway *hbus_sn_gateway_free(struct hbus_sn_gateway *gateway);
 

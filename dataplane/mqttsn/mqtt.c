@@ -278,7 +278,7 @@ size_t hbus_sn_mqtt_send(void *context, void *transport, const struct iovec *par
 	first_byte = hbus_mqtt_get_u8(&reader);
 	body_size = hbus_mqtt_get_varint(&reader);
 	if (!reader.is_bad && body_size == hbus_mqtt_left(&reader) &&
-	    client != client->engine->nobody)
+	    client->state != SN_ENDED)
 		on_packet(client, first_byte, reader.at, body_size);
 	return 0;
 }

@@ -365,7 +365,8 @@ static int make_mqtt(struct hbus_sn_service *service)
 	}
 	hbus_mqtt_config_default(&config);
 	config.conns_max = service->options.limits.clients_max + 1;
-	config.packet_max = 2 * HBUS_SN_MESSAGE_MAX;
+	/* As much may wait behind a message whose topic the bus has yet to hear of. */
+	config.packet_max = 32 * HBUS_SN_MESSAGE_MAX;
 	if (getrandom(config.secret, sizeof(config.secret), 0) < 0)
 		return -errno;
 	hbus_mqtt_bus_io(service->bus, &io);
@@ -441,6 +442,14 @@ void hbus_sn_service_stop(struct hbus_sn_service *service)
 			break;
 		pause_ms(1);
 	}
+	count(service);
+}
+
+void hbus_sn_service_finish(struct hbus_sn_service *service)
+{
+	while (take_letters(service))
+		;
+	(void)take_events(service);
 	count(service);
 }
 

@@ -58,6 +58,8 @@ void hbus_sn_service_local(struct hbus_sn_service *service, unsigned int loop_id
 int hbus_sn_service_start(struct hbus_sn_service *service);
 /* Takes what is in the inboxes, says goodbye to all clients, and waits a moment for the loops to send it. */
 void hbus_sn_service_stop(struct hbus_sn_service *service);
+/* The loops have ended: takes what they still brought. Nothing can be answered any more. */
+void hbus_sn_service_finish(struct hbus_sn_service *service);
 /* Accepts NULL, returns NULL. */
 struct hbus_sn_service *hbus_sn_service_free(struct hbus_sn_service *service);
 

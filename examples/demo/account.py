@@ -109,6 +109,26 @@ def take_topic(account, topic, sums):
     account.note("ring full", sums.get("ring_full", 0))
 
 
+def take_mqttsn(account, directory, reports, topics):
+    """The rows of the MQTT-SN clients. Return: how many of their other datagrams did not arrive."""
+    sums = {name: sum(report["mqttsn"][name] for report in reports) for name in ("passed", "publishes_in")}
+    quiet = sum(route["no_interest"] for report in reports for port in report["ports"]
+                for route in port.get("xdp_routes", []) if route["port"] == 1883)
+    control = 0
+    for topic in ("level", "draft"):
+        said = load(os.path.join(directory, f"mqttsn-{topic}.json"))
+        account.add(f"tank/{topic}", "sent", said["published"])
+        take_topic(account, f"tank/{topic}", topics.get(f"tank/{topic}", {}))
+        control += said["datagrams"] - said["published"]
+    account.add("tank/draft", "filtered", quiet)
+    # Before a poll loop has the topic the gateway publishes; clients wait for that, so it is rare.
+    account.add("tank/level", "published", sums["publishes_in"])
+    lost = control - (sums["passed"] - sums["publishes_in"])
+    if lost < 0:
+        account.errors.append(f"MQTT-SN: {-lost} more datagrams beside PUBLISH arrived than were sent")
+    return lost
+
+
 def take_live(account, directory):
     devices = load(os.path.join(directory, "devices.out"))
     reports = ingress_reports(directory)
@@ -131,6 +151,8 @@ def take_live(account, directory):
     for topic in METERS:
         account.add(topic, "sent", devices["batch"]["datagrams"])
         take_topic(account, topic, topics.get(topic, {}))
+
+    missing += take_mqttsn(account, directory, reports, topics)
 
     # What the link or the queue of the socket lost is known by number, not by topic: the rows must be
     # short of exactly that many packets; a lost batched datagram is missing in three rows.

@@ -52,6 +52,10 @@ over_a_network_it_balances_and_every_miscount_is_seen() {
 		_is_missed '"refused": ' devices.out live &&
 		_is_missed '"unknown_port":' ingress.out live &&
 		_is_missed '"missed":' ingress.out live &&
+		_is_missed '"published": ' mqttsn-level.json live &&
+		_is_missed '"datagrams": ' mqttsn-draft.json live &&
+		_is_missed '"topic":"tank/level","received":[0-9]+,"published":' ingress.out live &&
+		_is_missed '"mqttsn":."published":[0-9]+,"passed":' ingress.out live &&
 		_is_missed '"bad_batch":' ingress.out live &&
 		_is_missed '"topic":"plant/temperature","received":[0-9]+,"published":' ingress.out live &&
 		_is_missed '"topic":"plant/vibration","accepted":[0-9]+,"bad_length":[0-9]+,"no_interest":' ingress.out live &&

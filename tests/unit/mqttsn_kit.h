@@ -41,6 +41,7 @@ static struct kit_event kit_events[KIT_EVENTS];
 static uint32_t kit_n_events, kit_events_at;
 static char kit_filters[KIT_FILTERS][256];
 static uint8_t kit_bus_reason;
+static char kit_asked[256];      /* what the bus was asked last when it had a reason to refuse, or to wait */
 static uint64_t kit_now_ms, kit_heard_ms;
 /* What io->name says, and what was set for poll loops. */
 static uint32_t kit_number;
@@ -127,8 +128,10 @@ static inline uint8_t kit_publish(void *context, const struct hbus_mqtt_message 
 	struct kit_event *event = &kit_events[kit_n_events];
 
 	(void)context;
-	if (kit_bus_reason)
+	if (kit_bus_reason) {
+		snprintf(kit_asked, sizeof(kit_asked), "%s", message->topic);
 		return kit_bus_reason;
+	}
 	cr_assert_lt(kit_n_events, KIT_EVENTS);
 	snprintf(event->topic, sizeof(event->topic), "%s", message->topic);
 	memcpy(event->payload, message->payload, message->payload_size);

@@ -445,6 +445,39 @@ Test(mqttsn, an_identifier_of_64_bytes_is_taken_and_no_more)
 	expect(2, "CONNACK c3");
 }
 
+/* The bus answers when it has heard of the topic: until then the MQTT engine keeps what was said last. */
+Test(mqttsn, what_was_said_last_is_published_though_the_client_has_gone)
+{
+	connect_and_register(1, "hasty", "a/b");
+	kit_bus_reason = HBUS_MQTT_PENDING;
+	say_publish(1, QOS_0, 1, 0, "last words");
+	cr_assert_str_eq(kit_asked, "a/b");
+	say(1, HBUS_SN_DISCONNECT, NULL, 0, NULL);
+	expect(1, "DISCONNECT");
+	cr_assert_eq(counters->clients_now, 0);
+	tick(100);
+	connect_client(1, CLEAN, "other");
+	kit_bus_reason = 0;
+	hbus_mqtt_topic_answer(mqtt, "a/b");
+	hbus_sn_settle(sn);
+	expect_published("a/b q0 r0 last words");
+	expect_silence(1);
+	say(1, HBUS_SN_PINGREQ, NULL, 0, NULL);
+	expect(1, "PINGRESP");
+}
+
+Test(mqttsn, what_the_bus_never_answers_is_forgotten_in_the_end)
+{
+	connect_and_register(1, "hasty", "a/b");
+	kit_bus_reason = HBUS_MQTT_PENDING;
+	say_publish(1, QOS_1, 1, 5, "last words");
+	say(1, HBUS_SN_DISCONNECT, NULL, 0, NULL);
+	expect(1, "DISCONNECT");
+	cr_assert_eq(hbus_mqtt_counters(mqtt)->conns_now, 1);
+	tick(11000);
+	cr_assert_eq(hbus_mqtt_counters(mqtt)->conns_now, 0);
+}
+
 /* ---- lost messages --------------------------------------------------------------------------------- */
 
 Test(mqttsn, what_is_not_acknowledged_is_sent_again_and_then_the_client_is_given_up)
