@@ -72,6 +72,18 @@ static int await_next(const struct work *work, struct peer_channel *channel, uin
 	return 0;
 }
 
+/*
+ * Both sides are attached when this returns: a subscriber of some begins with what is published after that.
+ * So the first event goes before the clock starts: some peers connect on their own time.
+ */
+static void await_other(struct bench_run *run, unsigned int role)
+{
+	/* release, acquire: what this side has set up is there for the other */
+	atomic_store_explicit(&run->shared->role[role].value[6], 1, memory_order_release);
+	while (!atomic_load_explicit(&run->shared->role[1 - role].value[6], memory_order_acquire))
+		sched_yield();
+}
+
 /* -- throughput -- */
 
 static int publisher_role(struct bench_run *run, unsigned int role)
@@ -80,9 +92,10 @@ static int publisher_role(struct bench_run *run, unsigned int role)
 	struct peer_channel *channel = &work.channel[0];
 	uint64_t n = 0;
 
-	(void)role;
-	/* One event ahead of the clock: some peers connect on their own time. */
-	if (attach(&work, channel, PEER_PUBLISHER) || work.peer->send(channel, n++, 1, &run->shared->stop))
+	if (attach(&work, channel, PEER_PUBLISHER))
+		return 1;
+	await_other(run, role);
+	if (work.peer->send(channel, n++, 1, &run->shared->stop))
 		return 1;
 	bench_barrier(run);
 	do {
@@ -106,7 +119,10 @@ static int subscriber_role(struct bench_run *run, unsigned int role)
 	struct peer_channel *channel = &work.channel[0];
 	uint64_t n = 0, total = 0, begin;
 
-	if (attach(&work, channel, PEER_SUBSCRIBER) || await_next(&work, channel, &n))
+	if (attach(&work, channel, PEER_SUBSCRIBER))
+		return 1;
+	await_other(run, role);
+	if (await_next(&work, channel, &n))
 		return 1;
 	bench_barrier(run);
 	begin = bench_now_ns();
@@ -149,10 +165,11 @@ static int ping_role(struct bench_run *run, unsigned int role)
 	struct work work = *(const struct work *)run->params;
 	uint64_t next = 0;
 
-	(void)role;
-	/* The subscriber first: some publishers wait for theirs. Event 0 is ahead of the clock. */
-	if (attach(&work, &work.channel[1], PEER_SUBSCRIBER) || attach(&work, &work.channel[0], PEER_PUBLISHER) ||
-	    work.peer->send(&work.channel[0], 0, 1, &run->shared->stop) || await_next(&work, &work.channel[1], &next))
+	/* The subscriber first: some publishers wait for theirs. */
+	if (attach(&work, &work.channel[1], PEER_SUBSCRIBER) || attach(&work, &work.channel[0], PEER_PUBLISHER))
+		return 1;
+	await_other(run, role);
+	if (work.peer->send(&work.channel[0], 0, 1, &run->shared->stop) || await_next(&work, &work.channel[1], &next))
 		return 1;
 	bench_barrier(run);
 	for (uint64_t i = 1; !bench_is_over(run); i++) {
@@ -176,9 +193,10 @@ static int pong_role(struct bench_run *run, unsigned int role)
 	struct work work = *(const struct work *)run->params;
 	uint64_t next = 0, answered = 0;
 
-	(void)role;
-	if (attach(&work, &work.channel[0], PEER_SUBSCRIBER) || attach(&work, &work.channel[1], PEER_PUBLISHER) ||
-	    await_next(&work, &work.channel[0], &next) || work.peer->send(&work.channel[1], answered++, 1, &run->shared->stop))
+	if (attach(&work, &work.channel[0], PEER_SUBSCRIBER) || attach(&work, &work.channel[1], PEER_PUBLISHER))
+		return 1;
+	await_other(run, role);
+	if (await_next(&work, &work.channel[0], &next) || work.peer->send(&work.channel[1], answered++, 1, &run->shared->stop))
 		return 1;
 	bench_barrier(run);
 	for (unsigned int spins = 1;; spins++) {
