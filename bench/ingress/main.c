@@ -16,6 +16,9 @@
 #include "bench/ingress/frames.h"
 #include "bench/ingress/results.h"
 #include "bench/ingress/session.h"
+#ifdef HBUS_HAVE_XDP
+#include "bench/ingress/xdp.h"
+#endif
 #include "bench/options.h"
 
 #define CAPTURE_FRAMES 1024u
@@ -40,7 +43,8 @@ static const char help[] =
 	"Usage: hugebus bench ingress [options]\n"
 	"Measures what becomes of packets: parse, route and publish, as hugebus-ingress does them, on one core. Beside\n"
 	"each result stands what the same core does with the same packets when it only receives them.\n\n"
-	"What the packets come from; without any of these a generator in memory and a capture made of its packets:\n"
+	"What the packets come from; without any of these a generator in memory, a capture made of its packets, and as\n"
+	"root a load made in the kernel for the XDP filter, in a network namespace of its own:\n"
 	"  --pcap FILE       a capture, again and again (at most 4000 packets)\n"
 	"  --iface NAME      an interface through AF_XDP: takes its UDP packets away from the kernel meanwhile\n"
 	"  --vdev DEVICE     any device of DPDK, such as net_memif0,role=client\n"
@@ -51,7 +55,7 @@ static const char help[] =
 	"  --quick           three short repetitions: shows that it works, not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
 	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
-	"  --only PATTERN    sources whose name matches: ring, mqttsn, pcap, port\n"
+	"  --only PATTERN    sources whose name matches: ring, mqttsn, pcap, xdp\n"
 	"  --plant FAULT     torn or lost: spoil one event, to see that the reader notices (exit 1)\n"
 	"  --json            for programs\n"
 	"  --quiet           no progress on stderr\n"
@@ -169,6 +173,38 @@ static void measure_named(const struct options *options, const struct bench_core
 	}
 }
 
+/* -- the filter in the driver -- */
+
+#ifdef HBUS_HAVE_XDP
+static void measure_xdp(const struct options *options, const struct bench_cores *cores, struct bench_results *results)
+{
+	static const char *const bare = "a program that drops at once";
+	static struct bench_xdp xdp;
+
+	if (geteuid() != 0) {
+		fprintf(stderr, "hugebus-bench: the XDP filter is left out: it needs root (CAP_BPF, CAP_NET_ADMIN)\n");
+		return;
+	}
+	say(options, "XDP filter");
+	if (bench_xdp_run(cores, options->payload_size, options->n_repeats, options->duration_ms, &xdp)) {
+		bench_results_add_failed(results, "ingress.xdp.drop", "XDP drop");
+		return;
+	}
+	(void)bench_results_add(results, "ingress.xdp.unwanted", "XDP drop: unwanted", &xdp.unwanted_ns, &xdp.bare_ns, bare, true);
+	(void)bench_results_add(results, "ingress.xdp.denied", "XDP drop: source denied", &xdp.denied_ns, &xdp.bare_ns, bare,
+				true);
+	snprintf(bench_results_add(results, "ingress.xdp.load", "XDP drop under load", &xdp.unwanted_rate, &xdp.bare_rate, bare,
+				   false)->note, sizeof(results->at[0].note), "one core generates, carries and drops");
+}
+#else
+static void measure_xdp(const struct options *options, const struct bench_cores *cores, struct bench_results *results)
+{
+	(void)options;
+	(void)cores;
+	(void)results;
+}
+#endif
+
 static int run_all(const struct options *options, const struct bench_bus *bus)
 {
 	static struct bench_results results;
@@ -189,6 +225,8 @@ static int run_all(const struct options *options, const struct bench_bus *bus)
 			measure_mqttsn(options, &cores, bus->socket, &results);
 		if (is_wanted(options, "pcap"))
 			measure_capture(options, &cores, bus->directory, bus->socket, &results);
+		if (is_wanted(options, "xdp"))
+			measure_xdp(options, &cores, &results);
 	}
 	say(options, "");
 	say(options, "");

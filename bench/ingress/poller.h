@@ -47,6 +47,9 @@ struct bench_poller {
 	struct bench_poll_result result;
 };
 
+/* The path of hbus_xdp.bpf.o: in the tree that this program was built in, else where it is installed. */
+const char *bench_xdp_object(void);
+
 /* @poller: zero, but for the source. Return: 0 or -1; the reason is on stderr. */
 int bench_poller_init(struct bench_poller *poller, const char *socket);
 void bench_poller_deinit(struct bench_poller *poller);

@@ -77,6 +77,17 @@ ingress_measures_a_capture_of_the_user() {
 	_holds "$lab/r.json" "full(by['ingress.pcap.publish'])"
 }
 
+ingress_measures_the_filter() {
+	_has_ingress && [ -f "$HBUS_BUILD/ebpf/hbus_xdp.bpf.o" ] || return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		hugebus bench ingress --only xdp 2>&1 | grep -q 'needs root'
+		return
+	fi
+	hugebus bench ingress --only xdp --repeats 1 --duration 20 --json >"$lab/r.json" 2>"$lab/err" ||
+		{ sed 's/^/# /' "$lab/err"; return 1; }
+	_holds "$lab/r.json" 'all(full(by[n]) for n in ("ingress.xdp.unwanted.cost", "ingress.xdp.denied.cost", "ingress.xdp.load"))'
+}
+
 ingress_notices_a_spoilt_event() {
 	_has_ingress || return 0
 	[ "$(nproc)" -ge 2 ] || return 0

@@ -97,21 +97,22 @@ _counter() {
 	hugebus stats --json | jq --arg name "$1" '[.. | objects | select(.counter? == $name or .name? == $name) | .value] | add // 0'
 }
 
-packets_flow_within_a_second_of_a_subscription_and_stop_when_it_ends() {
+packets_flow_after_a_subscription_and_stop_when_it_ends() {
 	_lab_network
 	_start_ingress
-	lab_spawn_in devices devices devices --rate 500 --seconds 30 $GATEWAY 5001
+	lab_spawn_in devices devices devices --rate 500 --seconds 60 $GATEWAY 5001
 	sleep 0.5
-	subscriber late -t t/1 -C 10 -W 2
-	_ended_well late 3
-	sleep 1
+	subscriber late -t t/1 -C 10 -W 20
+	_ended_well late 25
+	lab_until 10 _wants 0 || exit 1
+	sleep 0.3
 	local before
 	before=$(_published)
 	sleep 0.5
 	expect "$(_published)" -eq "$before"
 	expect "$before" -ge 10
-	subscriber again -t t/1 -C 10 -W 2
-	_ended_well again 3
+	subscriber again -t t/1 -C 10 -W 20
+	_ended_well again 25
 	lab_stop devices
 	_stop_ingress
 	balances

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the XDP filter costs: packets that it drops, in BPF_PROG_TEST_RUN and under a load made in the kernel
+ *
+ * Needs root: it loads the program, and makes a veth pair in a network namespace that nobody else sees.
+ */
+#pragma once
+
+#include "bench/harness.h"
+#include "bench/stats.h"
+
+struct bench_xdp {
+	struct bench_samples bare_ns;     /* a program that drops at once, in the same test run */
+	struct bench_samples unwanted_ns; /* ours: routed to a topic that nobody wants */
+	struct bench_samples denied_ns;   /* ours: from a source that a rule denies */
+	struct bench_samples bare_rate;   /* dropped a second while the same core generates them */
+	struct bench_samples unwanted_rate;
+};
+
+/* Return: 0, or -1: a sentence is on stderr. */
+int bench_xdp_run(const struct bench_cores *cores, unsigned int payload_size, unsigned int n_repeats, unsigned int duration_ms,
+		  struct bench_xdp *ret_xdp);
