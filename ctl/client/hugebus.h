@@ -273,7 +273,7 @@ struct hbus_event {
 /**
  * hbus_poll() - take up to n_max events
  *
- * Never blocks. The events of one call are of one ring; rings take turns. The events and their data stay as they are until the next call on this subscriber that
+ * Never blocks; one that has caught up with a busy publisher may take 2 us, where that makes it faster. The events of one call are of one ring; rings take turns. The events and their data stay as they are until the next call on this subscriber that
  * polls, waits or releases. A reliable subscriber's data cannot change meanwhile while its publisher is
  * honest. A lossy one's can be overwritten: call hbus_release() after use, and when it says HBUS_LAPPED
  * discard what was computed from them (they are counted as lost).
