@@ -40,19 +40,19 @@ _paho() {
 }
 
 paho_gets_each_of_many_messages_once_and_in_order() {
-	_has_paho || return 0
+	_has_paho || skip "no Paho (libpaho-mqtt-dev)"
 	_start
 	_paho 3 flow 300 && _paho 5 flow 300
 }
 
 paho_gets_what_came_while_it_was_away() {
-	_has_paho || return 0
+	_has_paho || skip "no Paho (libpaho-mqtt-dev)"
 	_start
 	_paho 3 away 100 && _paho 5 away 100
 }
 
 paho_speaks_through_websockets() {
-	_has_paho || return 0
+	_has_paho || skip "no Paho (libpaho-mqtt-dev)"
 	_start --listen "ws:127.0.0.1:$((port + 1))"
 	timeout 50 paho_client "ws://127.0.0.1:$((port + 1))/mqtt" 3 flow 150 >"$lab/paho" 2>&1 || { cat "$lab/paho" && return 1; }
 	timeout 50 paho_client "ws://127.0.0.1:$((port + 1))/mqtt" 5 flow 150 >"$lab/paho" 2>&1 || { cat "$lab/paho" && return 1; }
@@ -70,13 +70,13 @@ _paho_through_cuts() {
 }
 
 a_connection_cut_again_and_again_loses_and_repeats_nothing() {
-	_has_paho || return 0
+	_has_paho || skip "no Paho (libpaho-mqtt-dev)"
 	_start
 	_paho_through_cuts 3
 }
 
 the_same_holds_with_mqtt_5() {
-	_has_paho || return 0
+	_has_paho || skip "no Paho (libpaho-mqtt-dev)"
 	_start
 	_paho_through_cuts 5
 }
@@ -142,7 +142,7 @@ a_will_waits_its_delay() {
 }
 
 a_request_of_mosquitto_rr_gets_its_response() {
-	command -v mosquitto_rr >/dev/null || return 0
+	command -v mosquitto_rr >/dev/null || skip "no mosquitto_rr"
 	_start
 	_sub server -V mqttv5 -t ask -F '%p %R'
 	lab_spawn rr timeout 20 mosquitto_rr -V mqttv5 -p "$port" -t ask -e answer -m question
@@ -154,17 +154,17 @@ a_request_of_mosquitto_rr_gets_its_response() {
 # -- mqtt-packet --
 
 # Its files are in the build directory; they come there only where HBUS_FETCH=1 asks for it.
-_has_packages() {
-	command -v node >/dev/null || { echo "needs node" && return 1; }
+_need_packages() {
+	command -v node >/dev/null || skip "no node"
 	[ ! -d "$HBUS_BUILD/npm/node_modules/mqtt-packet" ] || return 0
-	[ "${HBUS_FETCH:-0}" = 1 ] && command -v npm >/dev/null || { echo "mqtt-packet is not fetched (HBUS_FETCH=1)" && return 1; }
-	mkdir -p "$HBUS_BUILD/npm" && cp "$system_dir"/npm/package*.json "$HBUS_BUILD/npm/" &&
-		timeout 60 npm ci --ignore-scripts --no-audit --no-fund --prefix "$HBUS_BUILD/npm" >"$lab/npm" 2>&1 ||
-		{ echo "npm cannot fetch mqtt-packet" && return 1; }
+	[ "${HBUS_FETCH:-0}" = 1 ] && command -v npm >/dev/null || skip "mqtt-packet is not here, and not fetched without HBUS_FETCH=1"
+	mkdir -p "$HBUS_BUILD/npm" && cp "$system_dir"/npm/package*.json "$HBUS_BUILD/npm/" || return 1
+	timeout 60 npm ci --ignore-scripts --no-audit --no-fund --prefix "$HBUS_BUILD/npm" >"$lab/npm" 2>&1 ||
+		skip "npm cannot fetch mqtt-packet"
 }
 
 packets_of_another_encoder_mean_the_same() {
-	_has_packages || return 0
+	_need_packages || return 1
 	_start
 	NODE_PATH=$HBUS_BUILD/npm/node_modules timeout 50 node "$system_dir/mqtt_packet.js" "$port"
 }
