@@ -320,8 +320,9 @@ static void *serve(void *context)
 		uint64_t at_ms = now_ms(service);
 		bool was_busy;
 
-		hbus_sn_tick(service->sn, at_ms);
+		/* Before the clock moves: after a stall, who has spoken in time is not too late. */
 		was_busy = take_letters(service);
+		hbus_sn_tick(service->sn, at_ms);
 		was_busy |= take_events(service);
 		do_chores(service, at_ms);
 		rest(service, was_busy);

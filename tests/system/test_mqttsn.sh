@@ -108,7 +108,7 @@ clients_receive_from_local_publishers_and_from_each_other() {
 
 a_sleeping_client_gets_what_came_meanwhile() {
 	_lab_network
-	_sn_subscriber sleeper sleep -t 'plant/#' -q 1 -S 4 -C 2
+	_sn_subscriber sleeper sleep -t 'plant/#' -q 1 -S 6 -C 2
 	lab_until 30 _counts asleep_now 1 || exit 1
 	hugebus pub -t plant/a -m 1 || exit 1
 	hugebus pub -t plant/b -m 2 || exit 1
@@ -211,7 +211,7 @@ what_the_gateway_sends_is_dissected_without_complaint() {
 	lab_wait_line tshark 'Capturing on' 60 || exit 1
 	sleep 0.5
 	_sn_subscriber one sub -t 'a/#' -q 2 -C 3 -W 60
-	_sn_subscriber sleeper sleep -t 'a/b' -q 1 -S 4 -C 2
+	_sn_subscriber sleeper sleep -t 'a/b' -q 1 -S 6 -C 2
 	sn search >/dev/null || exit 1
 	sn pub -t a/b -m two -q 2 -T will/topic -M gone || exit 1
 	sn pub -t a/b -m one -q 1 || exit 1
