@@ -297,9 +297,12 @@ void hbus_subscribers_tend(struct hbus *bus)
 void hbus_on_topic_match(struct hbus *bus, const struct hbus_msg_topic_match *message)
 {
 	struct hbus_subscriber *sub = find_sub(bus, message->sub_id);
+	char type[sizeof(message->type) + 1] = "", content_type[sizeof(message->content_type) + 1] = "";
 
+	memcpy(type, message->type, sizeof(message->type));
+	memcpy(content_type, message->content_type, sizeof(message->content_type));
 	/* Without memory the topic stays unknown, and the owner's thread reports it. */
-	if (!sub || hbus_topic_table_want(&sub->topics, message->topic_id, message->name) < 0)
+	if (!sub || hbus_topic_table_want_typed(&sub->topics, message->topic_id, message->name, type, content_type) < 0)
 		return;
 	hbus_subscriber_news(sub);
 }

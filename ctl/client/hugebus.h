@@ -270,6 +270,13 @@ struct hbus_event {
 	uint32_t has_key;
 };
 
+/*
+ * The CloudEvents attributes that an event's topic was declared with. @topic: of an event or a span of this library, no
+ * other string. Valid as long as the topic. Never NULL; "" = none.
+ */
+HBUS_API const char *hbus_topic_type(const char *topic);
+HBUS_API const char *hbus_topic_content_type(const char *topic);
+
 /**
  * hbus_poll() - take up to n_max events
  *

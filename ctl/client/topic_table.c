@@ -2,6 +2,8 @@
 /* Which topics a subscriber wants. See topic_table.h. */
 #include "ctl/client/topic_table.h"
 
+#include "ctl/client/hugebus.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,18 +28,34 @@ static struct hbus_topic_entries *page_of(struct hbus_topic_table *table, uint32
 	return page;
 }
 
-static struct hbus_topic_name *name_of(struct hbus_topic_table *table, struct hbus_topic_name **names, const char *text)
+const char *hbus_topic_type(const char *topic)
 {
-	size_t size = strlen(text) + 1;
+	return topic + strlen(topic) + 1;
+}
+
+const char *hbus_topic_content_type(const char *topic)
+{
+	const char *type = hbus_topic_type(topic);
+
+	return type + strlen(type) + 1;
+}
+
+static struct hbus_topic_name *name_of(struct hbus_topic_table *table, struct hbus_topic_name **names, const char *text,
+				       const char *type, const char *content_type)
+{
+	size_t size = strlen(text) + 1, type_size = strlen(type) + 1, content_size = strlen(content_type) + 1;
 	struct hbus_topic_name *name;
 
 	for (name = *names; name; name = name->next)
-		if (strcmp(name->name, text) == 0)
+		if (strcmp(name->name, text) == 0 && strcmp(hbus_topic_type(name->name), type) == 0 &&
+		    strcmp(hbus_topic_content_type(name->name), content_type) == 0)
 			return name;
-	name = malloc(sizeof(*name) + size);
+	name = malloc(sizeof(*name) + size + type_size + content_size);
 	if (!name)
 		return NULL;
 	memcpy(name->name, text, size);
+	memcpy(name->name + size, type, type_size);
+	memcpy(name->name + size + type_size, content_type, content_size);
 	name->next = *names;
 	*names = name;
 	atomic_fetch_add_explicit(&table->n_names, 1, memory_order_relaxed); /* relaxed: a statistic */
@@ -46,12 +64,18 @@ static struct hbus_topic_name *name_of(struct hbus_topic_table *table, struct hb
 
 int hbus_topic_table_want(struct hbus_topic_table *table, uint32_t id, const char *text)
 {
+	return hbus_topic_table_want_typed(table, id, text, "", "");
+}
+
+int hbus_topic_table_want_typed(struct hbus_topic_table *table, uint32_t id, const char *text, const char *type,
+				const char *content_type)
+{
 	struct hbus_topic_entries *page = page_of(table, id);
 	struct hbus_topic_name *name;
 
 	if (!page)
 		return -ENOMEM;
-	name = name_of(table, &page->names[id % HBUS_TOPIC_TABLE_PAGE], text);
+	name = name_of(table, &page->names[id % HBUS_TOPIC_TABLE_PAGE], text, type, content_type);
 	if (!name)
 		return -ENOMEM;
 	/* R(topic_table.entry): the name before the word that shows it. */

@@ -16,7 +16,7 @@
 
 struct hbus_topic_name {
 	struct hbus_topic_name *next; /* an earlier name of the same number */
-	char name[];
+	char name[]; /* and behind its terminator the type, and the content type, each terminated */
 };
 
 struct hbus_topic_entries {
@@ -41,6 +41,9 @@ extern const struct hbus_topic_name hbus_topic_skipped;
 
 /* Control side. 0 or -ENOMEM. */
 int hbus_topic_table_want(struct hbus_topic_table *table, uint32_t id, const char *name);
+/* With the CloudEvents attributes that the topic was declared with, "" = none. */
+int hbus_topic_table_want_typed(struct hbus_topic_table *table, uint32_t id, const char *name, const char *type,
+				const char *content_type);
 int hbus_topic_table_skip(struct hbus_topic_table *table, uint32_t id);
 void hbus_topic_table_deinit(struct hbus_topic_table *table);
 

@@ -389,8 +389,10 @@ static void give(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine, const stru
 	if (!hbus_mqtt_attributes_decode(event->extra, event->extra_size, &message)) {
 		bus->n_foreign++;
 		if (bus->adds_cloudevents) {
-			message.props.size = hbus_mqtt_cloudevent(room, bus->source, event->topic, event->ring_id,
-								  event->sequence, event->time_ns);
+			message.props.size = hbus_mqtt_cloudevent(room, bus->source, event->topic,
+								  hbus_topic_type(event->topic),
+								  hbus_topic_content_type(event->topic),
+								  event->ring_id, event->sequence, event->time_ns);
 			message.props.data = room;
 		}
 	}

@@ -62,17 +62,24 @@ static void put_time(struct hbus_mqtt_writer *writer, uint64_t time_ns)
 }
 
 size_t hbus_mqtt_cloudevent(uint8_t room[HBUS_MQTT_CLOUDEVENT_MAX], const char *source, const char *topic,
-			    uint64_t ring_id, uint64_t sequence, uint64_t time_ns)
+			    const char *type, const char *content_type, uint64_t ring_id, uint64_t sequence,
+			    uint64_t time_ns)
 {
 	struct hbus_mqtt_writer writer = hbus_mqtt_writer(room, HBUS_MQTT_CLOUDEVENT_MAX);
 	char text[SOURCE_MAX + 3 * TOPIC_MAX + 1];
 
+	/* Somebody has declared them, and an ill-formed string would end the connection of who hears it. */
+	if (content_type[0] != '\0' && hbus_mqtt_is_utf8((const uint8_t *)content_type, strlen(content_type))) {
+		hbus_mqtt_put_u8(&writer, HBUS_MQTT_P_CONTENT_TYPE);
+		hbus_mqtt_put_binary(&writer, content_type, strlen(content_type));
+	}
 	put_pair(&writer, "specversion", "1.0");
 	snprintf(text, sizeof(text), "%llu:%llu", (unsigned long long)ring_id, (unsigned long long)sequence);
 	put_pair(&writer, "id", text);
 	source_of(text, source, topic);
 	put_pair(&writer, "source", text);
-	put_pair(&writer, "type", TYPE_DEFAULT);
+	put_pair(&writer, "type", type[0] != '\0' && hbus_mqtt_is_utf8((const uint8_t *)type, strlen(type)) ? type :
+												   TYPE_DEFAULT);
 	put_pair(&writer, "subject", topic);
 	put_time(&writer, time_ns);
 	return (size_t)(writer.at - room);

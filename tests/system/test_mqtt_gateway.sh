@@ -303,4 +303,13 @@ policy_says_what_a_client_may_do() {
 	lab_until 20 _counts mqtt subscriptions_revoked 2
 }
 
+a_declared_type_reaches_mqtt_clients() {
+	_start_daemon
+	hugebus topic add ce --type org.example.reading --content-type application/json || return 1
+	_start_gateway --allow-anonymous --cloudevents
+	sub five -V mqttv5 -t ce -F '%p|%C|%P'
+	hugebus pub -t ce -m '{}' || return 1
+	lab_wait_line five '^\{\}\|application/json\|.*type:org.example.reading' 20
+}
+
 run_cases "$@"

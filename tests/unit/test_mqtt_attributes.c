@@ -83,7 +83,7 @@ static bool next_pair_is(struct hbus_mqtt_reader *reader, const char *key, const
 Test(mqtt_cloudevent, has_the_attributes_as_user_properties)
 {
 	static uint8_t event[HBUS_MQTT_CLOUDEVENT_MAX];
-	size_t size = hbus_mqtt_cloudevent(event, "hugebus://h/", "a b/\xc3\xa4", 7, UINT64_MAX, UINT64_C(1700000000000000001));
+	size_t size = hbus_mqtt_cloudevent(event, "hugebus://h/", "a b/\xc3\xa4", "", "", 7, UINT64_MAX, UINT64_C(1700000000000000001));
 	struct hbus_mqtt_reader reader = hbus_mqtt_reader(event, size);
 	struct hbus_mqtt_props checked;
 
@@ -97,16 +97,36 @@ Test(mqtt_cloudevent, has_the_attributes_as_user_properties)
 	cr_assert_eq(hbus_mqtt_left(&reader), 0);
 }
 
+Test(mqtt_cloudevent, has_the_type_and_content_type_that_were_declared)
+{
+	static uint8_t event[HBUS_MQTT_CLOUDEVENT_MAX];
+	size_t size = hbus_mqtt_cloudevent(event, "s/", "t", "org.example.reading", "application/json", 1, 2, 0);
+	struct hbus_mqtt_reader reader = hbus_mqtt_reader(event, size);
+	struct hbus_mqtt_props checked;
+
+	cr_assert(hbus_mqtt_check_carried(event, size, &checked));
+	cr_assert_eq(hbus_mqtt_get_u8(&reader), HBUS_MQTT_P_CONTENT_TYPE);
+	cr_assert_eq(hbus_mqtt_get_string(&reader).size, strlen("application/json"));
+	cr_assert(next_pair_is(&reader, "specversion", "1.0"));
+	cr_assert(next_pair_is(&reader, "id", "1:2"));
+	cr_assert(next_pair_is(&reader, "source", "s/t"));
+	cr_assert(next_pair_is(&reader, "type", "org.example.reading"));
+	size = hbus_mqtt_cloudevent(event, "s/", "t", "\xff", "\xc0\x80", 1, 2, 0);
+	cr_assert(hbus_mqtt_check_carried(event, size, &checked), "what is not UTF-8 is left out");
+	cr_assert_not(hbus_mqtt_has(&checked, HBUS_MQTT_P_CONTENT_TYPE));
+}
+
 Test(mqtt_cloudevent, fits_with_the_longest_topic_and_source)
 {
 	static uint8_t event[HBUS_MQTT_CLOUDEVENT_MAX];
-	static char source[256], topic[256];
+	static char source[256], topic[256], text[64];
 	struct hbus_mqtt_props checked;
 	size_t size;
 
 	memset(source, 's', 255);
 	memset(topic, ' ', 255);
-	size = hbus_mqtt_cloudevent(event, source, topic, UINT64_MAX, UINT64_MAX, UINT64_MAX);
+	memset(text, 't', 63);
+	size = hbus_mqtt_cloudevent(event, source, topic, text, text, UINT64_MAX, UINT64_MAX, UINT64_MAX);
 	cr_assert(hbus_mqtt_check_carried(event, size, &checked));
 	cr_assert_gt(size, 255 + 3 * 255 + 255);
 }
