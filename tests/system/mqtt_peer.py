@@ -93,6 +93,7 @@ def publish(host, qos, count, acked_path):
             acked.write(f"{number}\n")
             acked.flush()
             number, first_try = number + 1, True
+            time.sleep(0.002)  # so that who kills the other end finds us under way
         except OSError:
             client = None
             time.sleep(0.05)

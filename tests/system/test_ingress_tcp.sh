@@ -331,7 +331,7 @@ a_kill_loses_no_acknowledged_message() {
 	done
 }
 
-_has_acked() { [ "$(wc -l <"$1")" -ge "$2" ]; }
+_has_acked() { [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
 
 a_thousand_clients_hear_one_message() {
 	_network
