@@ -78,8 +78,10 @@ static void feed(struct bench_poller *poller)
 		mbufs[i]->pkt_len = size;
 	}
 	n_sent = rte_eth_tx_burst(poller->ports.at[0].id, 0, mbufs, HBUS_LOOP_BURST);
-	if (n_sent < HBUS_LOOP_BURST)
+	if (n_sent < HBUS_LOOP_BURST) {
 		rte_pktmbuf_free_bulk(mbufs + n_sent, HBUS_LOOP_BURST - n_sent);
+		poller->next_number -= HBUS_LOOP_BURST - n_sent;
+	}
 }
 
 /* -- what stands beside the shipping loop -- */

@@ -26,36 +26,60 @@ static int complain(const char *what)
 	return 1;
 }
 
-/* What the next number must be. */
+/*
+ * What must come next. The ring's sequences are dense: what is missing there the bus has lost. The packets' own numbers
+ * may jump, since the poll process drops what finds the ring full: how many it says, and the session compares.
+ */
 struct sequence {
 	uint64_t next;
+	uint64_t next_number;
+	uint64_t n_jumped;
 	bool has_begun;
 };
 
+static bool check_sequence(const struct hbus_span *span, struct sequence *sequence)
+{
+	if (sequence->has_begun && span->sequence != sequence->next) {
+		fprintf(stderr, "hugebus-bench: reader: sequence %" PRIu64 " where %" PRIu64 " was to come\n", span->sequence,
+			sequence->next);
+		return false;
+	}
+	sequence->next = span->sequence + span->n_events;
+	return true;
+}
+
 static bool check_span(const struct bench_source *source, const struct hbus_span *span, struct sequence *sequence)
 {
-	for (size_t i = 0; i < span->n_events; i++) {
+	if (!check_sequence(span, sequence))
+		return false;
+	for (size_t i = 0; source->payload_size && i < span->n_events; i++) {
 		uint64_t number;
 
 		if (!bench_payload_check(span->data + i * span->stride, span->size, source->payload_size, &number)) {
 			fprintf(stderr, "hugebus-bench: reader: an event is torn or corrupted\n");
 			return false;
 		}
-		if (sequence->has_begun && number != sequence->next) {
-			fprintf(stderr, "hugebus-bench: reader: event %" PRIu64 " where %" PRIu64 " was to come\n", number,
-				sequence->next);
-			return false;
-		}
+		if (sequence->has_begun && number != sequence->next_number)
+			sequence->n_jumped += (number < sequence->next_number ? source->n_numbers : 0) + number - sequence->next_number;
 		sequence->has_begun = true;
-		sequence->next = number + 1 == source->n_numbers ? 0 : number + 1;
+		sequence->next_number = number + 1 == source->n_numbers ? 0 : number + 1;
 	}
+	sequence->has_begun = true;
 	return true;
+}
+
+static int complain_of(const struct hbus_loss *loss)
+{
+	fprintf(stderr, "hugebus-bench: reader: %" PRIu64 " events from %" PRIu64 " on reported lost, reason %u\n", loss->n_events,
+		loss->first_sequence, loss->reason);
+	return 1;
 }
 
 static int read_all(struct bench_reader *reader, const struct bench_source *source, struct hbus_subscriber *subscriber)
 {
 	struct hbus_span spans[SPANS];
 	struct sequence sequence = {0};
+	struct hbus_loss loss;
 	unsigned int n_last = 0;
 	uint64_t n_events = 0;
 
@@ -66,14 +90,19 @@ static int read_all(struct bench_reader *reader, const struct bench_source *sour
 			return complain("poll");
 		for (int i = 0; i < n; i++) {
 			n_events += spans[i].n_events;
-			if (source->payload_size && !check_span(source, &spans[i], &sequence))
+			if (!check_span(source, &spans[i], &sequence))
 				return 1;
 		}
+		if (hbus_next_loss(subscriber, &loss) > 0)
+			return complain_of(&loss);
 		if (n == 0)
 			bench_pause();
 		if (n == 0 && atomic_load_explicit(&reader->wanted, memory_order_acquire) != BENCH_READER_READS)
 			n_last++;
 	}
+	/* relaxed, all: shown by `is` */
+	atomic_store_explicit(&reader->n_jumped, sequence.n_jumped, memory_order_relaxed);
+	atomic_store_explicit(&reader->next_number, sequence.next_number, memory_order_relaxed);
 	atomic_store_explicit(&reader->n_events, n_events, memory_order_relaxed);
 	return 0;
 }

@@ -18,7 +18,10 @@ struct bench_reader {
 	_Atomic uint32_t wanted;   /* enum bench_reader_state: by the poll process */
 	_Atomic uint32_t is;       /* by the reader */
 	_Atomic uint32_t has_failed;
-	_Atomic uint64_t n_events; /* read since it last attached */
+	/* since it last attached: */
+	_Atomic uint64_t n_events;    /* read */
+	_Atomic uint64_t n_jumped;    /* numbers that were left out between two that it read */
+	_Atomic uint64_t next_number; /* after the last that it read */
 };
 
 /* Until it is told to end. Return: 0, or 1 when an event was wrong or the bus failed. */
