@@ -34,39 +34,37 @@ static void learn_peer(struct hbus_sn_peer *peer, const struct hbus_packet *pack
 	memcpy(peer->addr, packet->source, packet->family == HBUS_FAMILY_IPV4 ? 4 : 16);
 }
 
-static inline struct hbus_sn_verdict judge(struct hbus_sn_door *door, const struct hbus_sn_peer *peer,
-					   const struct hbus_sn_publish_head *head, uint64_t now_ns)
-{
-	struct hbus_sn_verdict verdict = { .head_size = head->head_size };
-
-	verdict.number = hbus_sn_paths_find(door->paths, peer, head, now_ns, &verdict.is_wanted);
-	return verdict;
-}
-
 struct hbus_sn_verdict hbus_sn_door_judge_ipv4(struct hbus_sn_door *door, const uint8_t *source,
 					       uint16_t port, const uint8_t *payload,
 					       uint32_t payload_size, uint64_t now_ns)
 {
-	struct hbus_sn_peer peer = { .port = port, .family = HBUS_FAMILY_IPV4 };
+	struct hbus_sn_verdict verdict = { 0 };
 	struct hbus_sn_publish_head head;
+	uint32_t addr;
 
 	if (!hbus_sn_publish_head(payload, payload_size, &head) || !hbus_sn_is_plain(head.flags))
-		return (struct hbus_sn_verdict){ 0 };
-	memcpy(peer.addr, source, 4);
-	return judge(door, &peer, &head, now_ns);
+		return verdict;
+	memcpy(&addr, source, sizeof(addr));
+	verdict.head_size = head.head_size;
+	verdict.number = hbus_sn_paths_find_ipv4(door->paths, addr, port, &head, now_ns,
+						 &verdict.is_wanted);
+	return verdict;
 }
 
 struct hbus_sn_verdict hbus_sn_door_judge(struct hbus_sn_door *door, const struct hbus_packet *packet,
 					  const uint8_t *payload, uint32_t payload_size,
 					  uint64_t now_ns)
 {
+	struct hbus_sn_verdict verdict = { 0 };
 	struct hbus_sn_publish_head head;
 	struct hbus_sn_peer peer;
 
 	if (!hbus_sn_publish_head(payload, payload_size, &head) || !hbus_sn_is_plain(head.flags))
-		return (struct hbus_sn_verdict){ 0 };
+		return verdict;
 	learn_peer(&peer, packet);
-	return judge(door, &peer, &head, now_ns);
+	verdict.head_size = head.head_size;
+	verdict.number = hbus_sn_paths_find(door->paths, &peer, &head, now_ns, &verdict.is_wanted);
+	return verdict;
 }
 
 static void learn_link(struct hbus_sn_link *link, const struct hbus_sn_door *door,

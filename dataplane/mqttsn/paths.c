@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { BUCKETS = 16384, COMMON_KINDS = 2 };
+#include "ebpf/filter_abi.h"
+
+enum { BUCKETS = 16384, COMMON_KINDS = 2, LINE_SIZE = 64 };
 
 enum topic_flag { CAN_PUBLISH = 1, IS_WANTED = 2 };
 
@@ -19,6 +22,7 @@ struct path {
 	struct path *closed_next;
 	_Atomic uint16_t numbers[];
 };
+_Static_assert(sizeof(struct path) == LINE_SIZE, "what a loop looks at is one line, and the number's");
 
 struct hbus_sn_paths {
 	uint64_t secret;
@@ -83,6 +87,14 @@ static struct path *find_own(const struct hbus_sn_paths *paths, const struct hbu
 	return path;
 }
 
+/* The head is one cache line, and what is not used of the last one is not another's. */
+static size_t path_size(const struct hbus_sn_paths *paths)
+{
+	size_t size = sizeof(struct path) + paths->ids_max * sizeof(uint16_t);
+
+	return (size + LINE_SIZE - 1) / LINE_SIZE * LINE_SIZE;
+}
+
 void hbus_sn_paths_open(struct hbus_sn_paths *paths, const struct hbus_sn_peer *peer)
 {
 	struct path *_Atomic *bucket = bucket_of(paths, peer);
@@ -90,9 +102,10 @@ void hbus_sn_paths_open(struct hbus_sn_paths *paths, const struct hbus_sn_peer *
 
 	if (peer->node_size > 0 || find_own(paths, peer))
 		return;
-	path = calloc(1, sizeof(*path) + paths->ids_max * sizeof(path->numbers[0]));
+	path = aligned_alloc(LINE_SIZE, path_size(paths));
 	if (!path)
 		return;
+	memset(path, 0, path_size(paths));
 	path->peer = *peer;
 	/* relaxed: shown by the store below */
 	atomic_store_explicit(&path->next, own_next(bucket), memory_order_relaxed);
@@ -248,32 +261,69 @@ static struct path *find_shared(struct hbus_sn_paths *paths, const struct hbus_s
 	return path;
 }
 
-uint32_t hbus_sn_paths_find(struct hbus_sn_paths *paths, const struct hbus_sn_peer *peer,
-			    const struct hbus_sn_publish_head *head, uint64_t now_ns,
-			    bool *ret_is_wanted)
+static struct path *find_shared_ipv4(struct hbus_sn_paths *paths, uint32_t addr, uint16_t port)
+{
+	uint64_t rest = hbus_sn_peer_rest(port, 0, HBUS_FAMILY_IPV4), words[HBUS_SN_PEER_WORDS];
+	uint64_t hash = hbus_sn_peer_hash_words(addr, rest, paths->secret);
+	/* A(path.shown): as above. */
+	struct path *path = atomic_load_explicit(&paths->buckets[hash % BUCKETS], memory_order_acquire);
+
+	for (; path; path = atomic_load_explicit(&path->next, memory_order_acquire)) {
+		memcpy(words, &path->peer, sizeof(words));
+		if (words[HBUS_SN_PEER_ADDR] == addr && words[HBUS_SN_PEER_REST] == rest)
+			break;
+	}
+	return path;
+}
+
+/* relaxed, all: a number says nothing of other memory, and the time is only a time */
+static inline uint32_t number_of(struct hbus_sn_paths *paths, struct path *path,
+				 const struct hbus_sn_publish_head *head, uint64_t now_ns)
 {
 	uint8_t kind = head->flags & HBUS_SN_KIND_MASK;
-	uint32_t number = 0;
-	struct path *path;
+
+	if (path && atomic_load_explicit(&path->heard_ns, memory_order_relaxed) != now_ns)
+		atomic_store_explicit(&path->heard_ns, now_ns, memory_order_relaxed);
+	if (kind != HBUS_SN_KIND_NORMAL)
+		return atomic_load_explicit(&paths->common[kind - 1][head->topic_id], memory_order_relaxed);
+	if (!path || head->topic_id - 1U >= paths->ids_max)
+		return 0;
+	return atomic_load_explicit(&path->numbers[head->topic_id - 1U], memory_order_relaxed);
+}
+
+/* @path: NULL for a QoS of -1, which needs none. */
+static inline uint32_t judge(struct hbus_sn_paths *paths, struct path *path,
+			     const struct hbus_sn_publish_head *head, uint64_t now_ns, bool *ret_is_wanted)
+{
+	uint32_t number = number_of(paths, path, head, now_ns);
 	uint8_t flags;
 
-	/* relaxed, all: a number says nothing of other memory, and the time is only a time */
-	if (kind != HBUS_SN_KIND_NORMAL)
-		number = atomic_load_explicit(&paths->common[kind - 1][head->topic_id],
-					      memory_order_relaxed);
-	if ((head->flags & HBUS_SN_QOS_MASK) != HBUS_SN_QOS_MINUS_1) {
-		path = find_shared(paths, peer);
-		if (!path)
-			return 0;
-		if (kind == HBUS_SN_KIND_NORMAL && head->topic_id - 1U < paths->ids_max)
-			number = atomic_load_explicit(&path->numbers[head->topic_id - 1U],
-						      memory_order_relaxed);
-		if (atomic_load_explicit(&path->heard_ns, memory_order_relaxed) != now_ns)
-			atomic_store_explicit(&path->heard_ns, now_ns, memory_order_relaxed);
-	}
 	if (number == 0)
 		return 0;
 	flags = topic_flags(paths, number);
 	*ret_is_wanted = flags & IS_WANTED;
 	return flags & CAN_PUBLISH ? number : 0;
+}
+
+static inline bool needs_path(const struct hbus_sn_publish_head *head)
+{
+	return (head->flags & HBUS_SN_QOS_MASK) != HBUS_SN_QOS_MINUS_1;
+}
+
+uint32_t hbus_sn_paths_find(struct hbus_sn_paths *paths, const struct hbus_sn_peer *peer,
+			    const struct hbus_sn_publish_head *head, uint64_t now_ns,
+			    bool *ret_is_wanted)
+{
+	struct path *path = needs_path(head) ? find_shared(paths, peer) : NULL;
+
+	return path || !needs_path(head) ? judge(paths, path, head, now_ns, ret_is_wanted) : 0;
+}
+
+uint32_t hbus_sn_paths_find_ipv4(struct hbus_sn_paths *paths, uint32_t addr, uint16_t port,
+				 const struct hbus_sn_publish_head *head, uint64_t now_ns,
+				 bool *ret_is_wanted)
+{
+	struct path *path = needs_path(head) ? find_shared_ipv4(paths, addr, port) : NULL;
+
+	return path || !needs_path(head) ? judge(paths, path, head, now_ns, ret_is_wanted) : 0;
 }

@@ -78,3 +78,7 @@ uint64_t hbus_sn_paths_generation(const struct hbus_sn_paths *paths);
 uint32_t hbus_sn_paths_find(struct hbus_sn_paths *paths, const struct hbus_sn_peer *peer,
 			    const struct hbus_sn_publish_head *head, uint64_t now_ns,
 			    bool *ret_is_wanted);
+/* The same for a peer of IPv4 without a VLAN: @addr is the four bytes as they stand in memory. */
+uint32_t hbus_sn_paths_find_ipv4(struct hbus_sn_paths *paths, uint32_t addr, uint16_t port,
+				 const struct hbus_sn_publish_head *head, uint64_t now_ns,
+				 bool *ret_is_wanted);

@@ -58,14 +58,34 @@ static inline uint64_t hbus_sn_peer_mix(uint64_t hash, uint64_t word, uint64_t s
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/*
+ * A peer that speaks for itself over IPv4 is two of these words, the others are 0: to build them in registers
+ * spares reading back as one word what was written byte by byte, which stalls. (Hosts are little-endian.)
+ */
+#define HBUS_SN_PEER_ADDR 0U         /* the word of an IPv4 address */
+#define HBUS_SN_PEER_REST 2U         /* that of port, VLAN, family and the size of the node */
+
+static inline uint64_t hbus_sn_peer_rest(uint16_t port, uint16_t vlan, uint8_t family)
+{
+	return (uint64_t)port | (uint64_t)vlan << 16 | (uint64_t)family << 32;
+}
+
+/* Of a peer whose other words are 0. */
+static inline uint64_t hbus_sn_peer_hash_words(uint64_t addr, uint64_t rest, uint64_t secret)
+{
+	uint64_t hash = hbus_sn_peer_mix(hbus_sn_peer_mix(secret, addr, secret), rest, secret);
+
+	return hash ^ hash >> 32;
+}
+
 /* Keyed, so that nobody can choose addresses that collide. Only words that can differ are looked at. */
 static inline uint64_t hbus_sn_peer_hash(const struct hbus_sn_peer *peer, uint64_t secret)
 {
 	uint64_t words[HBUS_SN_PEER_WORDS], hash = secret;
 
 	memcpy(words, peer, sizeof(words));
-	hash = hbus_sn_peer_mix(hash, words[0], secret);
-	hash = hbus_sn_peer_mix(hash, words[2], secret);
+	hash = hbus_sn_peer_mix(hash, words[HBUS_SN_PEER_ADDR], secret);
+	hash = hbus_sn_peer_mix(hash, words[HBUS_SN_PEER_REST], secret);
 	if (words[1])
 		hash = hbus_sn_peer_mix(hash, words[1], secret);
 	for (unsigned int i = 3; peer->node_size > 0 && i < HBUS_SN_PEER_WORDS; i++)
