@@ -34,6 +34,8 @@ const struct bench_mqtt_case bench_mqtt_cases[] = {
 	 {V3, 0, .spins = true, .n_publishers = 1, .n_subscribers = 1, .size = 64, .rate = 1000}},
 	{"rtt.qos1", "the same, QoS 1", LATENCY,
 	 {V3, 1, .spins = true, .n_publishers = 1, .n_subscribers = 1, .size = 64, .window = 100, .rate = 1000}},
+	{"rtt.irregular", "the same, QoS 0, after gaps of 0 to 2 ms", LATENCY,
+	 {V3, 0, .is_irregular = true, .spins = true, .n_publishers = 1, .n_subscribers = 1, .size = 64, .rate = 1000}},
 	{"rtt.20k", "round trip, 64 B, 20000/s, QoS 0", LATENCY,
 	 {V3, 0, .spins = true, .n_publishers = 1, .n_subscribers = 1, .size = 64, .rate = 20000}},
 	{"bus.qos0", "MQTT -> shared memory, one way, 1000/s", LATENCY,

@@ -57,6 +57,7 @@ struct load {
 	uint64_t n_done;         /* messages received or known to be lost: what the backlog waits for */
 	uint64_t n_due;          /* messages that subscribers ought to get, all together */
 	uint64_t begin_ns, warm_ns, end_ns; /* warm: from then on it counts */
+	uint64_t irregular_ns, dice; /* is_irregular: when the next message is due */
 	uint64_t last_ns;        /* of progress */
 	unsigned int turn;       /* publisher to begin with */
 	bool has_failed, is_ending;
@@ -316,7 +317,15 @@ static void send_all(struct load *load, uint64_t now)
 /* Messages are due one after another, of each publisher in turn. */
 static uint64_t due_ns(const struct load *load)
 {
+	if (load->params->is_irregular)
+		return load->begin_ns + load->irregular_ns;
 	return load->begin_ns + load->out->n_sent * 1000000000u / load->params->rate;
+}
+
+static void throw_dice(struct load *load)
+{
+	load->dice = load->dice * 6364136223846793005u + 1442695040888963407u;
+	load->irregular_ns += (load->dice >> 33) % (2000000000u / load->params->rate);
 }
 
 static void send_due(struct load *load, uint64_t now)
@@ -327,6 +336,7 @@ static void send_due(struct load *load, uint64_t now)
 		if (!may_send(publisher))
 			return;
 		send_one(load, publisher, due_ns(load));
+		throw_dice(load);
 	}
 }
 

@@ -57,6 +57,7 @@ static const char help[] =
 	"  --size BYTES      of a payload, 24..262144 (64)\n"
 	"  --rate N          messages/s of all publishers together, due at fixed times, latency from then on\n"
 	"                    (default: as fast as the broker takes and gives them)\n"
+	"  --irregular       with --rate: due after gaps of 0 to twice the mean\n"
 	"  --only PATTERN    cases of the table whose name matches, such as 'qos1.*' (--list shows them)\n\n"
 	"  --quick           three short repetitions: shows that it works, not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
@@ -308,7 +309,7 @@ static int run(struct options *options)
 
 /* -- the command line -- */
 
-enum key { PUBLISHERS = 256, SUBSCRIBERS, PAIRS, MQTT, QOS, INFLIGHT, SIZE, RATE, URL, PID, BROKERS, GATEWAY_ARG };
+enum key { PUBLISHERS = 256, SUBSCRIBERS, PAIRS, MQTT, QOS, INFLIGHT, SIZE, RATE, IRREGULAR, URL, PID, BROKERS, GATEWAY_ARG };
 
 static int parse_custom(int key, const char *value, struct options *options)
 {
@@ -344,6 +345,9 @@ static int parse_custom(int key, const char *value, struct options *options)
 	case RATE:
 		return bench_number(value, 1, 100000000, &params->rate) ? 0
 			       : bench_usage("--rate takes 1 to 100000000", value);
+	case IRREGULAR:
+		params->is_irregular = true;
+		return 0;
 	default:
 		return 2;
 	}
@@ -378,6 +382,8 @@ static int check(struct options *options)
 		return bench_usage("--pairs needs as many publishers as subscribers", NULL);
 	if ((uint64_t)params->n_publishers * params->n_subscribers > BENCH_MQTT_PAIRS_MAX)
 		return bench_usage("too many publishers times subscribers", NULL);
+	if (params->is_irregular && !params->rate)
+		return bench_usage("--irregular goes with --rate", NULL);
 	if (options->pid && options->n_urls == 0)
 		return bench_usage("--pid goes with --url", NULL);
 	if (options->brokers && options->n_urls)
@@ -409,6 +415,7 @@ static int parse(int argc, char **argv, struct options *options)
 		{"inflight", required_argument, NULL, INFLIGHT},
 		{"size", required_argument, NULL, SIZE},
 		{"rate", required_argument, NULL, RATE},
+		{"irregular", no_argument, NULL, IRREGULAR},
 		{"url", required_argument, NULL, URL},
 		{"pid", required_argument, NULL, PID},
 		{"brokers", required_argument, NULL, BROKERS},

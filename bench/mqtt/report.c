@@ -148,11 +148,11 @@ static json_t *case_json(const struct bench_mqtt_report *report, unsigned int id
 	for (unsigned int j = 0; j < report->n_brokers; j++)
 		if (report->cells[idx][j].is_run)
 			json_array_append_new(cells, cell_json(entry, &report->brokers[j], &report->cells[idx][j]));
-	return json_pack("{s:s, s:s, s:s, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o}", "name", entry->name, "title",
+	return json_pack("{s:s, s:s, s:s, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:o}", "name", entry->name, "title",
 			 entry->title, "unit", value_names[entry->value], "lower_is_better",
 			 entry->value != BENCH_MQTT_RATE, "protocol", params->version, "qos", params->qos, "publishers",
 			 (int)params->n_publishers, "subscribers", (int)params->n_subscribers, "size", (int)params->size,
-			 "window", (int)params->window, "rate", (int)params->rate, "brokers", cells);
+			 "window", (int)params->window, "rate", (int)params->rate, "irregular", params->is_irregular, "brokers", cells);
 }
 
 int bench_mqtt_report_json(const struct bench_mqtt_report *report, FILE *out)

@@ -9,6 +9,7 @@
  * gateway_state.c    state on a disk
  * gateway_login.c    names and passwords      gateway_tls.c   TLS, by OpenSSL
  * websocket.c        WebSocket                bus.c           the engine on the bus
+ * rhythm.c           who is expected when
  *
  * Threads: --threads of them, the first being the program's own, each with an epoll and its share of the
  * clients. Reading, writing, TLS and accepting need no lock; the engine, the bus and what is marked so below
@@ -27,6 +28,7 @@
 #include "dataplane/mqtt/bus.h"
 #include "dataplane/mqtt/engine.h"
 #include "dataplane/mqtt/gateway_tls.h"
+#include "dataplane/mqtt/rhythm.h"
 
 enum {
 	HBUS_GATEWAY_LISTENERS_MAX = 16,
@@ -84,6 +86,7 @@ struct hbus_gateway_worker {
 	uint64_t now_us;
 	/* how to wait: see gateway_loop.c */
 	unsigned int spin_credit;
+	struct hbus_rhythms rhythms;
 	uint64_t window_us;
 	uint32_t window, n_rounds, n_speakers;
 	bool is_napping;
@@ -153,8 +156,8 @@ static inline void hbus_gateway_unlock(struct hbus_gateway_worker *worker)
 
 /* gateway_loop.c; until gateway->must_end */
 void hbus_gateway_loop(struct hbus_gateway_worker *worker);
-/* A client of this worker has spoken for the first time in the worker's present window. */
-void hbus_gateway_heard(struct hbus_gateway_worker *worker, uint32_t *window);
+/* @who, a client of this worker, has spoken. @window: the worker's in which it last did. */
+void hbus_gateway_heard(struct hbus_gateway_worker *worker, const void *who, uint32_t *window);
 /* What a signal handler leaves: called by the first worker on each of its rounds. */
 void hbus_gateway_signals(struct hbus_gateway *gateway);
 /* With the lock: copies all counters to where `hugebus stats` finds them. */

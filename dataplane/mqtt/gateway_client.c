@@ -492,7 +492,7 @@ static void ready(struct hbus_gateway_worker *worker, struct hbus_gateway_source
 	/* TLS may have waited to write before it could read. */
 	bool reads = events & EPOLLIN || (events & EPOLLOUT && c->tls), hung_up = events & (EPOLLHUP | EPOLLERR);
 
-	hbus_gateway_heard(worker, &c->window);
+	hbus_gateway_heard(worker, c, &c->window);
 	if (reads && !c->has_left)
 		read_in(c);
 	if (!(events & EPOLLOUT) && (reads || !hung_up))

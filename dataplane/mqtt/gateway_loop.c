@@ -4,11 +4,12 @@
  *
  * How it waits. Waking a core that sleeps costs more than a message, so a thread looks again for spin_us
  * before it sleeps, as long as that has lately been worth it (spin_credit): a client that answers at once
- * is served at once, and a thread whose clients come at longer intervals does not spin. Where many clients
- * each say little, every message would be a round of its own: then (is_napping) the thread sleeps for up to
+ * is served at once. Who comes at longer but regular intervals is met awake as well (rhythm.h), in a bounded
+ * part of the time; a thread whose clients come now and then sleeps. Where many clients each say little, every message would be a round of its own: then (is_napping) the thread sleeps for up to
  * nap_us first and finds several, which costs them that much time and saves most of the system calls.
  */
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -37,10 +38,12 @@ static uint64_t now_us(void)
 
 /* -- waiting -- */
 
-void hbus_gateway_heard(struct hbus_gateway_worker *worker, uint32_t *window)
+void hbus_gateway_heard(struct hbus_gateway_worker *worker, const void *who, uint32_t *window)
 {
 	worker->n_speakers += *window != worker->window;
 	*window = worker->window;
+	if (!worker->is_napping)
+		hbus_rhythm_heard(&worker->rhythms, who, worker->now_us);
 }
 
 /* A window is over: many who say little, or few who may wait for each other's answers? */
@@ -55,22 +58,55 @@ static void judge_window(struct hbus_gateway_worker *worker)
 	worker->n_rounds = worker->n_speakers = 0;
 }
 
-static int spin(struct hbus_gateway_worker *worker, struct epoll_event *events)
+/* Looks again and again until @end_us. */
+static int look(struct hbus_gateway_worker *worker, struct epoll_event *events, uint64_t end_us)
 {
-	uint64_t end_us = worker->now_us + worker->gateway->options->spin_us;
 	int n;
 
 	do {
 		n = epoll_wait(worker->epoll_fd, events, EVENTS_PER_ROUND, 0);
-		if (n != 0) {
-			worker->spin_credit += worker->spin_credit < SPIN_CREDIT_MAX;
+		if (n != 0)
 			return n;
-		}
 		/* Who runs on this core may be who we wait for. */
 		sched_yield();
 	} while (now_us() < end_us);
-	worker->spin_credit--;
 	return 0;
+}
+
+static int spin(struct hbus_gateway_worker *worker, struct epoll_event *events)
+{
+	int n = look(worker, events, worker->now_us + worker->gateway->options->spin_us);
+
+	if (n == 0)
+		worker->spin_credit--;
+	else if (worker->spin_credit < SPIN_CREDIT_MAX)
+		worker->spin_credit++;
+	return n;
+}
+
+/* Sleeps until then; woken by what epoll has. Return: whether it has something. */
+static bool sleep_until(struct hbus_gateway_worker *worker, uint64_t now, uint64_t until_us)
+{
+	const struct timespec timeout = { .tv_nsec = (long)(until_us - now) * 1000 };
+	struct pollfd epoll = { .fd = worker->epoll_fd, .events = POLLIN };
+
+	return until_us > now && ppoll(&epoll, 1, &timeout, NULL) != 0;
+}
+
+/* Is awake when somebody is expected, as long as nothing else is to be done before. */
+static int wait_for_rhythm(struct hbus_gateway_worker *worker, struct epoll_event *events, int timeout_ms)
+{
+	uint64_t now = now_us(), begin_us, end_us;
+	int n;
+
+	if (!hbus_rhythm_next(&worker->rhythms, now, &begin_us, &end_us) || end_us > now + (uint64_t)timeout_ms * 1000)
+		return 0;
+	if (sleep_until(worker, now, begin_us))
+		return epoll_wait(worker->epoll_fd, events, EVENTS_PER_ROUND, 0);
+	now = now_us();
+	n = look(worker, events, end_us);
+	hbus_rhythm_spent(&worker->rhythms, now_us() - now);
+	return n;
 }
 
 static int wait_for_events(struct hbus_gateway_worker *worker, struct epoll_event *events, int timeout_ms)
@@ -85,6 +121,8 @@ static int wait_for_events(struct hbus_gateway_worker *worker, struct epoll_even
 		nanosleep(&nap, NULL);
 	else if (worker->spin_credit > 0)
 		n = spin(worker, events);
+	if (n == 0 && !worker->is_napping && worker->gateway->options->spin_us > 0)
+		n = wait_for_rhythm(worker, events, timeout_ms);
 	if (n != 0)
 		return n;
 	begin_us = now_us();

@@ -156,7 +156,7 @@ static void bus_ready(struct hbus_gateway_worker *worker, struct hbus_gateway_so
 {
 	/* Every round looks at the bus. */
 	worker->bus_has_rung = true;
-	(void)source;
+	hbus_rhythm_heard(&worker->rhythms, source, worker->now_us);
 	(void)events;
 }
 

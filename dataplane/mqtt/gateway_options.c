@@ -58,7 +58,7 @@ static const struct argp_option options[] = {
 	{ "nap-us", KEY_NAP, "US", 0, "with many clients that say little each, sleep so long to serve several at once; "
 	  "0 = never (300)", 2 },
 	{ "spin-us", KEY_SPIN, "US", 0, "while clients come back so soon, look again instead of sleeping; costs a core; "
-	  "0 = never (50)", 2 },
+	  "0 = never, and do not wait awake for who comes regularly (50)", 2 },
 	{ NULL, 0, NULL, 0, "Limits:", 3 },
 	{ "packet-max", KEY_PACKET, "BYTES", 0, "a packet from a client (262144)", 3 },
 	{ "connections-max", KEY_CONNS, "N", 0, "connections (16384)", 3 },
