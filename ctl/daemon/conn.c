@@ -22,6 +22,7 @@
 #define ACCEPTS_PER_ROUND 16
 #define LATER_NS 10000000ull
 #define LINGER_NS 1500000000ull
+#define WATCH_NS 1000000000ull
 #define QUEUED_BYTES_MAX (1ull << 30)
 #define QUEUE_SMALL (1u << 20) /* who queues less is not made to pay for others */
 
@@ -38,16 +39,20 @@ static void watch(struct hbus_conn *conn)
 		epoll_ctl(conn->server->epoll_fd, EPOLL_CTL_MOD, conn->socket, &event);
 }
 
+static bool add_process(struct hbus_conn *conn)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &conn->process_source };
+
+	conn->is_polled = epoll_ctl(conn->server->epoll_fd, EPOLL_CTL_ADD, conn->pidfd->fd,
+				    &event) == 0;
+	return conn->is_polled;
+}
+
 static bool add_sources(struct hbus_conn *conn)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &conn->socket_source };
 
-	if (epoll_ctl(conn->server->epoll_fd, EPOLL_CTL_ADD, conn->socket, &event) < 0)
-		return false;
-	event.data.ptr = &conn->process_source;
-	conn->is_polled = epoll_ctl(conn->server->epoll_fd, EPOLL_CTL_ADD, conn->pidfd->fd,
-				    &event) == 0;
-	return conn->is_polled;
+	return epoll_ctl(conn->server->epoll_fd, EPOLL_CTL_ADD, conn->socket, &event) == 0 && add_process(conn);
 }
 
 static void bury_later(struct hbus_conn *conn)
@@ -303,6 +308,15 @@ static void unpause(struct hbus_conn *conn)
 	watch(conn);
 }
 
+/* A watch goes on while its member is away; who has hung up has had its time. */
+static void linger_on(struct hbus_conn *conn)
+{
+	if (conn->is_watch && hbus_state_is_away(conn->server->state, conn->member_id))
+		conn->until_ns = conn->server->now_ns + WATCH_NS;
+	else
+		bury_later(conn);
+}
+
 uint64_t hbus_conns_tick(struct hbus_server *server)
 {
 	uint64_t next = UINT64_MAX;
@@ -319,7 +333,7 @@ uint64_t hbus_conns_tick(struct hbus_server *server)
 		if (conn->is_paused && conn->member && conn->until_ns <= server->now_ns)
 			unpause(conn);
 		if (conn->socket < 0 && conn->until_ns <= server->now_ns)
-			bury_later(conn);
+			linger_on(conn);
 		if (conn->is_dead || (!conn->is_later && !conn->is_paused && conn->socket >= 0))
 			continue;
 		server->has_timers = true;
@@ -378,6 +392,31 @@ void hbus_conn_new(struct hbus_server *server, int socket)
 	server->n_conns++;
 	if (!add_sources(conn))
 		hung_up(conn);
+}
+
+int hbus_conn_watch_process(struct hbus_server *server, uint64_t member_id, struct hbus_fd *pidfd)
+{
+	struct hbus_conn *conn = calloc(1, sizeof(*conn));
+
+	if (!conn) {
+		hbus_fd_put(pidfd);
+		return -ENOMEM;
+	}
+	conn->server = server;
+	conn->socket = -1;
+	conn->process_source = (struct hbus_source){ HBUS_SOURCE_PROCESS, conn };
+	conn->pidfd = pidfd;
+	conn->member_id = member_id;
+	conn->is_watch = true;
+	conn->until_ns = server->now_ns + WATCH_NS;
+	hbus_queue_init(&conn->queue);
+	TAILQ_INSERT_TAIL(&server->conns, conn, link);
+	server->n_conns++;
+	server->has_timers = true;
+	if (add_process(conn))
+		return 0;
+	bury_later(conn);
+	return -ENOSPC;
 }
 
 /* No descriptor is left: give up the spare one to accept and refuse a client, then take it back. */

@@ -16,7 +16,7 @@ enum hbus_wait {
 	HBUS_WAIT_REPLY,   /* a reply that depends on others is sent anyway */
 	HBUS_WAIT_AWAY,	   /* a member whose socket hung up comes back */
 	HBUS_WAIT_RESTART, /* likewise after a restart of the daemon */
-	HBUS_WAIT_OWNER,   /* likewise one that owns rings: it may be stopped, and publish on when it goes on */
+	HBUS_WAIT_OWNER,   /* likewise one that owns rings, where nobody can say whether it lives */
 	HBUS_WAIT_ENDED,   /* readers map the ring of a publisher that is gone */
 	HBUS_WAIT_N,
 };

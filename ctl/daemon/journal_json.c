@@ -72,8 +72,9 @@ json_t *hbus_journal_to_json(const struct hbus_journal_record *record)
 				 record->content_type);
 		break;
 	case HBUS_RECORD_MEMBER:
-		json = json_pack("{s:I, s:I, s:s, s:s}", "id", (json_int_t)record->id, "uid",
-				 (json_int_t)record->uid, "token", token, "name", record->name);
+		json = json_pack("{s:I, s:I, s:s, s:s, s:I, s:I}", "id", (json_int_t)record->id, "uid",
+				 (json_int_t)record->uid, "token", token, "name", record->name, "pid",
+				 (json_int_t)record->pid, "began", (json_int_t)record->began);
 		break;
 	case HBUS_RECORD_RING:
 		json = ring_to_json(record, token);
@@ -168,6 +169,11 @@ static bool read_topic(const json_t *json, struct hbus_journal_record *record)
 
 static bool read_member(const json_t *json, struct hbus_journal_record *record)
 {
+	uint64_t pid;
+
+	/* A journal of an earlier version does not say which process it was. */
+	if (read_number(json, "pid", INT32_MAX, &pid) && read_number(json, "began", UINT64_MAX, &record->began))
+		record->pid = (int32_t)pid;
 	return read_u32(json, "uid", &record->uid) && read_token(json, &record->token) &&
 	       read_text(json, "name", record->name, 64);
 }

@@ -48,7 +48,8 @@ struct hbus_conn {
 	bool wants_write;  /* EPOLLOUT is set */
 	bool is_paused;	   /* EPOLLIN is not: it makes too many requests */
 	bool is_later;	   /* sending is tried again at the next tick */
-	uint64_t until_ns; /* is_paused, or lingering */
+	bool is_watch;	   /* of a process that has yet to come back after a restart: there never was a socket */
+	uint64_t until_ns; /* is_paused, lingering, or the next look whether the watch is needed */
 };
 
 TAILQ_HEAD(hbus_conn_list, hbus_conn);
@@ -92,6 +93,8 @@ void hbus_server_ops(struct hbus_server *server, struct hbus_state_ops *ops);
 void hbus_conn_accept(struct hbus_server *server);
 /** Consumes @socket. */
 void hbus_conn_new(struct hbus_server *server, int socket);
+/** Until the member of a restarted daemon is back: tells the state machine when its process ends. Consumes @pidfd. 0 or -errno. */
+int hbus_conn_watch_process(struct hbus_server *server, uint64_t member_id, struct hbus_fd *pidfd);
 void hbus_conn_send(struct hbus_conn *conn, const void *msg, struct hbus_fd *const *fds,
 		    size_t n_fds);
 void hbus_conn_disconnect(struct hbus_conn *conn);

@@ -7,6 +7,7 @@
 
 #include "ctl/client/hugebus.h"
 #include "ctl/daemon/memory.h"
+#include "ctl/daemon/process.h"
 #include "ctl/daemon/server_int.h"
 #include "ctl/proto/text.h"
 
@@ -147,6 +148,23 @@ static void op_log(void *context, enum hbus_log_level level, const struct hbus_m
 		hbus_log_write(&server->log, level, "%s", text);
 }
 
+static uint64_t op_process_began(void *context, int32_t pid, const struct hbus_fd *pidfd)
+{
+	(void)context;
+	return hbus_process_began(pid, pidfd);
+}
+
+static int op_process_watch(void *context, uint64_t member_id, int32_t pid, uint64_t began)
+{
+	struct hbus_fd *pidfd;
+	int r = hbus_process_open(pid, began, &pidfd);
+
+	if (r < 0)
+		return r == -ESRCH ? 0 : r;
+	r = hbus_conn_watch_process(context, member_id, pidfd);
+	return r < 0 ? r : 1;
+}
+
 void hbus_server_ops(struct hbus_server *server, struct hbus_state_ops *ops)
 {
 	*ops = (struct hbus_state_ops){
@@ -168,5 +186,7 @@ void hbus_server_ops(struct hbus_server *server, struct hbus_state_ops *ops)
 		.persist = op_persist,
 		.reload = op_reload,
 		.log = op_log,
+		.process_began = op_process_began,
+		.process_watch = op_process_watch,
 	};
 }

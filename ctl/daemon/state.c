@@ -243,8 +243,7 @@ void hbus_state_restored(struct hbus_state *state, uint64_t now_ns)
 	while ((node = hbus_table_next(&state->members, node))) {
 		struct hbus_member *member = hbus_container_of(node, struct hbus_member, by_id);
 
-		hbus_deadline_arm(&state->deadlines, &member->deadline,
-				  TAILQ_EMPTY(&member->rings) ? HBUS_WAIT_RESTART : HBUS_WAIT_OWNER, now_ns);
+		hbus_member_await(state, member);
 		state->n_away_restored++;
 	}
 	if (state->n_away_restored == 0) {

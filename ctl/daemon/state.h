@@ -34,7 +34,7 @@ struct hbus_member;
 enum hbus_record_kind {
 	HBUS_RECORD_TOPIC = 1,	 /* id, flags, uid, name, type, content_type */
 	HBUS_RECORD_TOPIC_GONE,	 /* id */
-	HBUS_RECORD_MEMBER,	 /* id, token, uid, name */
+	HBUS_RECORD_MEMBER,	 /* id, token, uid, name, pid, began */
 	HBUS_RECORD_MEMBER_GONE, /* id */
 	HBUS_RECORD_RING,	 /* id, member_id, token, uid, geometry */
 	HBUS_RECORD_RING_GONE,	 /* id */
@@ -48,6 +48,8 @@ struct hbus_journal_record {
 	uint64_t id;
 	uint64_t member_id;
 	uid_t uid;
+	int32_t pid;
+	uint64_t began; /* with the pid: which process; 0 = not known */
 	struct hbus_token token;
 	struct hbus_geometry geometry;
 	char name[HBUS_TOPIC_NAME_MAX + 1];
@@ -109,6 +111,10 @@ struct hbus_state_ops {
 	/* One line for the log; @member may be NULL. */
 	void (*log)(void *context, enum hbus_log_level level, const struct hbus_member *member,
 		    const char *text);
+	/* What tells a process from others with its pid, also later ones; 0 = not to be had. */
+	uint64_t (*process_began)(void *context, int32_t pid, const struct hbus_fd *pidfd);
+	/* Does this process live? 1: yes, and hbus_state_died() will say when it ends; 0: no; < 0: nobody knows. */
+	int (*process_watch)(void *context, uint64_t member_id, int32_t pid, uint64_t began);
 };
 
 struct hbus_state_options {

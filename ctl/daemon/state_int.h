@@ -225,6 +225,7 @@ struct hbus_member {
 	struct hbus_token token;
 	struct hbus_cred cred;
 	int32_t pid;
+	uint64_t began; /* once it is kept; 0 = not known */
 	struct hbus_fd *pidfd;
 	enum hbus_member_phase phase;
 	uint32_t flags; /* HBUS_CLIENT_* */
@@ -323,6 +324,7 @@ void hbus_member_resumed(struct hbus_state *state, struct hbus_member *member,
 /** Ends all that it has and frees it. Its connection must be gone. */
 void hbus_member_end(struct hbus_state *state, struct hbus_member *member, uint32_t ring_flags);
 bool hbus_member_restore(struct hbus_state *state, const struct hbus_journal_record *record);
+void hbus_member_await(struct hbus_state *state, struct hbus_member *member);
 void hbus_member_save(const struct hbus_member *member, struct hbus_journal_record *record);
 /** It holds something from now on: the journal shall know it. */
 void hbus_member_keep(struct hbus_state *state, struct hbus_member *member);

@@ -200,6 +200,8 @@ void hbus_member_save(const struct hbus_member *member, struct hbus_journal_reco
 	record->kind = HBUS_RECORD_MEMBER;
 	record->id = member->id;
 	record->uid = member->cred.uid;
+	record->pid = member->pid;
+	record->began = member->began;
 	record->token = member->token;
 	memcpy(record->name, member->name, sizeof(member->name));
 }
@@ -211,6 +213,7 @@ void hbus_member_keep(struct hbus_state *state, struct hbus_member *member)
 	if (member->is_kept)
 		return;
 	member->is_kept = true;
+	member->began = state->ops.process_began(state->ops.context, member->pid, member->pidfd);
 	hbus_member_save(member, &record);
 	hbus_state_persist(state, &record);
 }
@@ -230,8 +233,29 @@ bool hbus_member_restore(struct hbus_state *state, const struct hbus_journal_rec
 	give_token(state, member, &record->token);
 	member->phase = HBUS_MEMBER_AWAY;
 	member->is_kept = member->was_restored = true;
+	member->pid = record->pid;
+	member->began = record->began;
 	memcpy(member->name, record->name, sizeof(member->name) - 1);
 	return true;
+}
+
+/*
+ * How long a member may take to come back after a restart. Who owns rings and is stopped publishes into them when it goes
+ * on, before it has heard of the restart, and its readers must still be there: so its end ends it, whenever that
+ * is. Where nobody can say whether it lives, it has a while longer than the others.
+ */
+void hbus_member_await(struct hbus_state *state, struct hbus_member *member)
+{
+	enum hbus_wait wait = HBUS_WAIT_RESTART;
+	int lives = 0;
+
+	if (!TAILQ_EMPTY(&member->rings))
+		lives = state->ops.process_watch(state->ops.context, member->id, member->pid, member->began);
+	if (lives > 0)
+		return;
+	if (lives < 0)
+		wait = HBUS_WAIT_OWNER;
+	hbus_deadline_arm(&state->deadlines, &member->deadline, wait, state->now_ns);
 }
 
 /* ---- HELLO ---- */
@@ -289,6 +313,8 @@ static struct hbus_member *take_over(struct hbus_state *state, struct hbus_membe
 	old->pidfd = pidfd;
 	old->cred = cred;
 	old->pid = newcomer->pid;
+	if (old->is_kept)
+		old->began = state->ops.process_began(state->ops.context, old->pid, old->pidfd);
 	newcomer->conn = NULL;
 	hbus_member_end(state, newcomer, 0);
 	hbus_deadline_disarm(&state->deadlines, &old->deadline);

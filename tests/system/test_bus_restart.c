@@ -104,6 +104,35 @@ static void a_publisher_that_comes_back_late_is_read_without_a_gap(void)
 	hbus_close(slow);
 }
 
+/* Longer than the daemon waits for those of whom it does not know whether they live. */
+static void a_publisher_that_lives_and_stays_away_keeps_its_readers(void)
+{
+	struct hbus *slow = open_without_thread(), *bus = bus_open();
+	struct hbus_subscriber *sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "#");
+	struct hbus_publisher *publisher = bus_publisher(slow, 0, 0, 0);
+	struct hbus_subscriber_info info;
+	hbus_topic_t topic;
+
+	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
+	wait_attached(sub);
+	publish_numbers(publisher, topic, 0, 50);
+	expect_numbers(sub, 0, 50);
+	bus_daemon_kill();
+	bus_daemon_start();
+	CHECK_EQ(hbus_wait(sub, 5600), 0);
+	publish_numbers(publisher, topic, 50, 50);
+	dispatch_for(slow, 200);
+	publish_numbers(publisher, topic, 100, 50);
+	expect_numbers(sub, 50, 100);
+	OK(hbus_subscriber_info(sub, &info));
+	CHECK_EQ(info.n_rings, 1);
+	CHECK_EQ(info.n_lost, 0);
+	hbus_publisher_close(publisher);
+	hbus_subscriber_close(sub);
+	hbus_close(bus);
+	hbus_close(slow);
+}
+
 static void a_daemon_that_dies_again_and_again_costs_nothing(void)
 {
 	struct hbus *publisher_bus = bus_open(), *bus = bus_open();
@@ -155,6 +184,7 @@ static void closing_while_no_daemon_is_there_is_quick(void)
 static const struct bus_case cases[] = {
 	{"a_subscriber_that_comes_back_late_misses_nothing", a_subscriber_that_comes_back_late_misses_nothing},
 	{"a_publisher_that_comes_back_late_is_read_without_a_gap", a_publisher_that_comes_back_late_is_read_without_a_gap},
+	{"a_publisher_that_lives_and_stays_away_keeps_its_readers", a_publisher_that_lives_and_stays_away_keeps_its_readers},
 	{"a_daemon_that_dies_again_and_again_costs_nothing", a_daemon_that_dies_again_and_again_costs_nothing},
 	{"closing_while_no_daemon_is_there_is_quick", closing_while_no_daemon_is_there_is_quick},
 };

@@ -43,6 +43,8 @@ struct sim {
 	uint8_t next_token;
 	int ring_status, slots_status; /* what the ops of memory answer */
 	size_t n_rings_made, n_rings_gone;
+	int lives; /* of processes whose member has not come back: as process_watch() says */
+	size_t n_watched;
 };
 
 static inline void sim_send(void *context, void *conn, const void *msg, struct hbus_fd *const *fds,
@@ -211,6 +213,22 @@ static inline void sim_log(void *context, enum hbus_log_level level,
 	(void)text;
 }
 
+static inline uint64_t sim_process_began(void *context, int32_t pid, const struct hbus_fd *pidfd)
+{
+	(void)context;
+	assert(pidfd);
+	return (uint64_t)pid + 1;
+}
+
+static inline int sim_process_watch(void *context, uint64_t member_id, int32_t pid, uint64_t began)
+{
+	struct sim *sim = context;
+
+	assert(member_id && began == (uint64_t)pid + 1);
+	sim->n_watched += sim->lives > 0;
+	return sim->lives;
+}
+
 /* @boot_number: 1, or one more after a restart. The daemon's uid is 77. */
 static inline void sim_start(struct sim *sim, uint32_t boot_number)
 {
@@ -220,7 +238,7 @@ static inline void sim_start(struct sim *sim, uint32_t boot_number)
 		sim_ring_make,	   sim_ring_seal,    sim_ring_adopt,	sim_ring_gone,
 		sim_slots_check,   sim_counters_check, sim_doorbell_make, sim_slot_read,
 		sim_ring_read,	   sim_counter_read, sim_daemon_read,	sim_persist,
-		sim_reload,	   sim_log,
+		sim_reload,	   sim_log,	     sim_process_began, sim_process_watch,
 	};
 
 	sim->state = hbus_state_new(&sim->config, &ops, &options, sim->now_ns);
@@ -232,6 +250,7 @@ static inline void sim_init(struct sim *sim)
 	memset(sim, 0, sizeof(*sim));
 	hbus_config_init(&sim->config);
 	sim->now_ns = 1000000000;
+	sim->lives = -1;
 	sim_start(sim, 1);
 }
 

@@ -75,6 +75,10 @@ static struct hbus_journal_record record_of(enum hbus_record_kind kind, uint64_t
 	struct hbus_journal_record record = { .kind = kind, .id = id, .uid = 1000 };
 
 	memset(record.token.bytes, (int)id, sizeof(record.token.bytes));
+	if (kind == HBUS_RECORD_MEMBER) {
+		record.pid = 4711;
+		record.began = (1ull << 63) + 1;
+	}
 	if (kind == HBUS_RECORD_TOPIC)
 		strcpy(record.name, "a/\xc3\xbc/\"quoted\\");
 	if (kind == HBUS_RECORD_RING) {
@@ -115,6 +119,8 @@ Test(journal, what_was_appended_comes_back_as_it_was)
 	cr_assert_str_eq(got[0].name, "a/\xc3\xbc/\"quoted\\");
 	cr_assert_eq(got[1].id, (1ull << 32) + 7);
 	cr_assert_eq(got[1].token.bytes[15], 7);
+	cr_assert_eq(got[1].pid, 4711);
+	cr_assert_eq(got[1].began, (1ull << 63) + 1);
 	cr_assert_eq(got[2].id, (1ull << 63) + 5);
 	cr_assert_eq(got[2].geometry.ring_id, got[2].id);
 	cr_assert_eq(got[2].geometry.start, 1ull << 63);

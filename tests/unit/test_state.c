@@ -1000,6 +1000,47 @@ Test(state, a_ring_that_nobody_brings_back_ends_after_five_seconds)
 	cr_assert_eq(counts().n_topics, 0);
 }
 
+Test(state, a_publisher_that_lives_is_waited_for_until_it_ends)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_token pub_token = token_of(pub), sub_token = token_of(sub);
+	uint64_t pub_id = pub->id;
+	struct hbus_msg_ring_grant grant;
+	struct hbus_msg_ring_opened opened = pair(pub, sub, 0, &grant);
+
+	sim.lives = 1;
+	restart();
+	cr_assert_eq(sim.n_watched, 1);
+	come_back(sub, &sub_token);
+	say_sub_again(sub, 0, &opened);
+	sim_tick(&sim, 600000);
+	cr_assert_not(counts().is_restarting);
+	cr_assert_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+	bring_back(pub, &pub_token, &grant);
+	cr_assert_eq(gate_add(pub).gate_id, opened.gate_id);
+	restart();
+	come_back(sub, &sub_token);
+	say_sub_again(sub, 0, &opened);
+	sim_tick(&sim, 600000);
+	cr_assert_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+	hbus_state_died(sim.state, pub_id, NULL, sim.now_ns);
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+}
+
+Test(state, a_publisher_that_ended_while_there_was_no_daemon_has_no_more_time_than_others)
+{
+	struct sim_client *pub = join(ALICE);
+
+	open_ring(pub, "a");
+	sim.lives = 0;
+	restart();
+	sim_tick(&sim, 1999);
+	cr_assert_eq(counts().n_rings, 1);
+	sim_tick(&sim, 1);
+	cr_assert_eq(counts().n_rings, 0);
+	cr_assert_eq(counts().n_members, 0);
+}
+
 Test(state, a_ring_is_taken_back_only_with_its_owners_token)
 {
 	struct sim_client *pub = join(ALICE);
