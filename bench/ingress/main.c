@@ -16,6 +16,7 @@
 #include "bench/ingress/frames.h"
 #include "bench/ingress/results.h"
 #include "bench/ingress/session.h"
+#include "bench/ingress/tcp.h"
 #ifdef HBUS_HAVE_XDP
 #include "bench/ingress/xdp.h"
 #endif
@@ -44,7 +45,8 @@ static const char help[] =
 	"Measures what becomes of packets: parse, route and publish, as hugebus-ingress does them, on one core. Beside\n"
 	"each result stands what the same core does with the same packets when it only receives them.\n\n"
 	"What the packets come from; without any of these a generator in memory, a capture made of its packets, and as\n"
-	"root a load made in the kernel for the XDP filter, in a network namespace of its own:\n"
+	"root, in network namespaces of its own, a load made in the kernel for the XDP filter, and MQTT clients of the TCP\n"
+	"stack beside the same of hugebus-mqtt on kernel sockets:\n"
 	"  --pcap FILE       a capture, again and again (at most 4000 packets)\n"
 	"  --iface NAME      an interface through AF_XDP: takes its UDP packets away from the kernel meanwhile\n"
 	"  --vdev DEVICE     any device of DPDK, such as net_memif0,role=client\n"
@@ -55,7 +57,7 @@ static const char help[] =
 	"  --quick           three short repetitions: shows that it works, not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
 	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
-	"  --only PATTERN    sources whose name matches: ring, mqttsn, pcap, xdp\n"
+	"  --only PATTERN    sources whose name matches: ring, mqttsn, pcap, passive, xdp, tcp\n"
 	"  --plant FAULT     torn or lost: spoil one event, to see that the reader notices (exit 1)\n"
 	"  --json            for programs\n"
 	"  --quiet           no progress on stderr\n"
@@ -99,6 +101,10 @@ static void measure(const struct options *options, const struct bench_cores *cor
 		snprintf(results->at[first + 2].note, sizeof(results->at[0].note), "%lu events checked, %lu dropped",
 			 (unsigned long)session.n_checked, (unsigned long)session.n_dropped);
 	}
+	snprintf(path, sizeof(path), "ingress.%s.over_bare", name);
+	snprintf(text, sizeof(text), "%s: over receive only", title);
+	(void)bench_results_add(results, path, text, &session.phase[BENCH_PHASE_PUBLISH].cost,
+				&session.phase[BENCH_PHASE_BARE].cost, "bare receive loop: receive, free", true);
 	snprintf(path, sizeof(path), "ingress.%s.bare", name);
 	snprintf(text, sizeof(text), "%s: receive only", title);
 	(void)bench_results_add(results, path, text, &session.phase[BENCH_PHASE_BARE].rate, NULL, NULL, false);
@@ -134,6 +140,21 @@ static void measure_mqttsn(const struct options *options, const struct bench_cor
 	source.head_size = BENCH_SN_HEAD;
 	if (BENCH_SN_HEAD + source.payload_size <= UINT8_MAX)
 		measure(options, cores, socket, &source, "mqttsn", "MQTT-SN", results);
+}
+
+static void measure_passive(const struct options *options, const struct bench_cores *cores, const char *socket,
+			    struct bench_results *results)
+{
+	struct bench_source source = generated(options, cores);
+
+	source.kind = BENCH_SOURCE_RING;
+	source.device = "net_ring0";
+	source.has_reader = false;
+	source.passive = BENCH_PASSIVE_LOOP;
+	measure(options, cores, socket, &source, "passive.loop", "passive, the loop's part", results);
+	source.passive = BENCH_PASSIVE_ALL;
+	if (cores->n >= 2)
+		measure(options, cores, socket, &source, "passive", "passive MQTT", results);
 }
 
 static void measure_capture(const struct options *options, const struct bench_cores *cores, const char *directory,
@@ -205,6 +226,36 @@ static void measure_xdp(const struct options *options, const struct bench_cores 
 }
 #endif
 
+/* -- MQTT over TCP -- */
+
+static void measure_tcp(const struct options *options, const struct bench_cores *cores, const char *socket,
+			struct bench_results *results)
+{
+	static const char *const limit = "hugebus-mqtt on kernel sockets, the same load";
+	static struct bench_tcp tcp;
+	int r;
+
+	if (geteuid() != 0) {
+		fprintf(stderr, "hugebus-bench: MQTT over TCP is left out: it needs root (CAP_NET_ADMIN)\n");
+		return;
+	}
+	say(options, "MQTT over TCP");
+	r = bench_tcp_run(cores, socket, options->n_repeats, options->duration_ms, &tcp);
+	if (r < 0)
+		bench_results_add_failed(results, "ingress.tcp", "MQTT over TCP");
+	for (unsigned int i = 0; r == 0 && i < BENCH_N_TCP_CASES; i++) {
+		struct bench_result *result;
+		char name[48], title[64];
+
+		snprintf(name, sizeof(name), "ingress.tcp.%s", tcp.at[i].name);
+		snprintf(title, sizeof(title), "TCP: %s", tcp.at[i].title);
+		result = bench_results_add(results, name, title, &tcp.at[i].stack, &tcp.at[i].kernel, limit, false);
+		result->unit = tcp.at[i].is_latency ? "ns" : "messages/s";
+		result->unit_short = tcp.at[i].is_latency ? "ns" : "msg/s";
+		result->is_lower_better = tcp.at[i].is_latency;
+	}
+}
+
 static int run_all(const struct options *options, const struct bench_bus *bus)
 {
 	static struct bench_results results;
@@ -225,8 +276,12 @@ static int run_all(const struct options *options, const struct bench_bus *bus)
 			measure_mqttsn(options, &cores, bus->socket, &results);
 		if (is_wanted(options, "pcap"))
 			measure_capture(options, &cores, bus->directory, bus->socket, &results);
+		if (is_wanted(options, "passive"))
+			measure_passive(options, &cores, bus->socket, &results);
 		if (is_wanted(options, "xdp"))
 			measure_xdp(options, &cores, &results);
+		if (is_wanted(options, "tcp"))
+			measure_tcp(options, &cores, bus->socket, &results);
 	}
 	say(options, "");
 	say(options, "");

@@ -57,11 +57,30 @@ static void plant(struct bench_poller *poller, uint8_t *frame)
 		frame[BENCH_FRAME_HEADERS + poller->source->head_size + poller->source->payload_size - 1] ^= 1;
 }
 
-/* A burst of new packets into the ring that the port receives from. What lies in a buffer has stayed there. */
-static void feed(struct bench_poller *poller)
+/* The next packet into a buffer: what lies in it has stayed there. */
+static void fill(struct bench_poller *poller, struct rte_mbuf *mbuf)
 {
 	const struct bench_source *source = poller->source;
-	uint16_t size = (uint16_t)(BENCH_FRAME_HEADERS + source->head_size + source->payload_size);
+	uint8_t *frame = rte_pktmbuf_mtod(mbuf, uint8_t *);
+	uint64_t number = poller->next_number++;
+	unsigned int flow = (unsigned int)number & (source->n_flows - 1);
+
+	mbuf->data_len = (uint16_t)(BENCH_FRAME_HEADERS + source->head_size + source->payload_size);
+	if (source->passive) {
+		/* Only what is read must go on where it has stopped; without a reader any segment does. */
+		bool is_read = poller->phase == BENCH_PHASE_PUBLISH;
+
+		poller->n_streamed += is_read && poller->stream.is_open[flow];
+		mbuf->data_len = (uint16_t)bench_stream_next(is_read ? &poller->stream : &poller->unread, frame, flow, number);
+	} else {
+		bench_frame_stamp(frame, source->head_size, number, flow);
+	}
+	mbuf->pkt_len = mbuf->data_len;
+}
+
+/* A burst of new packets into the ring that the port receives from. */
+static void feed(struct bench_poller *poller)
+{
 	struct rte_mbuf *mbufs[HBUS_LOOP_BURST];
 	uint16_t n_sent;
 
@@ -69,14 +88,8 @@ static void feed(struct bench_poller *poller)
 		return;
 	if (poller->plants && poller->next_number >= poller->plant_number)
 		plant(poller, rte_pktmbuf_mtod(mbufs[0], uint8_t *));
-	for (unsigned int i = 0; i < HBUS_LOOP_BURST; i++) {
-		uint64_t number = poller->next_number++;
-
-		bench_frame_stamp(rte_pktmbuf_mtod(mbufs[i], uint8_t *), source->head_size, number,
-				  (unsigned int)number & (source->n_flows - 1));
-		mbufs[i]->data_len = size;
-		mbufs[i]->pkt_len = size;
-	}
+	for (unsigned int i = 0; i < HBUS_LOOP_BURST; i++)
+		fill(poller, mbufs[i]);
 	n_sent = rte_eth_tx_burst(poller->ports.at[0].id, 0, mbufs, HBUS_LOOP_BURST);
 	if (n_sent < HBUS_LOOP_BURST) {
 		rte_pktmbuf_free_bulk(mbufs + n_sent, HBUS_LOOP_BURST - n_sent);
@@ -117,6 +130,16 @@ static unsigned int poll_trivially(struct bench_poller *poller, bool looks)
 	return n_frames;
 }
 
+/* The shipping loop; what it copied for a thread that is not there is dropped. */
+static unsigned int poll_and_drop(struct bench_poller *poller)
+{
+	unsigned int n = hbus_loop_poll(&poller->loop);
+
+	while (hbus_feed_take(&poller->feed))
+		hbus_feed_done(&poller->feed);
+	return n;
+}
+
 static unsigned int poll_once(struct bench_poller *poller)
 {
 	if (poller->source->kind == BENCH_SOURCE_RING)
@@ -127,7 +150,7 @@ static unsigned int poll_once(struct bench_poller *poller)
 	case BENCH_PHASE_TRIVIAL:
 		return poll_trivially(poller, true);
 	default:
-		return hbus_loop_poll(&poller->loop);
+		return poller->source->passive == BENCH_PASSIVE_LOOP ? poll_and_drop(poller) : hbus_loop_poll(&poller->loop);
 	}
 }
 
@@ -313,6 +336,24 @@ static int make_plan(struct bench_poller *poller)
 	return steer(poller, routes, n);
 }
 
+/* As --passive does it; from the ring there is no end of frames, so the loop waits for the thread. */
+static int make_passive(struct bench_poller *poller)
+{
+	static const uint16_t ports[] = {BENCH_STREAM_PORT};
+	struct hbus_passive_options options = {.bus = poller->bus, .ports = {BENCH_STREAM_PORT}, .n_ports = 1, .n_feeds = 1,
+					       .waits = true};
+
+	poller->stream.payload_size = poller->unread.payload_size = poller->source->payload_size;
+	if (poller->source->passive == BENCH_PASSIVE_LOOP) {
+		poller->loop.worker.feed = &poller->feed;
+		return hbus_feed_init(&poller->feed, ports, 1, false);
+	}
+	if (hbus_passive_new(&options, &poller->passive))
+		return -1;
+	poller->loop.worker.feed = hbus_passive_feed(poller->passive, 0);
+	return 0;
+}
+
 static int open_bus(struct bench_poller *poller, const char *socket)
 {
 	static const struct hbus_words no_words;
@@ -337,11 +378,35 @@ int bench_poller_init(struct bench_poller *poller, const char *socket)
 	if (open_bus(poller, socket) || hbus_ports_start(&poller->ports) < 0)
 		return -1;
 	hbus_ports_spread(&poller->ports, &poller->options, &poller->loop, 1);
+	if (poller->source->passive && make_passive(poller))
+		return fail("passive", hbus_error_text());
 	return make_plan(poller);
 }
 
-void bench_poller_deinit(struct bench_poller *poller)
+/* Return: -1 when a message is missing. */
+static int end_passive(struct bench_poller *poller)
 {
+	struct hbus_passive_counters counters = {0};
+	uint64_t n_read;
+
+	hbus_feed_deinit(&poller->feed);
+	if (!poller->passive)
+		return 0;
+	hbus_passive_stop(poller->passive);
+	hbus_passive_counters(poller->passive, &counters);
+	poller->passive = hbus_passive_free(poller->passive);
+	n_read = counters.n_events + counters.n_ring_full;
+	if (n_read == poller->n_streamed)
+		return 0;
+	fprintf(stderr, "hugebus-bench: passive: %lu messages read of %lu\n", (unsigned long)n_read,
+		(unsigned long)poller->n_streamed);
+	return -1;
+}
+
+int bench_poller_deinit(struct bench_poller *poller)
+{
+	int r = end_passive(poller);
+
 	hbus_sn_door_deinit(&poller->door);
 	poller->paths = hbus_sn_paths_free(poller->paths);
 	hbus_worker_deinit(&poller->loop.worker);
@@ -353,4 +418,5 @@ void bench_poller_deinit(struct bench_poller *poller)
 	rte_eal_cleanup();
 	hbus_options_eal_free(&poller->eal_args);
 	free(poller->cells);
+	return r;
 }

@@ -7,9 +7,11 @@
 #pragma once
 
 #include "bench/ingress/session.h"
+#include "bench/ingress/stream.h"
 #include "dataplane/mqttsn/door.h"
 #include "dataplane/bus_sink.h"
 #include "dataplane/loop.h"
+#include "dataplane/passive/passive.h"
 #include "dataplane/ports.h"
 
 struct rte_mbuf;
@@ -37,6 +39,10 @@ struct bench_poller {
 	struct hbus_plan *plan;
 	struct hbus_sn_paths *paths; /* of MQTT-SN, or NULL */
 	struct hbus_sn_door door;
+	struct hbus_passive *passive; /* or NULL, */
+	struct hbus_feed feed;        /* with BENCH_PASSIVE_LOOP */
+	struct bench_stream stream, unread; /* what is read, and what other phases are given */
+	uint64_t n_streamed;          /* messages that should come out of the streams */
 	unsigned int lcore_id;
 	uint64_t next_number;  /* of the generator */
 	bool plants;           /* the source's fault is still to be made, */
@@ -52,6 +58,7 @@ const char *bench_xdp_object(void);
 
 /* @poller: zero, but for the source. Return: 0 or -1; the reason is on stderr. */
 int bench_poller_init(struct bench_poller *poller, const char *socket);
-void bench_poller_deinit(struct bench_poller *poller);
+/* Return: -1 when not all that went into the streams came out of them; a sentence is on stderr. */
+int bench_poller_deinit(struct bench_poller *poller);
 /* Polls for @duration_ms on the lcore; this thread sleeps meanwhile. */
 int bench_poller_phase(struct bench_poller *poller, enum bench_phase phase, unsigned int duration_ms);

@@ -5,7 +5,7 @@
 #include "bench/ingress/session.h"
 #include "bench/report.h"
 
-#define BENCH_INGRESS_RESULTS_MAX 32u
+#define BENCH_INGRESS_RESULTS_MAX 48u
 
 struct bench_results {
 	struct bench_result at[BENCH_INGRESS_RESULTS_MAX];

@@ -108,8 +108,7 @@ static int poller_role(struct bench_run *run, unsigned int role)
 	(void)bench_reader_tell(&stage->reader, BENCH_READER_ENDS);
 	losses = hbus_port_losses(&poller.ports.at[0]);
 	stage->session.n_missed = losses.missed + losses.no_buffer;
-	bench_poller_deinit(&poller);
-	return r;
+	return bench_poller_deinit(&poller) || r;
 }
 
 static int reader_role(struct bench_run *run, unsigned int role)

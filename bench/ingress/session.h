@@ -26,8 +26,12 @@ enum bench_source_kind {
 	BENCH_SOURCE_PORT, /* whatever comes in at a port that the user named */
 };
 
+/* What is read out of TCP (--passive): nothing; all the way to the bus; only the poll loop's part, its copies dropped. */
+enum bench_passive { BENCH_PASSIVE_NONE, BENCH_PASSIVE_ALL, BENCH_PASSIVE_LOOP };
+
 struct bench_source {
 	enum bench_source_kind kind;
+	enum bench_passive passive;
 	const char *device;        /* --vdev of EAL, or NULL */
 	const char *iface;         /* through AF_XDP, or NULL */
 	unsigned int head_size;      /* BENCH_SN_HEAD: the generator's packets are MQTT-SN */

@@ -67,7 +67,20 @@ ingress_measures_generator_and_capture() {
 		_holds "$lab/r.json" "full(by['ingress.$source.publish']) and full(by['ingress.$source.publish.cost'])" || return 1
 		_holds "$lab/r.json" "'above' in by['ingress.$source.publish.cost'] and full(by['ingress.$source.bare'], False)" || return 1
 	done
-	[ "$(nproc)" -lt 2 ] || _holds "$lab/r.json" "full(by['ingress.ring.read']) and full(by['ingress.pcap.read.cost'])"
+	_holds "$lab/r.json" "full(by['ingress.ring.over_bare.cost']) and full(by['ingress.passive.loop.over_bare.cost'])" || return 1
+	[ "$(nproc)" -lt 2 ] ||
+		_holds "$lab/r.json" "full(by['ingress.ring.read']) and full(by['ingress.pcap.read.cost']) and full(by['ingress.passive.publish'])"
+}
+
+ingress_measures_mqtt_over_tcp_beside_the_kernels() {
+	_has_ingress || return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		hugebus bench ingress --only tcp 2>&1 | grep -q 'needs root'
+		return
+	fi
+	hugebus bench ingress --only tcp --repeats 1 --duration 300 --json >"$lab/r.json" 2>"$lab/err" ||
+		{ grep -q 'without lwIP' "$lab/err" && return 0; sed 's/^/# /' "$lab/err"; return 1; }
+	_holds "$lab/r.json" 'all(full(by["ingress.tcp." + n]) for n in ("qos0.64", "qos1.100", "qos0.8192", "rtt")) and by["ingress.tcp.rtt"]["unit"] == "ns"'
 }
 
 ingress_measures_a_capture_of_the_user() {

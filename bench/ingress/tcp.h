@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * MQTT over the TCP stack of the ingress, beside hugebus-mqtt on kernel sockets: the same load on the same host
+ *
+ * Needs root: it makes two network namespaces with a pair of interfaces for each of the two, one with the offloads that
+ * the kernel has, one without the transmit checksum that nobody there would finish. Whoever is not measured is stopped.
+ */
+#pragma once
+
+#include "bench/harness.h"
+#include "bench/stats.h"
+
+enum bench_tcp_case { BENCH_TCP_QOS0, BENCH_TCP_QOS1, BENCH_TCP_LARGE, BENCH_TCP_ROUND_TRIP, BENCH_N_TCP_CASES };
+
+struct bench_tcp {
+	struct {
+		const char *name;     /* for programs */
+		const char *title;
+		bool is_latency;      /* ns, and not messages/s */
+		struct bench_samples stack, kernel;
+	} at[BENCH_N_TCP_CASES];
+};
+
+/*
+ * Return: 0; -1 with a sentence on stderr; 1: it cannot be measured here, with a sentence likewise.
+ */
+int bench_tcp_run(const struct bench_cores *cores, const char *socket, unsigned int n_repeats, unsigned int duration_ms,
+		  struct bench_tcp *ret_tcp);
