@@ -11,6 +11,7 @@
 #include "ctl/daemon/config_users.h"
 #include "ctl/daemon/route.h"
 #include "ctl/daemon/table.h"
+#include "ctl/proto/topic.h"
 #include "ctl/proto/topic_trie.h"
 #include "shm/layout.h"
 
@@ -91,6 +92,17 @@ static bool read_daemon(struct hbus_config_reader *reader, const config_setting_
 
 /* ---- topics ---- */
 
+static bool read_attribute(struct hbus_config_reader *reader, const config_setting_t *group,
+			   const char *key, char *ret, size_t size)
+{
+	if (!hbus_read_text(reader, group, key, ret, size))
+		return false;
+	if (!hbus_topic_is_attribute(ret))
+		return hbus_read_fail(reader, group,
+				      "'%s' is well-formed UTF-8 without control characters", key);
+	return true;
+}
+
 static bool read_topic(struct hbus_config_reader *reader, const config_setting_t *group,
 		       struct hbus_config_topic *topic)
 {
@@ -98,8 +110,8 @@ static bool read_topic(struct hbus_config_reader *reader, const config_setting_t
 
 	return hbus_read_group(reader, group, keys) &&
 	       hbus_read_topic(reader, group, "name", false, topic->name) &&
-	       hbus_read_text(reader, group, "type", topic->type, sizeof(topic->type)) &&
-	       hbus_read_text(reader, group, "content_type", topic->content_type,
+	       read_attribute(reader, group, "type", topic->type, sizeof(topic->type)) &&
+	       read_attribute(reader, group, "content_type", topic->content_type,
 			      sizeof(topic->content_type)) &&
 	       hbus_read_bool(reader, group, "own_ring", &topic->is_hot);
 }

@@ -140,6 +140,10 @@ int hbus_topic_obtain(struct hbus_state *state, struct hbus_member *member, cons
 	struct hbus_topic *topic = hbus_topic_find(state, name);
 	int r;
 
+	if (!hbus_topic_is_attribute(type) || !hbus_topic_is_attribute(content_type)) {
+		*ret_text = "a topic's types are well-formed UTF-8 without control characters";
+		return HBUS_E_NAME;
+	}
 	if (!topic) {
 		r = hbus_state_charge(member->account, HBUS_QUOTA_TOPICS, 1, ret_text);
 		if (r < 0)

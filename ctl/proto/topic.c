@@ -72,6 +72,13 @@ static int check_depth(const char *s, size_t len)
 	return n_levels > HBUS_TOPIC_LEVELS_MAX ? HBUS_TOPIC_TOO_DEEP : 0;
 }
 
+bool hbus_topic_is_attribute(const char *text)
+{
+	int r = check_text(text, strlen(text));
+
+	return r == 0 || r == HBUS_TOPIC_EMPTY;
+}
+
 int hbus_topic_check_name(const char *name, size_t len)
 {
 	int r = check_text(name, len);

@@ -44,6 +44,14 @@ int hbus_topic_check_name(const char *name, size_t len);
 /** hbus_topic_check_filter() - the same for a filter, where wildcards are allowed. */
 int hbus_topic_check_filter(const char *filter, size_t len);
 
+/**
+ * hbus_topic_is_attribute() - may this be a topic's type or content type?
+ * @text: terminated
+ *
+ * As a topic name, UTF-8 without control characters, since it goes into JSON, tables and the journal; may be empty.
+ */
+bool hbus_topic_is_attribute(const char *text);
+
 /** hbus_topic_strerror() - one sentence without a full stop, for any HBUS_TOPIC_ condition. */
 const char *hbus_topic_strerror(int condition);
 

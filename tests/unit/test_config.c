@@ -194,6 +194,8 @@ Test(config, wrong_values_are_errors)
 	refuses("daemon = {\nsocket_group = \"no such group\"; };", 2, "there is no group");
 	refuses("topics = ( {\nname = \"a/+\"; } );", 2, "no wildcard");
 	refuses("topics = (\n{ type = \"a\"; } );", 2, "'name' is missing");
+	refuses("topics = (\n{ name = \"a\"; type = \"\\xff\"; } );", 2, "'type' is well-formed UTF-8");
+	refuses("topics = (\n{ name = \"a\"; content_type = \"a\\nb\"; } );", 2, "'content_type' is well-formed UTF-8");
 	refuses("policy = ( { uid = 1;\nfilter = \"a#\"; allow = [ \"publish\" ]; } );", 2, "'#' stands only");
 	refuses("policy = (\n{ filter = \"a\"; allow = [ \"publish\" ]; } );", 2, "a rule has one of");
 	refuses("policy = (\n{ uid = 1; gid = 1; filter = \"a\"; allow = [ \"publish\" ]; } );", 2, "a rule has one of");

@@ -1080,6 +1080,28 @@ Test(state, a_reader_cannot_claim_what_policy_denies)
 	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_ENDED));
 }
 
+/* They go into the journal and to readers as JSON: one that cannot would keep the journal from being written again. */
+Test(state, types_that_are_not_text_are_refused_and_leave_nothing)
+{
+	static const char *const bad[] = { "\xff\xfe", "a\nb", "\xc0\x80", "\x1b[31m" };
+	struct sim_client *client = join(77);
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct hbus_msg_topic topic = { .name = "kept" };
+		struct hbus_msg_ring_create ring = { .capacity = 65536, .first_topic = "kept" };
+		uint32_t serial;
+
+		strcpy(i % 2 ? topic.content_type : topic.type, bad[i]);
+		strcpy(i % 2 ? ring.type : ring.content_type, bad[i]);
+		serial = sim_message(&sim, client, &topic, HBUS_MSG_TOPIC_DECLARE, sizeof(topic), 0, 0);
+		cr_assert_eq(status_of(client, serial), HBUS_E_NAME);
+		serial = sim_message(&sim, client, &ring, HBUS_MSG_RING_CREATE, sizeof(ring), 0, 0);
+		cr_assert_eq(status_of(client, serial), HBUS_E_NAME);
+	}
+	cr_assert_eq(counts().n_topics, 0);
+	cr_assert_eq(counts().n_rings, 0);
+}
+
 Test(state, declared_topics_and_routes_survive)
 {
 	struct sim_client *admin = join(77);

@@ -55,6 +55,16 @@ Test(topic, refuses_ill_formed_utf8)
 	}
 }
 
+Test(topic, attributes_are_text_or_empty)
+{
+	cr_assert(hbus_topic_is_attribute(""));
+	cr_assert(hbus_topic_is_attribute("application/json; a=#+"));
+	cr_assert(hbus_topic_is_attribute("gr\xc3\xbc\xc3\x9f"));
+	cr_assert_not(hbus_topic_is_attribute("\xff"));
+	cr_assert_not(hbus_topic_is_attribute("a\nb"));
+	cr_assert_not(hbus_topic_is_attribute("\xc2\x85"));
+}
+
 Test(topic, does_not_read_past_the_length_it_was_given)
 {
 	/* The bytes that would complete the character stand behind the end. */
