@@ -15,7 +15,7 @@ static int topic_request(struct hbus *bus, enum hbus_msg_type type, const char *
 	int r;
 
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
 	if (!name)
 		return hbus_fail(HBUS_E_INVALID, "no topic name");
 	r = hbus_topic_check_name(name, strlen(name));
@@ -83,7 +83,7 @@ static int route_request(struct hbus *bus, enum hbus_msg_type type, const struct
 	int r;
 
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
 	if (!route)
 		return hbus_fail(HBUS_E_INVALID, "no route");
 	hbus_wire_init(&message, type, 0);
@@ -107,7 +107,7 @@ int hbus_reload(struct hbus *bus)
 	union hbus_msg message;
 
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
 	hbus_wire_init(&message, HBUS_MSG_RELOAD, 0);
 	return hbus_call(bus, &message, NULL, 0, &call);
 }
@@ -158,7 +158,7 @@ int hbus_list(struct hbus *bus, uint32_t kind, hbus_row_fn row_fn, void *context
 	int r;
 
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
 	if (!row_fn)
 		return hbus_fail(HBUS_E_INVALID, "hbus_list() needs a function");
 	page = calloc(1, sizeof(*page));

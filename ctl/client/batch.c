@@ -66,8 +66,8 @@ int hbus_publisher_wake(struct hbus_publisher *publisher)
 	uint32_t n_rings;
 	unsigned int n = 0;
 
-	if (!hbus_is_ours(publisher->bus))
-		return hbus_fail_forked();
+	if (!publisher || !hbus_is_ours(publisher->bus))
+		return hbus_fail_handle(publisher);
 	/* A(publisher.n_rings): pairs with R(publisher.n_rings) in add_ring(). */
 	n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_acquire);
 	pthread_mutex_lock(&publisher->rings_lock);

@@ -41,8 +41,15 @@ uint64_t hbus_now_ms(void)
 	return hbus_now_us() / 1000;
 }
 
-int hbus_fail_forked(void)
+int hbus_fail_no_place(void)
 {
+	return hbus_fail(HBUS_E_INVALID, "no place for the result");
+}
+
+int hbus_fail_handle(const void *handle)
+{
+	if (!handle)
+		return hbus_fail(HBUS_E_INVALID, "the handle is NULL");
 	return hbus_fail(HBUS_E_FORKED, "this handle belongs to the parent process; open the bus again after fork()");
 }
 
@@ -348,6 +355,10 @@ void hbus_close(struct hbus *bus)
 	if (!bus)
 		return;
 	if (hbus_is_ours(bus)) {
+		if (hbus_steering_is_inside(bus)) {
+			hbus_fail(HBUS_E_BUSY, "a handler cannot close the bus that calls it");
+			return;
+		}
 		hbus_control_stop(bus);
 		hbus_barriers_end(bus);
 	}
@@ -356,13 +367,13 @@ void hbus_close(struct hbus *bus)
 
 int hbus_control_fd(struct hbus *bus)
 {
-	return hbus_is_ours(bus) ? bus->epoll_fd : hbus_fail_forked();
+	return hbus_is_ours(bus) ? bus->epoll_fd : hbus_fail_handle(bus);
 }
 
 int hbus_dispatch(struct hbus *bus)
 {
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
 	if (bus->has_thread)
 		return hbus_fail(HBUS_E_BUSY, "hbus_dispatch() is for HBUS_OPEN_NO_THREAD");
 	pthread_mutex_lock(&bus->lock);
@@ -376,7 +387,7 @@ int hbus_is_connected(struct hbus *bus)
 	int is_connected;
 
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
 	pthread_mutex_lock(&bus->lock);
 	is_connected = bus->link == HBUS_LINK_CONNECTED;
 	pthread_mutex_unlock(&bus->lock);

@@ -95,14 +95,17 @@ void hbus_barriers_end(struct hbus *bus);
 uint64_t hbus_now_ms(void);
 uint64_t hbus_now_us(void);
 
-/* False in a child of the process that opened the bus. One load. */
+/* False in a child of the process that opened the bus, and for NULL. One load. */
 static inline bool hbus_is_ours(const struct hbus *bus)
 {
 	/* relaxed: nobody writes it; fork() replaces the page by zeroes */
-	return atomic_load_explicit(bus->alive, memory_order_relaxed) != 0;
+	return bus && atomic_load_explicit(bus->alive, memory_order_relaxed) != 0;
 }
 
-int hbus_fail_forked(void);
+/* What is wrong with a handle that cannot be used here: it is NULL, or the parent process's. */
+int hbus_fail_handle(const void *handle);
+/* A result has no place to go to. */
+int hbus_fail_no_place(void);
 
 /* Connects to bus->address, or to the first of the usual places that answers. 0 or -errno. */
 int hbus_connect(struct hbus *bus, int *ret_fd);

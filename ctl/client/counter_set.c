@@ -83,7 +83,7 @@ int hbus_counters_create(struct hbus *bus, const char *name, unsigned int n_coun
 	int r;
 
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
 	if (!name || strlen(name) >= sizeof(set->name) || n_counters == 0 || !ret_counters)
 		return hbus_fail(HBUS_E_INVALID, "a set of counters has a name of at most 63 bytes, and counters");
 	if (n_counters > HBUS_COUNTERS_MAX)

@@ -133,7 +133,7 @@ void hbus_doorbells_drain(struct hbus_subscriber *sub)
 
 int hbus_fd(struct hbus_subscriber *sub)
 {
-	return hbus_is_ours(sub->bus) ? sub->epoll_fd : hbus_fail_forked();
+	return sub && hbus_is_ours(sub->bus) ? sub->epoll_fd : hbus_fail_handle(sub);
 }
 
 /* Rings that cannot wake us, and rings that wait for a name, are looked at by the clock. */
@@ -154,10 +154,10 @@ arm:
 int hbus_fd_arm_again(struct hbus_subscriber *sub)
 {
 	/* Still armed: no ring that can wake us had anything, and `waiting` stood in its slot all the time. */
-	if (!sub->is_armed || !sub->bus->has_thread || sub->n_ending > 0 || hbus_has_mail(sub))
+	if (!sub || !sub->is_armed || !sub->bus->has_thread || sub->n_ending > 0 || hbus_has_mail(sub))
 		return hbus_fd_arm(sub);
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
+	if (!sub || !hbus_is_ours(sub->bus))
+		return hbus_fail_handle(sub);
 	hbus_batch_release(sub);
 	if (sub->has_stats)
 		hbus_stats_store(sub);
@@ -166,8 +166,8 @@ int hbus_fd_arm_again(struct hbus_subscriber *sub)
 
 int hbus_fd_arm(struct hbus_subscriber *sub)
 {
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
+	if (!sub || !hbus_is_ours(sub->bus))
+		return hbus_fail_handle(sub);
 	if (!sub->bus->has_thread)
 		hbus_dispatch(sub->bus);
 	hbus_batch_release(sub);

@@ -8,6 +8,7 @@
  *
  * Errors: functions return 0 or a count, or a negative enum hbus_error. hbus_error_text() has the
  * sentence of this thread's last error. What is expected now and then is positive (HBUS_FULL...).
+ * NULL for a handle, for data that has a size, or for the place of a result is HBUS_E_INVALID; closing NULL is nothing.
  *
  * Threads: a struct hbus may be used by several threads. A publisher or subscriber handle belongs to
  * one thread at a time; different handles may be used by different threads.
@@ -108,6 +109,7 @@ struct hbus_options {
  * The caller owns *ret_bus; close it with hbus_close() after its publishers and subscribers.
  */
 HBUS_API int hbus_open(const char *address, const struct hbus_options *options, struct hbus **ret_bus);
+/* Not in a handler of this bus: there it does nothing. */
 HBUS_API void hbus_close(struct hbus *bus);
 HBUS_API int hbus_control_fd(struct hbus *bus);
 HBUS_API int hbus_dispatch(struct hbus *bus);
@@ -280,8 +282,9 @@ HBUS_API const char *hbus_topic_content_type(const char *topic);
 /**
  * hbus_poll() - take up to n_max events
  *
- * Never blocks; one that has caught up with a busy publisher may take 2 us, where that makes it faster. The events of one call are of one ring; rings take turns. The events and their data stay as they are until the next call on this subscriber that
- * polls, waits or releases. A reliable subscriber's data cannot change meanwhile while its publisher is
+ * Never blocks; one that has caught up with a busy publisher may take 2 us, where that makes it faster. The events of
+ * one call are of one ring; rings take turns. The events and their data stay as they are until the next call on this
+ * subscriber that polls, waits or releases. A reliable subscriber's data cannot change meanwhile while its publisher is
  * honest. A lossy one's can be overwritten: call hbus_release() after use, and when it says HBUS_LAPPED
  * discard what was computed from them (they are counted as lost).
  * Data of a publisher that is not trusted may change at any time: copy before you check.
@@ -436,7 +439,12 @@ struct hbus_counter {
 HBUS_API int hbus_counters_create(struct hbus *bus, const char *name, unsigned int n_counters,
 				  struct hbus_counter **ret_counters);
 
-/* Called in the control thread (or hbus_dispatch()) when a topic of this program's publishers becomes wanted or not. */
+/*
+ * Handlers may call the library, but not what another thread is doing with the same publisher or subscriber, and not
+ * hbus_close() of their own bus.
+ *
+ * Called in the control thread (or hbus_dispatch()) when a topic of this program's publishers becomes wanted or not.
+ */
 typedef void (*hbus_interest_fn)(void *context, hbus_topic_t topic, const char *name, int is_wanted);
 HBUS_API int hbus_set_interest_handler(struct hbus *bus, hbus_interest_fn fn, void *context);
 

@@ -432,7 +432,7 @@ static inline __attribute__((always_inline)) void passes(struct hbus_subscriber 
 static inline bool is_quick(const struct hbus_subscriber *sub)
 {
 	/* relaxed: as in poll_begin() */
-	return sub->n_rings == 1 && sub->n_ending == 0 && !sub->is_armed && !hbus_has_mail(sub) &&
+	return sub && sub->n_rings == 1 && sub->n_ending == 0 && !sub->is_armed && !hbus_has_mail(sub) &&
 	       atomic_load_explicit(sub->alive, memory_order_relaxed) != 0;
 }
 
@@ -505,8 +505,8 @@ static inline __attribute__((always_inline)) bool poll_quickly(struct hbus_subsc
 static int poll_begin(struct hbus_subscriber *sub)
 {
 	/* relaxed: nobody writes it; fork() replaces the page by zeroes */
-	if (__builtin_expect(atomic_load_explicit(sub->alive, memory_order_relaxed) == 0, 0))
-		return hbus_fail_forked();
+	if (__builtin_expect(!sub || atomic_load_explicit(sub->alive, memory_order_relaxed) == 0, 0))
+		return hbus_fail_handle(sub);
 	hbus_batch_release(sub);
 	if (__builtin_expect(hbus_has_mail(sub), 0))
 		hbus_mail_take(sub);
@@ -526,13 +526,15 @@ int hbus_poll(struct hbus_subscriber *sub, struct hbus_event *events, unsigned i
 		if (looks_empty(&sub->rings[0])) {
 			if (idle_quickly(sub))
 				return 0;
-		} else if (n_max > 0 && poll_quickly(sub, &sink)) {
+		} else if (n_max > 0 && events && poll_quickly(sub, &sink)) {
 			return (int)sink.n;
 		}
 	}
 	r = poll_begin(sub);
 	if (r < 0)
 		return r;
+	if (!events && n_max > 0)
+		return hbus_fail_no_place();
 	passes(sub, &sink);
 	return (int)sink.n;
 }
@@ -546,13 +548,15 @@ int hbus_poll_spans(struct hbus_subscriber *sub, struct hbus_span *spans, unsign
 		if (looks_empty(&sub->rings[0])) {
 			if (idle_quickly(sub))
 				return 0;
-		} else if (n_max > 0 && poll_quickly(sub, &sink)) {
+		} else if (n_max > 0 && spans && poll_quickly(sub, &sink)) {
 			return (int)sink.n;
 		}
 	}
 	r = poll_begin(sub);
 	if (r < 0)
 		return r;
+	if (!spans && n_max > 0)
+		return hbus_fail_no_place();
 	passes(sub, &sink);
 	for (unsigned int i = 0; i < sink.n; i++)
 		spans[i].reserved = 0;
@@ -561,7 +565,7 @@ int hbus_poll_spans(struct hbus_subscriber *sub, struct hbus_span *spans, unsign
 
 int hbus_release(struct hbus_subscriber *sub)
 {
-	return hbus_is_ours(sub->bus) ? hbus_batch_release(sub) : hbus_fail_forked();
+	return sub && hbus_is_ours(sub->bus) ? hbus_batch_release(sub) : hbus_fail_handle(sub);
 }
 
 /* Skips what is filtered; true when an event that is wanted stands next. */

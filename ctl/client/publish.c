@@ -195,6 +195,18 @@ static __attribute__((noinline)) int renew(struct hbus_publisher *publisher, hbu
 	return look_up(publisher, topic);
 }
 
+/* Bytes that the publisher's own attributes take before each payload. */
+static inline uint64_t own_prefix(const struct hbus_publisher *publisher)
+{
+	return publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0;
+}
+
+/* An empty event may have no data, others not. */
+static inline int check_data(const void *data, size_t size)
+{
+	return data || size == 0 ? 0 : hbus_fail(HBUS_E_INVALID, "%zu bytes of data are at NULL", size);
+}
+
 /* Enters the call, and finds the topic's ring in publisher->last_ring. */
 static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
 {
@@ -212,7 +224,6 @@ static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
 	return r;
 }
 
-/* An empty event may have no data. */
 static inline void put_payload(unsigned char *to, const void *data, size_t size)
 {
 	if (size <= SMALL_MAX)
@@ -248,14 +259,17 @@ static inline uint64_t stamp_ns(struct hbus_publisher *publisher)
 static __attribute__((noinline)) int publish_slowly(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
 						    size_t size, bool may_wait)
 {
-	uint64_t prefix = publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0;
 	struct hbus_pub_ring *ring;
 	unsigned char *body = NULL;
+	uint64_t prefix;
 	int r;
 
-	r = begin(publisher, topic);
+	r = check_data(data, size);
+	if (r == 0)
+		r = begin(publisher, topic);
 	if (r < 0)
 		return r;
+	prefix = own_prefix(publisher);
 	ring = publisher->last_ring;
 	r = claim(publisher, ring, body_len(prefix, size), may_wait ? publisher->timeout_us : 0, &body);
 	if (r == 0) {
@@ -284,10 +298,10 @@ static __attribute__((noinline)) int finish(struct hbus_publisher *publisher, bo
 }
 
 /* A small event on the topic of the last one, and nothing out of the ordinary: then a few instructions do. */
-static inline bool is_quick(const struct hbus_publisher *publisher, hbus_topic_t topic, size_t size)
+static inline bool is_quick(const struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size)
 {
 	/* relaxed, all: as in hbus_publisher_enter() and begin() */
-	return topic == publisher->last_topic && topic != 0 && size <= SMALL_MAX &&
+	return publisher && data && topic == publisher->last_topic && topic != 0 && size <= SMALL_MAX &&
 	       !(publisher->flags & HBUS_PUB_TIMESTAMP) &&
 	       atomic_load_explicit(publisher->alive, memory_order_relaxed) != 0 &&
 	       !(atomic_load_explicit(&publisher->busy, memory_order_relaxed) & HBUS_GATES_CALL) &&
@@ -327,7 +341,7 @@ static inline __attribute__((always_inline)) int publish(struct hbus_publisher *
 	unsigned char *body;
 	bool has_waiter;
 
-	if (__builtin_expect(!is_quick(publisher, topic, size), 0))
+	if (__builtin_expect(!is_quick(publisher, topic, data, size), 0))
 		return publish_slowly(publisher, topic, data, size, may_wait);
 	if (publisher->in_batch)
 		return publish_more(publisher, data, size, may_wait);
@@ -414,7 +428,9 @@ int hbus_publish_with(struct hbus_publisher *publisher, hbus_topic_t topic, cons
 		return hbus_publish(publisher, topic, data, size);
 	if (attributes->extra_size > UINT16_MAX)
 		return hbus_fail(HBUS_E_TOO_LARGE, "attributes have at most 65535 bytes");
-	r = begin(publisher, topic);
+	r = check_data(data, size);
+	if (r == 0)
+		r = begin(publisher, topic);
 	if (r < 0)
 		return r;
 	ring = publisher->last_ring;
@@ -446,18 +462,21 @@ static void put_run(unsigned char *body, const unsigned char *data, size_t size,
 
 int hbus_publish_run(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size, size_t n)
 {
-	uint64_t prefix = publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0, len;
 	struct hbus_pub_ring *ring;
 	unsigned char *body = NULL;
+	uint64_t prefix, len;
 	int r;
 
 	if (n == 0)
-		return 0;
+		return publisher ? 0 : hbus_fail_handle(publisher);
 	if (size > HBUS_WORD_LENGTH_MAX || n > HBUS_WORD_LENGTH_MAX)
 		return hbus_fail(HBUS_E_TOO_LARGE, "a run of %zu events of %zu bytes", n, size);
-	r = begin(publisher, topic);
+	r = check_data(data, size);
+	if (r == 0)
+		r = begin(publisher, topic);
 	if (r < 0)
 		return r;
+	prefix = own_prefix(publisher);
 	ring = publisher->last_ring;
 	len = prefix + 8 + n * HBUS_ALIGN8(size);
 	r = claim(publisher, ring, len, publisher->timeout_us, &body);
@@ -476,13 +495,16 @@ int hbus_publish_run(struct hbus_publisher *publisher, hbus_topic_t topic, const
 
 int hbus_reserve(struct hbus_publisher *publisher, hbus_topic_t topic, size_t size, void **ret_data)
 {
-	uint64_t prefix = publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0;
 	unsigned char *body = NULL;
+	uint64_t prefix;
 	int r;
 
+	if (!ret_data)
+		return hbus_fail_no_place();
 	r = begin(publisher, topic);
 	if (r < 0)
 		return r;
+	prefix = own_prefix(publisher);
 	r = claim(publisher, publisher->last_ring, body_len(prefix, size), publisher->timeout_us, &body);
 	if (r == 0) {
 		publisher->reserved = publisher->last_ring;
@@ -504,7 +526,7 @@ static void end_reservation(struct hbus_publisher *publisher)
 
 static int commit_reserved(struct hbus_publisher *publisher, size_t size)
 {
-	uint64_t prefix = publisher->flags & HBUS_PUB_TIMESTAMP ? 8 : 0;
+	uint64_t prefix = own_prefix(publisher);
 	struct hbus_pub_ring *ring = publisher->reserved;
 
 	if (!ring)

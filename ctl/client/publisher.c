@@ -39,7 +39,9 @@ int hbus_publisher_open(struct hbus *bus, const struct hbus_publisher_options *o
 	int r;
 
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
+	if (!ret_publisher)
+		return hbus_fail_no_place();
 	r = options ? check_options(options) : 0;
 	if (r < 0)
 		return r;
@@ -249,8 +251,8 @@ int hbus_publisher_topic(struct hbus_publisher *publisher, const char *name, con
 	r = hbus_topic_check_name(name, strlen(name));
 	if (r != 0)
 		return hbus_fail(HBUS_E_NAME, "topic name: %s", hbus_topic_strerror(r));
-	if (!hbus_is_ours(publisher->bus))
-		return hbus_fail_forked();
+	if (!publisher || !hbus_is_ours(publisher->bus))
+		return hbus_fail_handle(publisher);
 	/* A(publisher.is_declaring): pairs with its release, here or in hbus_publisher_renew(). */
 	if (atomic_exchange_explicit(&publisher->is_declaring, 1, memory_order_acquire) != 0)
 		return hbus_publisher_fail_busy();
@@ -265,6 +267,8 @@ int hbus_publisher_info(struct hbus_publisher *publisher, struct hbus_publisher_
 	struct hbus_publisher_info info = {0};
 	int r;
 
+	if (!ret_info)
+		return hbus_fail_no_place();
 	r = hbus_publisher_enter(publisher);
 	if (r < 0)
 		return r;

@@ -106,8 +106,8 @@ static inline int hbus_publisher_enter(struct hbus_publisher *publisher)
 	uint32_t busy;
 
 	/* relaxed: nobody writes it; fork() replaces the page by zeroes */
-	if (__builtin_expect(atomic_load_explicit(publisher->alive, memory_order_relaxed) == 0, 0))
-		return hbus_fail_forked();
+	if (__builtin_expect(!publisher || atomic_load_explicit(publisher->alive, memory_order_relaxed) == 0, 0))
+		return hbus_fail_handle(publisher);
 	/* relaxed: written by the owner's thread only, perhaps from a signal handler */
 	busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed);
 	if (__builtin_expect((busy & HBUS_GATES_CALL) != 0, 0))

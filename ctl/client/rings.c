@@ -147,8 +147,10 @@ void hbus_stats_store(struct hbus_subscriber *sub)
 
 int hbus_next_loss(struct hbus_subscriber *sub, struct hbus_loss *ret_loss)
 {
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
+	if (!sub || !hbus_is_ours(sub->bus))
+		return hbus_fail_handle(sub);
+	if (!ret_loss)
+		return hbus_fail_no_place();
 	if (hbus_has_mail(sub))
 		hbus_mail_take(sub);
 	return hbus_loss_take(&sub->losses, ret_loss);
@@ -158,8 +160,10 @@ int hbus_subscriber_info(struct hbus_subscriber *sub, struct hbus_subscriber_inf
 {
 	struct hbus_subscriber_info info = {0};
 
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
+	if (!sub || !hbus_is_ours(sub->bus))
+		return hbus_fail_handle(sub);
+	if (!ret_info)
+		return hbus_fail_no_place();
 	if (hbus_has_mail(sub))
 		hbus_mail_take(sub);
 	info.n_delivered = sub->n_delivered;

@@ -57,6 +57,7 @@ struct hbus_steering {
 	struct entry *buckets[BUCKETS];
 	struct queue queues[KINDS];
 	bool is_running;
+	pthread_t runner; /* while is_running */
 	hbus_interest_fn interest_fn;
 	hbus_route_fn route_fn;
 	hbus_source_fn source_fn;
@@ -319,10 +320,21 @@ void hbus_steering_run(struct hbus *bus)
 	if (!steering || steering->is_running) /* a handler that calls the library brings us here again */
 		return;
 	steering->is_running = true;
+	steering->runner = pthread_self();
 	for (enum kind kind = 0; kind < KINDS; kind++)
 		while (has_handler(steering, kind) && steering->queues[kind].first)
 			run_one(bus, kind);
 	steering->is_running = false;
+}
+
+bool hbus_steering_is_inside(struct hbus *bus)
+{
+	bool is_inside;
+
+	pthread_mutex_lock(&bus->lock);
+	is_inside = bus->steering && bus->steering->is_running && pthread_equal(bus->steering->runner, pthread_self());
+	pthread_mutex_unlock(&bus->lock);
+	return is_inside;
 }
 
 /* A handler that is set now hears of everything that holds. */
@@ -338,7 +350,7 @@ static void queue_all(struct hbus_steering *steering, enum kind kind)
 static int handler_begin(struct hbus *bus, uint32_t flag, const char *flag_name)
 {
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
 	if (!(bus->flags & flag))
 		return hbus_fail(HBUS_E_INVALID, "the bus was opened without %s", flag_name);
 	pthread_mutex_lock(&bus->lock);

@@ -24,5 +24,8 @@ void hbus_steering_settle(struct hbus *bus);
 /* Runs the handlers that are due; drops the lock while it does. */
 void hbus_steering_run(struct hbus *bus);
 
+/* Whether this thread is in a handler. */
+bool hbus_steering_is_inside(struct hbus *bus);
+
 /* admin.c */
 void hbus_route_from_wire(const struct hbus_wire_route *wire, struct hbus_route *ret_route);

@@ -150,7 +150,9 @@ int hbus_subscriber_open(struct hbus *bus, const struct hbus_subscriber_options 
 	int r;
 
 	if (!hbus_is_ours(bus))
-		return hbus_fail_forked();
+		return hbus_fail_handle(bus);
+	if (!ret_subscriber)
+		return hbus_fail_no_place();
 	r = options ? check_options(options) : 0;
 	if (r == 0)
 		r = sub_new(bus, options, &sub);
@@ -299,8 +301,8 @@ int hbus_subscribe(struct hbus_subscriber *sub, const char *filter)
 {
 	int r;
 
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
+	if (!sub || !hbus_is_ours(sub->bus))
+		return hbus_fail_handle(sub);
 	r = check_filter(filter);
 	if (r == 0)
 		r = filter_note(sub, filter);
@@ -318,8 +320,8 @@ int hbus_unsubscribe(struct hbus_subscriber *sub, const char *filter)
 {
 	int r;
 
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
+	if (!sub || !hbus_is_ours(sub->bus))
+		return hbus_fail_handle(sub);
 	r = check_filter(filter);
 	if (r < 0)
 		return r;
@@ -334,8 +336,8 @@ int hbus_subscriber_resume_from(struct hbus_subscriber *sub, uint64_t ring_id, u
 	struct hbus_resume_place *more;
 	int r = 0;
 
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
+	if (!sub || !hbus_is_ours(sub->bus))
+		return hbus_fail_handle(sub);
 	if (sub->start != HBUS_START_POSITIONS)
 		return hbus_fail(HBUS_E_INVALID, "resume_from needs HBUS_START_POSITIONS");
 	pthread_mutex_lock(&sub->bus->lock);

@@ -30,14 +30,14 @@ static struct hbus_topic_entries *page_of(struct hbus_topic_table *table, uint32
 
 const char *hbus_topic_type(const char *topic)
 {
-	return topic + strlen(topic) + 1;
+	return topic ? topic + strlen(topic) + 1 : "";
 }
 
 const char *hbus_topic_content_type(const char *topic)
 {
 	const char *type = hbus_topic_type(topic);
 
-	return type + strlen(type) + 1;
+	return !topic ? type : type + strlen(type) + 1;
 }
 
 static struct hbus_topic_name *name_of(struct hbus_topic_table *table, struct hbus_topic_name **names, const char *text,

@@ -163,8 +163,8 @@ int hbus_wait(struct hbus_subscriber *sub, int timeout_ms)
 	uint64_t until_us;
 	int r;
 
-	if (!hbus_is_ours(sub->bus))
-		return hbus_fail_forked();
+	if (!sub || !hbus_is_ours(sub->bus))
+		return hbus_fail_handle(sub);
 	hbus_batch_release(sub);
 	if (!sub->bus->has_thread)
 		hbus_dispatch(sub->bus);
