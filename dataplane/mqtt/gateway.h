@@ -87,6 +87,8 @@ struct hbus_gateway_worker {
 	/* how to wait: see gateway_loop.c */
 	unsigned int spin_credit;
 	struct hbus_rhythms rhythms;
+	uint64_t alone_us, backoff_us; /* until when not to look, since somebody else wants this core */
+	long n_displaced;
 	uint64_t window_us;
 	uint32_t window, n_rounds, n_speakers;
 	bool is_napping;

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +27,9 @@ enum {
 	WINDOW_US = 20000,         /* over which it is decided whether to nap */
 	NAP_ROUNDS_MIN = 40,       /* 2000 rounds a second */
 	NAP_SPEAKERS_MIN = 32,
+	DISPLACED_US = 30,         /* a look takes less than this, unless somebody else ran */
+	BACKOFF_US = 10000,        /* for so long it is not looked after that, at first */
+	BACKOFF_MAX_US = 640000,
 };
 
 static uint64_t now_us(void)
@@ -58,19 +62,46 @@ static void judge_window(struct hbus_gateway_worker *worker)
 	worker->n_rounds = worker->n_speakers = 0;
 }
 
-/* Looks again and again until @end_us. */
+/* Has somebody else been given this core since this was asked last? */
+static bool was_displaced(struct hbus_gateway_worker *worker)
+{
+	struct rusage usage;
+	long before = worker->n_displaced;
+
+	if (getrusage(RUSAGE_THREAD, &usage) < 0)
+		return false;
+	worker->n_displaced = usage.ru_nivcsw;
+	return usage.ru_nivcsw != before;
+}
+
+/*
+ * Looks again and again until @end_us. Where somebody else wants this core, it is he who gets it, and the scheduler
+ * holds it against us when a message comes: looking is given up for a while then, for longer each time.
+ */
 static int look(struct hbus_gateway_worker *worker, struct epoll_event *events, uint64_t end_us)
 {
+	uint64_t now = now_us(), begin = now, last;
 	int n;
 
+	if (now < worker->alone_us)
+		return 0;
 	do {
 		n = epoll_wait(worker->epoll_fd, events, EVENTS_PER_ROUND, 0);
 		if (n != 0)
-			return n;
+			break;
 		/* Who runs on this core may be who we wait for. */
 		sched_yield();
-	} while (now_us() < end_us);
-	return 0;
+		last = now;
+		now = now_us();
+		if (now - last > DISPLACED_US && was_displaced(worker)) {
+			worker->alone_us = now + worker->backoff_us;
+			worker->backoff_us = 2 * worker->backoff_us < BACKOFF_MAX_US ? 2 * worker->backoff_us : BACKOFF_MAX_US;
+			return 0;
+		}
+	} while (now < end_us);
+	if (now != begin)
+		worker->backoff_us = BACKOFF_US;
+	return n;
 }
 
 static int spin(struct hbus_gateway_worker *worker, struct epoll_event *events)
@@ -199,6 +230,8 @@ void hbus_gateway_loop(struct hbus_gateway_worker *worker)
 	struct epoll_event events[EVENTS_PER_ROUND];
 	uint64_t chores_ms = 0;
 	int timeout_ms = 0;
+
+	worker->backoff_us = BACKOFF_US;
 
 	/* relaxed: whoever sets it wakes us, and what comes after it is ordered by joining */
 	while (!atomic_load_explicit(&gateway->must_end, memory_order_relaxed)) {
