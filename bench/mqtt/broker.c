@@ -307,43 +307,74 @@ static void parse_login(struct bench_mqtt_endpoint *endpoint, const char *begin,
 		endpoint->password = keep(colon + 1, end);
 }
 
+/* HOST, HOST:PORT or [HOST]:PORT, up to @end. */
+static bool parse_host(struct bench_mqtt_endpoint *endpoint, const char *begin, const char *end)
+{
+	const char *stop = *begin == '[' ? memchr(begin, ']', (size_t)(end - begin)) : begin + strcspn(begin, ":/");
+	const char *port = stop;
+
+	if (*begin == '[') { /* an IPv6 address */
+		begin++;
+		port = stop ? stop + 1 : NULL;
+	}
+	if (!stop || stop <= begin || (size_t)(stop - begin) >= sizeof(endpoint->host))
+		return false;
+	snprintf(endpoint->host, sizeof(endpoint->host), "%.*s", (int)(stop - begin), begin);
+	if (*port != ':')
+		return port == end;
+	snprintf(endpoint->port, sizeof(endpoint->port), "%.*s", (int)(end - port - 1), port + 1);
+	return end > port + 1 && (size_t)(end - port - 1) < sizeof(endpoint->port);
+}
+
+static const struct scheme {
+	const char *name, *port;
+	bool is_tls, is_websocket;
+} schemes[] = {
+	{"mqtt://", "1883", false, false},
+	{"mqtts://", "8883", true, false},
+	{"ws://", "80", false, true},
+	{"wss://", "443", true, true},
+};
+
+/* Where a scheme begins in @url, at its begin or behind "NAME=". */
+static const struct scheme *find_scheme(const char *url, const char **ret_begin)
+{
+	const char *equals = strchr(url, '='), *slash = strchr(url, '/');
+	const char *begin = equals && (!slash || equals < slash) ? equals + 1 : url;
+
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+		if (strncmp(begin, schemes[i].name, strlen(schemes[i].name)) == 0) {
+			*ret_begin = begin;
+			return &schemes[i];
+		}
+	}
+	return NULL;
+}
+
 bool bench_mqtt_broker_parse(struct bench_mqtt_broker *broker, const char *url)
 {
-	static const char scheme[] = "mqtt://";
-	const char *begin = strstr(url, scheme), *at, *end, *port;
 	struct bench_mqtt_endpoint *endpoint = &broker->target.endpoint;
+	const char *begin, *at, *end;
+	const struct scheme *scheme = find_scheme(url, &begin);
 
 	memset(broker, 0, sizeof(*broker));
 	broker->kind = BENCH_MQTT_OTHER;
-	if (!begin || (begin > url && begin[-1] != '='))
+	broker->target.cpu_fn = broker_cpu;
+	broker->target.context = broker;
+	if (!scheme)
 		return false;
 	snprintf(broker->name, sizeof(broker->name), "%.*s", begin > url ? (int)(begin - 1 - url) : 5,
 		 begin > url ? url : kind_names[BENCH_MQTT_OTHER]);
-	begin += strlen(scheme);
+	endpoint->is_tls = scheme->is_tls;
+	endpoint->is_websocket = scheme->is_websocket;
+	begin += strlen(scheme->name);
 	at = strrchr(begin, '@');
 	if (at) {
 		parse_login(endpoint, begin, at);
 		begin = at + 1;
 	}
 	end = begin + strcspn(begin, "/");
-	if (*begin == '[') { /* an IPv6 address */
-		begin++;
-		port = memchr(begin, ']', (size_t)(end - begin));
-		if (!port || port == begin || (size_t)(port - begin) >= sizeof(endpoint->host))
-			return false;
-		snprintf(endpoint->host, sizeof(endpoint->host), "%.*s", (int)(port - begin), begin);
-		port++;
-	} else {
-		port = begin + strcspn(begin, ":/");
-		if (port == begin || (size_t)(port - begin) >= sizeof(endpoint->host))
-			return false;
-		snprintf(endpoint->host, sizeof(endpoint->host), "%.*s", (int)(port - begin), begin);
-	}
-	if (*port == ':')
-		snprintf(endpoint->port, sizeof(endpoint->port), "%.*s", (int)(end - port - 1), port + 1);
-	else
-		snprintf(endpoint->port, sizeof(endpoint->port), "1883");
-	broker->target.cpu_fn = broker_cpu;
-	broker->target.context = broker;
-	return endpoint->port[0] != '\0';
+	snprintf(endpoint->port, sizeof(endpoint->port), "%s", scheme->port);
+	snprintf(endpoint->path, sizeof(endpoint->path), "%s", *end ? end : "/mqtt");
+	return strlen(end) < sizeof(endpoint->path) && parse_host(endpoint, begin, end);
 }

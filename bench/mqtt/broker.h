@@ -42,7 +42,7 @@ bool bench_mqtt_broker_is_here(enum bench_mqtt_kind kind);
 /* Return: 0 when it answers, else -1 with a sentence on stderr. */
 int bench_mqtt_broker_start(struct bench_mqtt_broker *broker, enum bench_mqtt_kind kind,
 			    const struct bench_mqtt_setup *setup);
-/* [NAME=]mqtt://[USER[:PASSWORD]@]HOST[:PORT]. Return: whether @url is that. */
+/* [NAME=]SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH] with mqtt, mqtts, ws or wss. Return: whether @url is that. */
 bool bench_mqtt_broker_parse(struct bench_mqtt_broker *broker, const char *url);
 void bench_mqtt_broker_stop(struct bench_mqtt_broker *broker);
 

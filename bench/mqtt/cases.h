@@ -15,6 +15,7 @@ struct bench_mqtt_case {
 	const char *title;
 	enum bench_mqtt_value value;
 	struct bench_mqtt_params params;
+	bool is_asked_for; /* by the user, as it is: not fitted to a broker */
 };
 
 extern const struct bench_mqtt_case bench_mqtt_cases[];

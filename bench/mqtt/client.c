@@ -3,15 +3,10 @@
 #include "bench/mqtt/client.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "dataplane/mqtt/codec.h"
@@ -19,51 +14,20 @@
 
 enum { PACKET_ROOM = 1024, CLEAN = 2, HAS_USER = 0x80, HAS_PASSWORD = 0x40 };
 
-static int connect_to(const struct bench_mqtt_endpoint *endpoint)
-{
-	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
-	int r = getaddrinfo(endpoint->host, endpoint->port, &hints, &found), fd = -1, error = ENOENT;
-
-	if (r) {
-		fprintf(stderr, "hugebus-bench: %s: %s\n", endpoint->host, gai_strerror(r));
-		return -EHOSTUNREACH;
-	}
-	for (struct addrinfo *at = found; at && fd < 0; at = at->ai_next) {
-		fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) == 0)
-			break;
-		error = errno;
-		if (fd >= 0)
-			close(fd);
-		fd = -1;
-	}
-	freeaddrinfo(found);
-	if (fd >= 0)
-		return fd;
-	fprintf(stderr, "hugebus-bench: cannot connect to %s port %s: %s\n", endpoint->host, endpoint->port, strerror(error));
-	return -error;
-}
-
 int bench_mqtt_client_open(struct bench_mqtt_client *client, const struct bench_mqtt_endpoint *endpoint, int epoll_fd)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
-	int one = 1;
+	int r = bench_mqtt_transport_open(&client->transport, endpoint);
 
 	client->receive_max = UINT16_MAX;
-	client->fd = connect_to(endpoint);
-	if (client->fd < 0)
-		return client->fd;
-	(void)setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (fcntl(client->fd, F_SETFL, O_NONBLOCK) < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, client->fd, &event) < 0)
-		return -errno;
-	return 0;
+	if (r < 0)
+		return r;
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, client->transport.fd, &event) < 0 ? -errno : 0;
 }
 
 void bench_mqtt_client_close(struct bench_mqtt_client *client)
 {
-	if (client->fd >= 0)
-		close(client->fd);
-	client->fd = -1;
+	bench_mqtt_transport_close(&client->transport);
 	hbus_mqtt_frame_deinit(&client->frame);
 	free(client->out);
 	client->out = NULL;
@@ -158,23 +122,28 @@ static void want_out(struct bench_mqtt_client *client, int epoll_fd, bool wants)
 	if (client->wants_out == wants)
 		return;
 	client->wants_out = wants;
-	(void)epoll_ctl(epoll_fd, EPOLL_CTL_MOD, client->fd, &event);
+	(void)epoll_ctl(epoll_fd, EPOLL_CTL_MOD, client->transport.fd, &event);
 }
 
 int bench_mqtt_client_flush(struct bench_mqtt_client *client, int epoll_fd)
 {
-	while (client->out_sent < client->out_size) {
-		ssize_t n = send(client->fd, client->out + client->out_sent, client->out_size - client->out_sent, MSG_NOSIGNAL);
+	struct bench_mqtt_transport *transport = &client->transport;
 
-		if (n < 0 && errno == EINTR)
+	while (client->out_sent < client->out_size || bench_mqtt_transport_is_pending(transport)) {
+		ssize_t n = bench_mqtt_transport_write(transport, client->out + client->out_sent,
+						       client->out_size - client->out_sent);
+
+		if (n == -EINTR)
 			continue;
-		if (n < 0 && errno == EAGAIN)
+		if (n == -EAGAIN)
 			break;
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		client->out_sent += (size_t)n;
+		if (bench_mqtt_transport_is_pending(transport))
+			break;
 	}
-	want_out(client, epoll_fd, client->out_sent < client->out_size);
+	want_out(client, epoll_fd, client->out_sent < client->out_size || bench_mqtt_transport_is_pending(transport));
 	if (client->out_sent == client->out_size)
 		client->out_sent = client->out_size = 0;
 	return 0;

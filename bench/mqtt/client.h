@@ -10,20 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bench/mqtt/transport.h"
 #include "dataplane/mqtt/frame.h"
 
 /* Bytes that are gathered before a publisher waits for its socket. */
 #define BENCH_MQTT_OUT_BYTES 65536u
 
-/* Where a broker listens, and who we are. */
-struct bench_mqtt_endpoint {
-	char host[128];
-	char port[8];
-	const char *user, *password; /* or NULL */
-};
-
 struct bench_mqtt_client {
-	int fd; /* -1 = not open */
+	struct bench_mqtt_transport transport;
 	uint32_t idx;
 	uint8_t version;
 	bool is_subscriber, is_ready, wants_out, is_dirty;

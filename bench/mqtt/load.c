@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -218,21 +217,22 @@ static void take_packet(struct load *load, struct bench_mqtt_client *client, con
 	}
 }
 
-static void read_client(struct load *load, struct bench_mqtt_client *client)
+/* Return: whether to read on. */
+static bool read_once(struct load *load, struct bench_mqtt_client *client)
 {
 	static uint8_t buffer[IN_BYTES];
-	ssize_t n = recv(client->fd, buffer, sizeof(buffer), 0);
+	ssize_t n = bench_mqtt_transport_read(&client->transport, buffer, sizeof(buffer));
 	const uint8_t *data = buffer;
 	struct hbus_mqtt_whole packet;
 	size_t size;
 	uint64_t now;
 	int r = 0;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+	if (n == -EAGAIN || n == -EINTR)
+		return false;
 	if (n <= 0) {
-		fail(load, "the broker closed a connection");
-		return;
+		fail(load, n == -EPROTO ? "the broker sent a frame that is none" : "the broker closed a connection");
+		return false;
 	}
 	now = bench_now_ns();
 	load->last_ns = now;
@@ -245,7 +245,14 @@ static void read_client(struct load *load, struct bench_mqtt_client *client)
 	}
 	if (r && r != HBUS_MQTT_FRAME_MORE)
 		fail(load, "the broker sent a malformed packet");
-	if (bench_mqtt_client_waiting(client))
+	return !load->has_failed && bench_mqtt_transport_has_more(&client->transport);
+}
+
+static void read_client(struct load *load, struct bench_mqtt_client *client)
+{
+	while (read_once(load, client))
+		continue;
+	if (bench_mqtt_client_waiting(client) || bench_mqtt_transport_is_pending(&client->transport))
 		client->is_dirty = true;
 }
 
@@ -482,7 +489,7 @@ static void *need(size_t n, size_t size)
 
 static void open_client(struct load *load, struct bench_mqtt_client *client, uint32_t idx, bool is_subscriber)
 {
-	client->fd = -1;
+	client->transport.fd = -1;
 	client->idx = idx;
 	client->version = load->params->version;
 	client->is_subscriber = is_subscriber;
@@ -544,7 +551,7 @@ static void open_all(struct load *load, const volatile sig_atomic_t *must_end)
 
 static void close_client(struct load *load, struct bench_mqtt_client *client)
 {
-	if (client->fd < 0)
+	if (client->transport.fd < 0)
 		return;
 	load->is_ending = true;
 	bench_mqtt_client_say_bye(client);

@@ -47,8 +47,14 @@ static void row(const struct bench_mqtt_case *entry, const struct bench_mqtt_bro
 	char value[32];
 
 	fprintf(out, "%-38s %-10s ", title, broker->name);
-	if (cell->has_failed || cell->value.n == 0) {
+	if (cell->has_failed || cell->rate.n == 0) {
 		fprintf(out, "%14s\n", "failed");
+		return;
+	}
+	if (cell->value.n == 0) {
+		fprintf(out, "%14s (--pid says which process)\n", "not known");
+		if (cell->latency && cell->latency->n)
+			percentiles(cell->latency, out);
 		return;
 	}
 	human(entry->value, bench_samples_median(&cell->value), value, sizeof(value));
@@ -124,8 +130,9 @@ static json_t *latency_json(const struct bench_histogram *h)
 static json_t *cell_json(const struct bench_mqtt_case *entry, const struct bench_mqtt_broker *broker,
 			 const struct bench_mqtt_cell *cell)
 {
+	json_t *value = cell->value.n || cell->has_failed ? samples_json(&cell->value) : json_null();
 	json_t *object = json_pack("{s:s, s:b, s:o, s:o, s:o, s:I, s:I, s:i, s:b}", "broker", broker->name, "failed",
-				   cell->has_failed, "value", samples_json(&cell->value), "rate", samples_json(&cell->rate),
+				   cell->has_failed, "value", value, "rate", samples_json(&cell->rate),
 				   "generator_cpu", samples_json(&cell->loader), "messages", (json_int_t)cell->n_messages,
 				   "faults", (json_int_t)cell->n_faults, "window", (int)cell->window, "generator_is_limit",
 				   is_loader_the_limit(entry, cell));

@@ -8,6 +8,17 @@ needs_commands jq
 
 _bench() { timeout 60 hugebus bench mqtt --repeats 1 --duration 50 "$@"; }
 
+# Below those that the kernel hands out.
+port=$((20000 + ($$ + 9000) % 12000))
+
+# _start_gateway ARGUMENTS...: on a bus of its own.
+_start_gateway() {
+	lab_spawn daemon hugebusd --socket "$lab/bus"
+	lab_until 5 test -S "$lab/bus" || return 1
+	lab_spawn gateway "$HBUS_BUILD/dataplane/mqtt/hugebus-mqtt" --socket "$lab/bus" --allow-anonymous "$@"
+	lab_wait_line gateway serving
+}
+
 _start_liar() {
 	lab_spawn liar "$system_dir/liar.py" "$1"
 	lab_wait_line liar '^[0-9]+$' || return 1
@@ -69,6 +80,54 @@ mosquitto_is_measured_beside_it() {
 		"$lab/out" >/dev/null
 }
 
+websockets_and_their_frames_are_measured() {
+	local size
+	_start_gateway --listen "ws:127.0.0.1:$port" || return 1
+	for size in 24 100 300 70000; do # heads of each length
+		_bench --url "ws://127.0.0.1:$port" --qos 1 --size "$size" --json >"$lab/out" || return 1
+		jq -e '.cases[0].brokers[0] | (.failed | not) and .faults == 0 and .messages > 0' "$lab/out" >/dev/null || return 1
+	done
+	_bench --url "ws://127.0.0.1:$port/mqtt" --subscribers 3 --size 20000 >/dev/null
+}
+
+what_is_no_websocket_is_reported() {
+	_start_liar honest || return 1
+	_bench --url "ws${url#mqtt}" --qos 0 2>"$lab/err"
+	expect $? = 1
+	grep -q 'no WebSocket at 127.0.0.1' "$lab/err"
+}
+
+tls_is_measured_and_checked() {
+	command -v openssl >/dev/null || skip "no openssl"
+	ldd "$HBUS_BUILD/dataplane/mqtt/hugebus-mqtt" | grep -q libssl || skip "built without TLS"
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+		-addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$lab/key" -out "$lab/cert" 2>/dev/null || return 1
+	_start_gateway --listen "tls:127.0.0.1:$port" --listen "wss:127.0.0.1:$((port + 1))" --cert "$lab/cert" --key "$lab/key"
+	_bench --url "mqtts://127.0.0.1:$port" --ca "$lab/cert" --qos 1 --size 20000 >/dev/null || return 1
+	_bench --url "wss://127.0.0.1:$((port + 1))" --ca "$lab/cert" --qos 2 --mqtt 5 >/dev/null || return 1
+	_bench --url "mqtts://127.0.0.1:$port" --insecure --publishers 50 --rate 2000 >/dev/null || return 1
+	_bench --url "mqtts://127.0.0.1:$port" >/dev/null 2>"$lab/err"
+	expect $? = 1
+	grep -q 'no TLS with 127.0.0.1: self' "$lab/err"
+}
+
+cases_that_need_a_process_do_not_fail_without_one() {
+	_start_gateway --listen "127.0.0.1:$port" || return 1
+	_bench --url "mqtt://127.0.0.1:$port" --only fleet.1000 --json >"$lab/out" || { cat "$lab/out" && return 1; }
+	jq -e '.cases[0].brokers[0] | (.failed | not) and .faults == 0 and .messages > 0 and .value == null' "$lab/out" \
+		>/dev/null || return 1
+	_bench --url "mqtt://127.0.0.1:$port" --pid "${lab_pids[gateway]}" --only fleet.1000 --json >"$lab/out" || return 1
+	jq -e '.cases[0].brokers[0].value.median > 0' "$lab/out" >/dev/null
+}
+
+a_mosquitto_as_installed_gets_what_it_takes() {
+	[ -x /usr/sbin/mosquitto ] || skip "no mosquitto"
+	lab_spawn mosquitto /usr/sbin/mosquitto -p "$port"
+	lab_until 5 mosquitto_pub -p "$port" -t x -n || skip "mosquitto does not start here"
+	_bench --url "mqtt://127.0.0.1:$port" --only 'qos2*' --json >"$lab/out" || return 1
+	jq -e '.cases[0].brokers[0] | (.failed | not) and .faults == 0 and .window == 20' "$lab/out" >/dev/null
+}
+
 asked_to_end_it_ends_and_leaves_nothing() {
 	mkdir "$lab/tmp"
 	TMPDIR=$lab/tmp lab_spawn bench hugebus bench mqtt --brokers hugebus --duration 60000 --qos 1
@@ -85,7 +144,7 @@ _has_gateway() { [ -n "$(cd "$lab/tmp" && ls -d hugebus-bench-*/hugebus.log 2>/d
 wrong_usage_is_refused() {
 	local arguments
 	for arguments in "--qos 3" "--size 8" "--inflight 0" "--mqtt 4" "--pairs --publishers 2" "--url http://h" "--only nothing" \
-		"--pid 1" "--qos 1 --only qos0" more; do
+		"--pid 1" "--qos 1 --only qos0" "--irregular" "--cert x" "--url ws:/h" "--url mqtts://" "--url mqtt://h:" more; do
 		# shellcheck disable=SC2086 # words
 		_bench $arguments 2>/dev/null
 		expect $? = 2

@@ -7,7 +7,7 @@
 PATH=$HBUS_BUILD/dataplane/mqtt:$HBUS_BUILD/tests/system:$PATH
 needs_commands mosquitto_pub mosquitto_sub
 
-port=$((20000 + ($$ + 7000) % 20000))
+port=$((20000 + ($$ + 7000) % 12000))
 
 _start() {
 	export HUGEBUS_SOCKET=$lab/bus

@@ -10,7 +10,7 @@
 needs_commands jq setpriv timeout taskset prlimit
 PATH=$HBUS_BUILD/dataplane/mqtt:$PATH
 [ -x "$HBUS_BUILD/ctl/daemon/hugebusd" ] || skip_all "hugebusd is not built"
-port=$((20000 + $$ % 20000))
+port=$((20000 + $$ % 12000))
 
 # exits CODE COMMAND...: its output in $lab/out.
 exits() {
