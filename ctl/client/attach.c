@@ -184,6 +184,10 @@ static int attach(struct hbus_subscriber *sub, const struct hbus_msg_ring_opened
 	if (!at)
 		return HBUS_E_NO_MEMORY;
 	at->ring_id = message->geometry.ring_id;
+	if (sub->next_ring_id == at->ring_id) {
+		hbus_id_set_move(&at->carried, &sub->next_carried);
+		sub->next_ring_id = 0;
+	}
 	r = sub->n_held < HBUS_RINGS_PER_SUBSCRIBER_MAX ? prepare(sub, message, fds, at) : HBUS_E_LIMIT;
 	at->is_refused = r < 0;
 	if (!at->is_refused) {
@@ -319,16 +323,36 @@ void hbus_on_topic_skip(struct hbus *bus, const struct hbus_msg_topic_skip *mess
 	hbus_subscriber_news(sub);
 }
 
+void hbus_next_ring_forget(struct hbus_subscriber *sub)
+{
+	hbus_id_set_deinit(&sub->next_carried);
+	sub->next_ring_id = 0;
+}
+
+/* Of a ring that is attached, or of the one that is opened next. */
+static struct hbus_id_set *carried_by(struct hbus_subscriber *sub, uint64_t ring_id)
+{
+	struct hbus_attached *at = find_held(sub, ring_id);
+
+	if (at)
+		return &at->carried;
+	if (sub->next_ring_id != ring_id)
+		hbus_next_ring_forget(sub);
+	sub->next_ring_id = ring_id;
+	return &sub->next_carried;
+}
+
 void hbus_on_ring_topics(struct hbus *bus, const struct hbus_msg_ring_topics *message)
 {
 	struct hbus_subscriber *sub = find_sub(bus, message->sub_id);
-	struct hbus_attached *at = sub ? find_held(sub, message->ring_id) : NULL;
 	uint32_t n = message->n_ids < HBUS_SKIP_IDS ? message->n_ids : HBUS_SKIP_IDS;
+	struct hbus_id_set *carried;
 
-	if (!at)
+	if (!sub)
 		return;
+	carried = carried_by(sub, message->ring_id);
 	/* Without memory the topic stays unknown, and the owner's thread reports it. */
 	for (uint32_t i = 0; i < n; i++)
-		hbus_id_set_add(&at->carried, message->ids[i]);
+		hbus_id_set_add(carried, message->ids[i]);
 	hbus_subscriber_news(sub);
 }

@@ -61,6 +61,7 @@ struct hbus {
 	uint64_t retry_at_ms;
 	uint32_t serial;
 	uint32_t n_links;  /* how often the link came up */
+	_Atomic uint32_t n_heard; /* how often all was read that a connected daemon had sent; changes for owners' threads to see */
 	struct hbus_call *calls, **calls_tail;
 	struct hbus_outgoing *outgoing, **outgoing_tail;
 	uint32_t n_outgoing;

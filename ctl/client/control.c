@@ -14,6 +14,7 @@
 #include "ctl/client/handlers.h"
 #include "ctl/client/outgoing.h"
 #include "ctl/client/steering.h"
+#include "ctl/client/subscriber.h"
 
 /* Messages handled in one go, so that a chatty daemon does not keep the lock for ever. */
 #define RECEIVE_MAX 256u
@@ -289,6 +290,8 @@ void hbus_link_lost_locked(struct hbus *bus)
 	}
 	hbus_outgoing_clear(bus);
 	hbus_unclaim_gates(bus);
+	for (struct hbus_subscriber *sub = bus->subscribers; sub; sub = sub->next)
+		hbus_next_ring_forget(sub);
 	bus->wants_output = false;
 	bus->link = HBUS_LINK_AWAY;
 	bus->retry_at_ms = hbus_now_ms() + bus->retry_ms;
@@ -413,8 +416,12 @@ static bool receive(struct hbus *bus)
 		if (bus->socket_fd < 0)
 			return false;
 		r = hbus_wire_receive(bus->socket_fd, &message, &fds);
-		if (r == HBUS_WIRE_EMPTY)
+		if (r == HBUS_WIRE_EMPTY) {
+			/* R(bus.heard): what the messages told before the word that says that there are no more. */
+			if (bus->link == HBUS_LINK_CONNECTED)
+				atomic_fetch_add_explicit(&bus->n_heard, 1, memory_order_release);
 			return false;
+		}
 		if (r != 0) {
 			hbus_link_lost_locked(bus);
 			return false;

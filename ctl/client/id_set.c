@@ -54,6 +54,13 @@ int hbus_id_set_add(struct hbus_id_set *set, uint32_t id)
 	return 0;
 }
 
+void hbus_id_set_move(struct hbus_id_set *to, struct hbus_id_set *from)
+{
+	/* relaxed, all: no other thread knows either */
+	atomic_store_explicit(&to->table, atomic_load_explicit(&from->table, memory_order_relaxed), memory_order_relaxed);
+	atomic_store_explicit(&from->table, NULL, memory_order_relaxed); /* relaxed: as above */
+}
+
 void hbus_id_set_deinit(struct hbus_id_set *set)
 {
 	/* relaxed: no other thread is left */

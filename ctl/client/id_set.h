@@ -26,6 +26,8 @@ struct hbus_id_set {
 
 /* Control side. 0 or -ENOMEM. */
 int hbus_id_set_add(struct hbus_id_set *set, uint32_t id);
+/* While nobody looks at either. @to: empty. */
+void hbus_id_set_move(struct hbus_id_set *to, struct hbus_id_set *from);
 void hbus_id_set_deinit(struct hbus_id_set *set);
 
 static inline uint32_t hbus_id_hash(uint32_t id)

@@ -47,16 +47,21 @@ void hbus_ring_lapped(struct hbus_subscriber *sub, struct hbus_attached *at)
 	at->skip = 0;
 }
 
-/* What the caller holds was overwritten: all of it is lost, as of now. */
+/*
+ * What the caller holds was overwritten: all of it is lost, as of now. What follows need not be: the newest checkpoint
+ * may even lie in what was lost. So the next scan goes on behind it, and finds out.
+ */
 void hbus_batch_void(struct hbus_subscriber *sub, struct hbus_attached *at)
 {
 	uint64_t first = at->ring.batch_sequence + at->batch_skip;
 	uint64_t n = at->ring.sequence + at->skip - first;
 
 	at->n_lost += n;
+	at->batch_delivered = at->batch_filtered = 0;
+	at->is_corrupt = false;
 	hbus_loss_add(&sub->losses, at->ring_id, first, n, loss_reason(at));
-	at->skip = at->batch_skip + n;
-	hbus_ring_lapped(sub, at);
+	hbus_ring_sub_begin(&at->ring);
+	sub->has_moved = true;
 }
 
 /* A lapped reader can stand on bytes that look like the end for ever: ask intent too. */

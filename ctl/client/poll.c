@@ -8,6 +8,7 @@
  * overwritten meanwhile -> lost, all of it. So for each ring, at any time:
  *	sequence now - sequence at the start = delivered + filtered + lost (+ the open batch)
  */
+#include "ctl/client/control.h"
 #include "ctl/client/subscriber.h"
 
 /* Records that one call looks at in one ring, wanted or not: a bound on its time. */
@@ -166,6 +167,21 @@ static inline uint64_t put_span(struct sink *sink, const struct hbus_attached *a
 	return n;
 }
 
+/*
+ * Has the control side read all that the daemon has sent since the ring was blocked? The daemon tells of a topic before its
+ * publisher may use it; but it may be dead for a while, or the control thread without a CPU.
+ */
+static bool is_all_heard(struct hbus_subscriber *sub, const struct hbus_attached *at)
+{
+	/* A(bus.heard): pairs with R(bus.heard) in receive(). */
+	uint32_t n = atomic_load_explicit(&sub->bus->n_heard, memory_order_acquire) - at->heard;
+
+	/* The first may have begun before. */
+	if (n < 2)
+		hbus_control_poke(sub->bus);
+	return n >= 2;
+}
+
 /* The next event's topic is not known: its name is on the way to the control side, or the publisher lies. */
 static void ring_blocked(struct hbus_subscriber *sub, struct hbus_attached *at, uint32_t topic)
 {
@@ -175,7 +191,13 @@ static void ring_blocked(struct hbus_subscriber *sub, struct hbus_attached *at, 
 		at->is_blocked = true;
 		at->blocked_topic = topic;
 		at->blocked_until_ms = now_ms + HBUS_UNKNOWN_TOPIC_MS;
-	} else if (now_ms >= at->blocked_until_ms) {
+		/* relaxed: only a number to compare with */
+		at->heard = atomic_load_explicit(&sub->bus->n_heard, memory_order_relaxed);
+	} else if (now_ms < at->blocked_until_ms) {
+		return;
+	} else if (!is_all_heard(sub, at)) {
+		at->blocked_until_ms = now_ms + HBUS_UNHEARD_MS;
+	} else {
 		hbus_loss_add(&sub->losses, at->ring_id, at->ring.sequence, 0, HBUS_LOSS_UNNAMED);
 		at->unnamed_topic = topic;
 		at->is_blocked = false;

@@ -73,6 +73,7 @@ static void sub_free(struct hbus_subscriber *sub, bool is_forked)
 	hbus_slots_free(sub, is_forked);
 	hbus_topic_table_deinit(&sub->topics);
 	hbus_loss_deinit(&sub->losses);
+	hbus_id_set_deinit(&sub->next_carried);
 	free(sub->places);
 	free(sub->rings);
 	pthread_mutex_destroy(&sub->mail_lock);

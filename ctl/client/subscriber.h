@@ -27,7 +27,8 @@
 #include "ctl/client/topic_table.h"
 #include "shm/ring_sub.h"
 
-#define HBUS_UNKNOWN_TOPIC_MS 1000 /* how long a ring waits to hear what a topic number means */
+#define HBUS_UNKNOWN_TOPIC_MS 1000 /* how long a ring waits to hear what a topic number means, */
+#define HBUS_UNHEARD_MS 20         /* and between looks whether all was heard, when that is over */
 #define HBUS_POLLED_SLEEP_MS 1     /* sleep between looks at rings that cannot wake us */
 #define HBUS_SLOTS_FIRST 32u
 
@@ -56,6 +57,7 @@ struct hbus_attached {
 	uint32_t blocked_topic;
 	uint32_t unnamed_topic;   /* nobody named it in time: skip it; 0 = none */
 	uint64_t blocked_until_ms;
+	uint32_t heard;           /* bus->n_heard when that began */
 	struct hbus_topic_cache cache;
 	/* -- fixed when it is attached -- */
 	uint64_t ring_id;
@@ -148,6 +150,8 @@ struct hbus_subscriber {
 	bool is_opened;  /* the daemon knows it */
 	bool is_closing;
 	struct hbus_attached *held; /* every ring that is attached */
+	uint64_t next_ring_id;      /* of the ring that is opened next, or 0, */
+	struct hbus_id_set next_carried; /* and what it carries */
 	uint32_t n_held;
 	struct hbus_filter *filters;
 	struct hbus_resume_place *places;
@@ -172,6 +176,8 @@ void hbus_slots_give(struct hbus_slot *slot, uint64_t delivered, uint64_t filter
 void hbus_slots_free(struct hbus_subscriber *sub, bool is_forked);
 
 /* attach.c */
+/* The link is lost: what the next ring was to carry is void. */
+void hbus_next_ring_forget(struct hbus_subscriber *sub);
 void hbus_attached_free(struct hbus_attached *at);
 /* Tells the daemon that the ring is left; under bus->lock. */
 void hbus_ring_done_say(struct hbus_subscriber *sub, uint64_t ring_id);

@@ -284,11 +284,12 @@ void hbus_attachment_open(struct hbus_state *state, struct hbus_attachment *att)
 		return;
 	if (att->gate != HBUS_GATE_INSTALLED && !att->is_without_gate)
 		return;
+	/* First what its numbers mean: this daemon may be killed at any moment, and a ring without that cannot be read. */
 	hbus_tell_ring(state, att->sub, ring);
+	hbus_tell_carried(state, att->sub, ring);
 	att->reader = HBUS_READER_OPENED;
 	att->is_held = att->sub->member->conn != NULL;
 	send_opened(state, att);
-	hbus_tell_carried(state, att->sub, ring);
 	if (att->opening)
 		att->opening->value[0]++;
 	done(state, &att->opening);

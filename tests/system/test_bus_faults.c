@@ -142,6 +142,71 @@ static void events_overwritten_in_the_readers_hands_count_as_lost(void)
 	hbus_close(bus);
 }
 
+/* The newest checkpoint lies in what the reader holds: it must not get again what it was told is lost. */
+static void what_was_told_lost_does_not_come_again(void)
+{
+	static struct hbus_event events[2000];
+	struct hbus_subscriber_info info;
+	struct hbus_subscriber *sub;
+	void *room;
+
+	open_publisher(SMALL_RING, 0);
+	sub = bus_subscriber(bus, 0, HBUS_START_LATEST, "t");
+	for (uint64_t i = 0; i < 580; i++)
+		OK(publish_number(i, 100));
+	CHECK_EQ(hbus_poll(sub, events, 2000), 580);
+	/* The first of them is to be overwritten; nothing new is there yet. */
+	OK(hbus_reserve(publisher, topic, 1000, &room));
+	CHECK_EQ(hbus_release(sub), HBUS_LAPPED);
+	CHECK_EQ(take_losses(sub, HBUS_LOSS_LAPPED), 580);
+	CHECK_EQ(hbus_poll(sub, events, 2000), 0);
+	OK(hbus_commit(publisher, 1000));
+	CHECK_EQ(hbus_poll(sub, events, 2000), 1);
+	CHECK_EQ(events[0].sequence, 580);
+	CHECK_EQ(hbus_release(sub), 0);
+	CHECK_EQ(take_losses(sub, HBUS_LOSS_LAPPED), 0);
+	OK(hbus_subscriber_info(sub, &info));
+	CHECK_EQ(info.n_delivered, 1);
+	CHECK_EQ(info.n_lost, 580);
+	hbus_subscriber_close(sub);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+/* The name of a topic lies in its socket for longer than who forges topics is waited for. */
+static void who_has_no_time_for_its_messages_misses_nothing(void)
+{
+	struct hbus_options options = {.struct_size = sizeof(options), .flags = HBUS_OPEN_NO_THREAD};
+	struct hbus *slow = NULL;
+	struct hbus_subscriber *sub;
+	struct hbus_event event;
+	hbus_topic_t second;
+	uint64_t until_ms;
+
+	open_publisher(SMALL_RING, 0);
+	OK(hbus_open(bus_address, &options, &slow));
+	sub = bus_subscriber(slow, 0, HBUS_START_LATEST, "#");
+	OK(publish_number(0, 100));
+	while (hbus_poll(sub, &event, 1) != 1)
+		OK(hbus_dispatch(slow));
+	CHECK_EQ(hbus_release(sub), 0);
+	OK(hbus_publisher_topic(publisher, "u", NULL, NULL, &second));
+	OK(hbus_publish(publisher, second, "x", 1));
+	until_ms = bus_now_ms() + 1100;
+	while (bus_now_ms() < until_ms) {
+		CHECK_EQ(hbus_poll(sub, &event, 1), 0);
+		bus_sleep_ms(5);
+	}
+	CHECK_EQ(hbus_wait(sub, 1000), 1);
+	CHECK_EQ(hbus_poll(sub, &event, 1), 1);
+	CHECK(strcmp(event.topic, "u") == 0);
+	CHECK_EQ(take_losses(sub, HBUS_LOSS_UNNAMED), 0);
+	hbus_subscriber_close(sub);
+	hbus_publisher_close(publisher);
+	hbus_close(slow);
+	hbus_close(bus);
+}
+
 static int ready_pipe[2];
 
 static void gate_and_stand_still(void *context)
@@ -519,6 +584,8 @@ static void who_is_still_subscribing_holds_nobody_back(void)
 static const struct bus_case cases[] = {
 	{"a_lossy_reader_that_falls_behind_knows_what_it_lost", a_lossy_reader_that_falls_behind_knows_what_it_lost},
 	{"events_overwritten_in_the_readers_hands_count_as_lost", events_overwritten_in_the_readers_hands_count_as_lost},
+	{"what_was_told_lost_does_not_come_again", what_was_told_lost_does_not_come_again},
+	{"who_has_no_time_for_its_messages_misses_nothing", who_has_no_time_for_its_messages_misses_nothing},
 	{"a_publisher_gated_by_a_killed_reader_resumes", a_publisher_gated_by_a_killed_reader_resumes},
 	{"a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon",
 	 a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon},

@@ -288,6 +288,31 @@ Test(state, a_publisher_that_does_not_answer_never_opens_for_reliable_readers)
 	cr_assert_eq(counts().n_pending, 0);
 }
 
+/* The daemon may be killed between any two messages, and a ring whose numbers nobody explains is not read. */
+Test(state, what_a_ring_carries_is_told_before_the_ring_is_opened)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_msg_ring_grant grant;
+	const struct hbus_msg_ring_topics *topics;
+	size_t n_matches = 0, n_topics = 0;
+
+	pair(pub, sub, 0, &grant);
+	for (size_t i = 0; i < sub->n_inbox; i++) {
+		const struct hbus_msg_header *header = (const void *)sub->inbox[i].bytes;
+
+		n_matches += header->type == HBUS_MSG_TOPIC_MATCH;
+		n_topics += header->type == HBUS_MSG_RING_TOPICS;
+		if (header->type != HBUS_MSG_RING_OPENED)
+			continue;
+		cr_assert_eq(n_matches, 1);
+		cr_assert_eq(n_topics, 1);
+	}
+	sub->n_read = 0;
+	topics = sim_next(sub, HBUS_MSG_RING_TOPICS);
+	cr_assert_eq(topics->ring_id, grant.geometry.ring_id);
+	cr_assert_eq(topics->n_ids, 1);
+}
+
 Test(state, topics_of_a_ring_are_told_before_the_publisher_may_use_them)
 {
 	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
