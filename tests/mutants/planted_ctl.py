@@ -88,6 +88,16 @@ DAEMON = [
            "\t    (uint64_t)st.st_size > hbus_counters_size(HBUS_COUNTERS_MAX) ||\n", "", "memory"),
     Mutant("counter-names-raw", "control characters of a client reach terminals", "ctl/daemon/memory.c",
            "cell.name[i] > ' ' && cell.name[i] < 0x7f ? cell.name[i] : '?'", "cell.name[i]", "memory"),
+    Mutant("opened-before-explained", "a daemon that is killed leaves a ring whose numbers nobody explains", "ctl/daemon/state_attach.c",
+           "\thbus_tell_carried(state, att->sub, ring);\n\tatt->reader = HBUS_READER_OPENED;\n"
+           "\tatt->is_held = att->sub->member->conn != NULL;\n\tsend_opened(state, att);\n",
+           "\tatt->reader = HBUS_READER_OPENED;\n"
+           "\tatt->is_held = att->sub->member->conn != NULL;\n\tsend_opened(state, att);\n\thbus_tell_carried(state, att->sub, ring);\n",
+           "state"),
+    Mutant("stopped-is-dead", "an owner that lives is given up after a while", "ctl/daemon/state_member.c",
+           "\tif (lives > 0)\n\t\treturn;\n", "", "state"),
+    Mutant("pid-is-identity", "a process with the pid of another is taken for it", "ctl/daemon/process.c",
+           "has_ended(fd) || hbus_process_began(pid, pidfd) != began", "has_ended(fd)", "process"),
     Mutant("log-lines-raw", "a client can forge lines of the log", "ctl/daemon/log.c",
            "if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)", "if (line[i] == 0x7f)", "log"),
     Mutant("log-without-limit", "a client can fill the disk with lines", "ctl/daemon/log.c",
@@ -123,9 +133,12 @@ CLIENT = [
            "\tif (list->n == HBUS_LOSSES_MAX) {\n\t\tlist->n_unreported += n_events;\n", "\tif (list->n == HBUS_LOSSES_MAX) {\n",
            "client_loss"),
     Mutant("child-uses-the-parents-bus", "a forked child may use the bus of its parent", "ctl/client/bus.h",
-           "return atomic_load_explicit(bus->alive, memory_order_relaxed) != 0;", "return bus != NULL;", "bus_embedded"),
+           "return bus && atomic_load_explicit(bus->alive, memory_order_relaxed) != 0;", "return bus != NULL;", "bus_embedded"),
     Mutant("void-batch-counted-twice", "the loss of a batch that was overwritten is reported again", "ctl/client/overtaken.c",
-           "at->skip = at->batch_skip + n;", "at->skip = at->batch_skip;", "bus_faults"),
+           "\thbus_ring_sub_begin(&at->ring);\n\tsub->has_moved = true;\n}\n\n/* A lapped", "\thbus_ring_lapped(sub, at);\n}\n\n/* A lapped",
+           "bus_faults"),
+    Mutant("unheard-is-unnamed", "a topic whose name lies in the socket is taken for a forged one", "ctl/client/poll.c",
+           "return n >= 2;", "return true;", "bus_faults"),
 ]
 
 CLI = [
