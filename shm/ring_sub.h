@@ -58,6 +58,7 @@ struct hbus_ring_sub {
 	uint64_t batch_position; /* at begin */
 	uint64_t batch_sequence;
 	uint64_t stop_word;      /* the word at which next() stopped */
+	uint64_t last_bytes;     /* of the batch that was released last */
 	uint64_t capacity;
 	uint64_t block_mask;
 	uint64_t cursor;         /* last stored in the slot */
@@ -200,6 +201,7 @@ static inline enum hbus_ring_outcome hbus_ring_sub_release(struct hbus_ring_sub 
 		return HBUS_RING_OK;
 	if (!hbus_ring_sub_is_whole(sub, sub->batch_position))
 		return HBUS_RING_LAPPED;
+	sub->last_bytes = sub->position - sub->batch_position;
 	sub->batch_position = sub->position;
 	sub->batch_sequence = sub->sequence;
 	if (sub->is_gating && ((sub->cursor ^ sub->position) & ~sub->block_mask))

@@ -21,8 +21,10 @@
 #define PROBE_INTERVAL 32u
 /* Polls in a row that found nothing, after which the statistics are stored. */
 #define IDLE_POLLS 1024u
-/* Polls in a row that found nothing, after which the line behind the next header word is asked for too. */
+/* Polls in a row that found nothing, after which the line behind the next header word is asked for too, if it is wanted.
+ * Not at once: a reader close behind a busy publisher would take lines away from it. */
 #define PREFETCH_AFTER 4u
+#define LINE 64u
 #define PREFETCH_RINGS 4u
 /* How often one call follows readers that were overtaken meanwhile. */
 #define PASSES_MAX 4u
@@ -208,6 +210,22 @@ static void ring_blocked(struct hbus_subscriber *sub, struct hbus_attached *at, 
  * The quick way through records that carry nothing but a payload and follow one of the same topic: one comparison
  * tells. It stops at anything else, which the loop in scan_ring() then looks at closely.
  */
+static inline void fill_plain(struct hbus_event *event, const struct hbus_attached *at, const char *name, uint64_t position,
+			      uint64_t sequence, uint64_t len)
+{
+	event->data = at->ring.data + (position & at->ring.mask) + HBUS_RECORD_HEADER;
+	event->size = len;
+	event->topic = name;
+	event->topic_id = at->cache.id;
+	event->key = 0;
+	event->ring_id = at->ring_id;
+	event->sequence = sequence;
+	event->time_ns = 0;
+	event->extra = NULL;
+	event->extra_size = 0;
+	event->has_key = 0;
+}
+
 static inline __attribute__((always_inline)) uint64_t take_plain_events(struct hbus_ring_sub *ring, struct sink *sink,
 									const struct hbus_attached *at, const char *name,
 									uint32_t topic)
@@ -220,17 +238,7 @@ static inline __attribute__((always_inline)) uint64_t take_plain_events(struct h
 
 		if (word >> 24 != top || hbus_record_size(len) > ring->record_max)
 			break;
-		event->data = ring->data + (position & ring->mask) + HBUS_RECORD_HEADER;
-		event->size = len;
-		event->topic = name;
-		event->topic_id = topic;
-		event->key = 0;
-		event->ring_id = at->ring_id;
-		event->sequence = sequence++;
-		event->time_ns = 0;
-		event->extra = NULL;
-		event->extra_size = 0;
-		event->has_key = 0;
+		fill_plain(event, at, name, position, sequence++, len);
 		position += hbus_record_size(len);
 		hbus_ring_sub_prefetch(ring, position);
 	}
@@ -412,16 +420,29 @@ static inline __attribute__((always_inline)) unsigned int pass(struct hbus_subsc
 	return 0;
 }
 
+/*
+ * Whoever waits for a single event wants its second cache line to come with the first, not after it; if it has a second
+ * one, as far as the last events tell: a line that is looked at for nothing is one more that the publisher waits for.
+ */
+static inline const char *line_wanted(const struct hbus_scan *scan)
+{
+	const struct hbus_ring_sub *ring = &scan->at->ring;
+	const char *line = (const char *)(const void *)scan->word;
+
+	return (ring->position & (LINE - 1)) + ring->last_bytes > LINE ? line + LINE : line;
+}
+
 /* Nothing came. Most of the time that is all: whoever spins here wants to see the next event soon. */
 static inline void idle_poll(struct hbus_subscriber *sub)
 {
 	uint32_t n = sub->n_idle_polls++;
 
-	/* Whoever waits for a single event wants its second cache line to come with the first, not after it. Not at once: a
-	 * reader close behind a busy publisher would take lines away from it. */
-	if (n >= PREFETCH_AFTER && sub->n_rings <= PREFETCH_RINGS)
-		for (uint32_t i = 0; i < sub->n_rings; i++)
-			__builtin_prefetch((const char *)(const void *)sub->rings[i].word + 64);
+	if (sub->n_rings <= PREFETCH_RINGS)
+		for (uint32_t i = 0; i < sub->n_rings; i++) {
+			sub->idle_line = line_wanted(&sub->rings[i]);
+			if (n >= PREFETCH_AFTER)
+				__builtin_prefetch(sub->idle_line);
+		}
 	if (__builtin_expect(n % PROBE_INTERVAL != 0, 1))
 		return;
 	if (n >= IDLE_POLLS && sub->has_stats)
@@ -466,7 +487,7 @@ static inline bool idle_quickly(struct hbus_subscriber *sub)
 	if (sub->open || n % PROBE_INTERVAL == 0)
 		return false;
 	if (n >= PREFETCH_AFTER)
-		__builtin_prefetch((const char *)(const void *)sub->rings[0].word + 64);
+		__builtin_prefetch(sub->idle_line);
 	sub->n_idle_polls = n + 1;
 	return true;
 }
@@ -482,8 +503,61 @@ static inline bool release_quickly(struct hbus_subscriber *sub, struct hbus_atta
 		return false;
 	sub->open = NULL;
 	at->n_delivered += at->batch_delivered;
-	at->n_filtered += at->batch_filtered;
-	at->batch_delivered = at->batch_filtered = 0;
+	at->batch_delivered = 0;
+	if (at->batch_filtered > 0) {
+		at->n_filtered += at->batch_filtered;
+		at->batch_filtered = 0;
+	}
+	return true;
+}
+
+/* The ring may go on as its last batch did: same topic, nothing cut, what the caller had is accounted for. */
+static inline bool goes_on_plainly(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	const struct hbus_topic_cache *cache = &at->cache;
+
+	return at->skip == 0 && cache->news == sub->news_seen && cache->name && cache->name != &hbus_topic_skipped &&
+	       release_quickly(sub, at);
+}
+
+static inline void open_quickly(struct hbus_subscriber *sub, struct hbus_attached *at, uint64_t n)
+{
+	at->batch_skip = 0;
+	at->batch_delivered = n;
+	at->has_more = true;
+	at->is_corrupt = false;
+	sub->open = at;
+	sub->n_seen += n;
+	sub->n_idle_polls = 0;
+	stats_due(sub, at);
+}
+
+/*
+ * The event that has just come, when none stands behind it or the caller wants no more: of all ways the shortest. Return:
+ * whether it was that; if not, nothing has changed.
+ */
+static inline __attribute__((always_inline)) bool take_one(struct hbus_subscriber *sub, struct hbus_event *event,
+							   unsigned int n_max)
+{
+	struct hbus_attached *at = sub->rings[0].at;
+	struct hbus_ring_sub *ring = &at->ring;
+	uint64_t position = ring->position, word = hbus_ring_sub_load_word(ring, position), len = hbus_word_length(word);
+	uint64_t end = position + hbus_record_size(len);
+
+	if (word >> 24 != hbus_word_make(0, at->cache.id, 0) >> 24 || end - position > ring->record_max)
+		return false;
+	if (n_max > 1 && hbus_ring_sub_load_word(ring, end) != 0)
+		return false;
+	if (!goes_on_plainly(sub, at) || !hbus_ring_sub_is_whole(ring, position))
+		return false;
+	fill_plain(event, at, at->cache.name->name, position, ring->sequence, len);
+	if (sub->n_idle_polls == 0) /* else it stands right behind the publisher, and would take lines from it */
+		hbus_ring_sub_prefetch(ring, position);
+	ring->batch_position = position;
+	ring->batch_sequence = ring->sequence++;
+	ring->position = end;
+	hbus_place_note(sub, at);
+	open_quickly(sub, at, 1);
 	return true;
 }
 
@@ -492,13 +566,13 @@ static inline bool release_quickly(struct hbus_subscriber *sub, struct hbus_atta
  * otherwise: at whatever is not plain, or not whole, the ring is set back and it looks again. So what stands between an
  * event's arrival and its delivery is short; accounts are made at the next call, when the caller waits anyway.
  */
-static inline __attribute__((always_inline)) bool poll_quickly(struct hbus_subscriber *sub, struct sink *sink)
+static inline __attribute__((always_inline)) bool take_many(struct hbus_subscriber *sub, struct sink *sink)
 {
 	struct hbus_attached *at = sub->rings[0].at;
 	struct hbus_ring_sub *ring = &at->ring;
 	uint64_t n;
 
-	if (at->skip > 0 || !release_quickly(sub, at))
+	if (!goes_on_plainly(sub, at))
 		return false;
 	hbus_ring_sub_begin(ring);
 	n = take_plain(sub, at, sink);
@@ -513,14 +587,7 @@ static inline __attribute__((always_inline)) bool poll_quickly(struct hbus_subsc
 		sink->n = 0;
 		return false;
 	}
-	at->batch_skip = 0;
-	at->batch_delivered = n;
-	at->has_more = true;
-	at->is_corrupt = false;
-	sub->open = at;
-	sub->n_seen += n;
-	sub->n_idle_polls = 0;
-	stats_due(sub, at);
+	open_quickly(sub, at, n);
 	return true;
 }
 
@@ -539,26 +606,40 @@ static int poll_begin(struct hbus_subscriber *sub)
 	return 0;
 }
 
-int hbus_poll(struct hbus_subscriber *sub, struct hbus_event *events, unsigned int n_max)
+static __attribute__((noinline)) int poll_slowly(struct hbus_subscriber *sub, struct sink *sink)
 {
-	struct sink sink = {.events = events, .n_max = n_max};
-	int r;
+	int r = poll_begin(sub);
 
-	if (__builtin_expect(is_quick(sub), 1)) {
-		if (looks_empty(&sub->rings[0])) {
-			if (idle_quickly(sub))
-				return 0;
-		} else if (n_max > 0 && events && poll_quickly(sub, &sink)) {
-			return (int)sink.n;
-		}
-	}
-	r = poll_begin(sub);
 	if (r < 0)
 		return r;
-	if (!events && n_max > 0)
+	if (!sink->events && !sink->spans && sink->n_max > 0)
 		return hbus_fail_no_place();
-	passes(sub, &sink);
-	return (int)sink.n;
+	passes(sub, sink);
+	return (int)sink->n;
+}
+
+/* More than one, or not what was expected. */
+static __attribute__((noinline)) int poll_events(struct hbus_subscriber *sub, struct hbus_event *events, unsigned int n_max,
+						 bool may_be_quick)
+{
+	struct sink sink = {.events = events, .n_max = n_max};
+
+	if (may_be_quick && take_many(sub, &sink))
+		return (int)sink.n;
+	return poll_slowly(sub, &sink);
+}
+
+int hbus_poll(struct hbus_subscriber *sub, struct hbus_event *events, unsigned int n_max)
+{
+	if (__builtin_expect(!is_quick(sub), 0))
+		return poll_events(sub, events, n_max, false);
+	if (looks_empty(&sub->rings[0]))
+		return idle_quickly(sub) ? 0 : poll_events(sub, events, n_max, false);
+	if (n_max == 0 || !events)
+		return poll_events(sub, events, n_max, false);
+	if (take_one(sub, events, n_max))
+		return 1;
+	return poll_events(sub, events, n_max, true);
 }
 
 int hbus_poll_spans(struct hbus_subscriber *sub, struct hbus_span *spans, unsigned int n_max)
@@ -570,19 +651,14 @@ int hbus_poll_spans(struct hbus_subscriber *sub, struct hbus_span *spans, unsign
 		if (looks_empty(&sub->rings[0])) {
 			if (idle_quickly(sub))
 				return 0;
-		} else if (n_max > 0 && spans && poll_quickly(sub, &sink)) {
+		} else if (n_max > 0 && spans && take_many(sub, &sink)) {
 			return (int)sink.n;
 		}
 	}
-	r = poll_begin(sub);
-	if (r < 0)
-		return r;
-	if (!spans && n_max > 0)
-		return hbus_fail_no_place();
-	passes(sub, &sink);
+	r = poll_slowly(sub, &sink);
 	for (unsigned int i = 0; i < sink.n; i++)
 		spans[i].reserved = 0;
-	return (int)sink.n;
+	return r;
 }
 
 int hbus_release(struct hbus_subscriber *sub)

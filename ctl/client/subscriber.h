@@ -129,6 +129,7 @@ struct hbus_subscriber {
 	bool is_armed;      /* slots say `waiting` */
 	bool has_stats;     /* some ring has statistics to store */
 	uint32_t n_idle_polls;
+	const char *idle_line; /* to ask for while nothing comes */
 	struct hbus_linger linger;
 	uint64_t n_seen;    /* events that scans have gone over, wanted or not */
 	struct hbus_loss_list losses;

@@ -21,11 +21,11 @@ BUDGETS = {
     "publish.batch.64": 155,
     "publish.run.64": 22,
     "publish.in-place.64": 320,
-    "poll.1.64": 230,
+    "poll.1.64": 182,
     "poll.64.64": 47,
     "poll.spans.64": 18,
     "poll.spans.run.64": 9,
-    "poll.nothing": 72,
+    "poll.nothing": 62,
 }
 
 
