@@ -11,12 +11,17 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "dataplane/log.h"
 #ifdef HBUS_HAVE_XDP
 #include "ebpf/loader.h"
 #endif
+
+/* How often, and after how long each time, a claim is tried that somebody has. */
+#define CLAIM_TRIES 100U
+#define CLAIM_NAP_NS 20000000L
 
 /* The interfaces that any net_af_xdp device of this command line drives. */
 struct interfaces {
@@ -72,6 +77,21 @@ static int check_names(const struct hbus_ingress_options *options)
 }
 
 #ifdef HBUS_HAVE_XDP
+/*
+ * Of a killed ingress the guard may be gone while the poll process still gives back its memory: whoever starts the next
+ * one at once must not be told that it lives.
+ */
+static int claim(unsigned int ifindex, int *ret_fd, struct hbus_filter_error *error)
+{
+	for (unsigned int i = 0;; i++) {
+		int r = hbus_filter_claim(ifindex, ret_fd, error);
+
+		if (r != HBUS_FILTER_BUSY || i == CLAIM_TRIES)
+			return r;
+		nanosleep(&(struct timespec){ .tv_nsec = CLAIM_NAP_NS }, NULL);
+	}
+}
+
 /* The claims last as long as this process and its child, so their descriptors are not kept. */
 static int take(const struct interfaces *ifaces)
 {
@@ -81,7 +101,7 @@ static int take(const struct interfaces *ifaces)
 		int fd, r;
 
 		if_indextoname(ifaces->idx[i], name);
-		r = hbus_filter_claim(ifaces->idx[i], &fd, &error);
+		r = claim(ifaces->idx[i], &fd, &error);
 		if (r == 0)
 			r = hbus_filter_remove(ifaces->idx[i], &error);
 		if (r == 0)
