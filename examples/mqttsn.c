@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGE_MAX = 2048, TOPICS_MAX = 1024, RETRY_MS = 1000, TRIES = 5, DURATION_S = 60 };
+enum { MESSAGE_MAX = 2048, TOPICS_MAX = 1024, RETRY_MS = 1000, DURATION_S = 60 };
 
 enum type {
 	SEARCHGW = 0x01, GWINFO = 0x02, CONNECT = 0x04, CONNACK = 0x05, WILLTOPICREQ = 0x06,
@@ -40,7 +40,8 @@ struct options {
 	int qos;
 	bool is_retained, keeps_session, is_quiet, stays;
 	unsigned int predefined, count, sleep_s, size;
-	double rate, wait_s;
+	unsigned int n_tries;
+	double rate, wait_s, nap_s;
 };
 
 struct client {
@@ -261,7 +262,7 @@ static struct message ask(struct client *client, uint8_t type, uint8_t answer, c
 	static uint8_t room[MESSAGE_MAX];
 	struct message m = { 0 };
 
-	for (int i = 0; i < TRIES && !must_end; i++) {
+	for (unsigned int i = 0; i < client->o->n_tries && !must_end; i++) {
 		say(client, type, head, head_size, data, data_size);
 		if (hear(client, answer, now_ms() + RETRY_MS, room, &m))
 			return m;
@@ -419,7 +420,9 @@ static void sleep_on(struct client *client)
 	(void)ask(client, DISCONNECT, DISCONNECT, duration, sizeof(duration), NULL, 0);
 	for (unsigned int i = 0; i < (o->count ? o->count : 1) && !must_end; i++) {
 		fprintf(stderr, "mqttsn: asleep\n");
-		sleep(o->sleep_s);
+		pause_until(now_ms() + (uint64_t)((o->nap_s > 0 ? o->nap_s : o->sleep_s) * 1000));
+		if (must_end)
+			return;
 		(void)ask(client, PINGREQ, PINGRESP, NULL, 0, o->id, strlen(o->id));
 	}
 }
@@ -440,6 +443,8 @@ static const struct argp_option argp_options[] = {
 	{ "size", 's', "N", 0, "digits of the numbers that are published (1)", 0 },
 	{ "wait", 'W', "S", 0, "receive for so long", 0 },
 	{ "sleep", 'S', "S", 0, "how long to sleep (10)", 0 },
+	{ "nap", 'N', "S", 0, "sleep: come back earlier than that, after so long", 0 },
+	{ "tries", 'n', "N", 0, "give up after asking so many times, once a second (5)", 0 },
 	{ "keep", 'k', NULL, 0, "not a clean session", 0 },
 	{ "stay", 'x', NULL, 0, "end without DISCONNECT", 0 },
 	{ "quiet", 'Q', NULL, 0, "do not print what is received", 0 },
@@ -467,6 +472,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case 's': o->size = (unsigned int)atoi(arg); return 0;
 	case 'W': o->wait_s = atof(arg); return 0;
 	case 'S': o->sleep_s = (unsigned int)atoi(arg); return 0;
+	case 'N': o->nap_s = atof(arg); return 0;
+	case 'n': o->n_tries = (unsigned int)atoi(arg); return 0;
 	case 'k': o->keeps_session = true; return 0;
 	case 'x': o->stays = true; return 0;
 	case 'Q': o->is_quiet = true; return 0;
@@ -517,7 +524,7 @@ static void search(struct client *client)
 	uint8_t room[MESSAGE_MAX];
 	struct message m;
 
-	if (!hear(client, GWINFO, now_ms() + TRIES * RETRY_MS, room, &m) || m.size == 0)
+	if (!hear(client, GWINFO, now_ms() + client->o->n_tries * (uint64_t)RETRY_MS, room, &m) || m.size == 0)
 		die("no gateway has answered");
 	printf("gateway %u\n", m.body[0]);
 }
@@ -538,7 +545,7 @@ int main(int argc, char **argv)
 	static const struct argp argp = { argp_options, parse_option, "pub|sub|sleep|search",
 					  "A small MQTT-SN client.\vExit status: 0 done, 1 it did not "
 					  "work, 2 wrong usage.", NULL, NULL, NULL };
-	static struct options o = { .host = "127.0.0.1", .port = "1883", .sleep_s = 10, .size = 1,
+	static struct options o = { .host = "127.0.0.1", .port = "1883", .sleep_s = 10, .size = 1, .n_tries = 5,
 				    .will_message = "gone" };
 	static struct client client = { .o = &o };
 	struct sigaction action = { .sa_handler = on_signal };
