@@ -3,9 +3,7 @@
  * Messages to clients: which sessions want an event, and when each of them gets it.
  *
  * What can be sent at once is encoded straight from the event. The rest is kept, once for all
- * sessions, and waits in their queues. A message with QoS 1 or 2 that was sent stands in the
- * session's in-flight list until it is acknowledged; after a reconnect it goes back to the front of
- * the queue with its packet identifier. Before the queue come retained messages that a
+ * sessions, and waits in their queues (queue.h). Before the queue come retained messages that a
  * subscription was promised: they are older.
  */
 #include <stdlib.h>
@@ -13,119 +11,7 @@
 
 #include "dataplane/mqtt/engine_pvt.h"
 
-enum { SLOTS_MIN = 16, SLOTS_MAX = 65536 };
-
-/* One message on its way to several sessions: the copy is made when the first has to wait. */
-struct source {
-	struct hbus_mqtt *engine;
-	const struct hbus_mqtt_message *message;
-	uint64_t expires_ms;
-	struct hbus_mqtt_kept *kept;
-};
-
-/* -- lists -- */
-
-static void list_append(struct hbus_mqtt_deliveries *list, struct hbus_mqtt_delivery *d)
-{
-	d->next = NULL;
-	d->prev = list->last;
-	if (list->last)
-		list->last->next = d;
-	else
-		list->first = d;
-	list->last = d;
-	list->n++;
-}
-
-static void list_prepend(struct hbus_mqtt_deliveries *list, struct hbus_mqtt_delivery *d)
-{
-	d->prev = NULL;
-	d->next = list->first;
-	if (list->first)
-		list->first->prev = d;
-	else
-		list->last = d;
-	list->first = d;
-	list->n++;
-}
-
-static void list_remove(struct hbus_mqtt_deliveries *list, struct hbus_mqtt_delivery *d)
-{
-	if (d->prev)
-		d->prev->next = d->next;
-	else
-		list->first = d->next;
-	if (d->next)
-		d->next->prev = d->prev;
-	else
-		list->last = d->prev;
-	list->n--;
-}
-
-/* -- packet identifiers -- */
-
-static struct hbus_mqtt_delivery **slot_of(struct hbus_mqtt_session *session, uint16_t packet_id)
-{
-	return &session->slots[(packet_id - 1u) & (session->n_slots - 1)];
-}
-
-/* Identifiers that differ modulo n differ modulo 2n, so each has its slot again. */
-static bool slots_grow(struct hbus_mqtt_session *session)
-{
-	uint32_t n = session->n_slots ? 2 * session->n_slots : SLOTS_MIN;
-	struct hbus_mqtt_delivery **slots = n <= SLOTS_MAX ? calloc(n, sizeof(struct hbus_mqtt_delivery *)) : NULL;
-
-	if (!slots)
-		return false;
-	for (uint32_t i = 0; i < session->n_slots; i++)
-		if (session->slots[i])
-			slots[(session->slots[i]->packet_id - 1u) & (n - 1)] = session->slots[i];
-	free(session->slots);
-	session->slots = slots;
-	session->n_slots = n;
-	return true;
-}
-
-static bool id_take(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
-{
-	if (session->n_slots_used == session->n_slots && !slots_grow(session))
-		return false;
-	do {
-		if (++session->last_id == 0)
-			session->last_id = 1;
-	} while (*slot_of(session, session->last_id));
-	d->packet_id = session->last_id;
-	*slot_of(session, d->packet_id) = d;
-	session->n_slots_used++;
-	return true;
-}
-
-static struct hbus_mqtt_delivery *id_find(struct hbus_mqtt_session *session, uint16_t packet_id)
-{
-	struct hbus_mqtt_delivery *d = session->n_slots ? *slot_of(session, packet_id) : NULL;
-
-	return d && d->packet_id == packet_id ? d : NULL;
-}
-
-/* -- deliveries -- */
-
-static struct hbus_mqtt_delivery *delivery_new(struct hbus_mqtt_kept *kept, const struct hbus_mqtt_how *how)
-{
-	struct hbus_mqtt_delivery *d = calloc(1, sizeof(*d) + how->n_ids * sizeof(how->ids[0]));
-
-	if (!d)
-		return NULL;
-	d->kept = kept ? hbus_mqtt_kept_get(kept) : NULL;
-	d->share = how->share;
-	if (d->share)
-		d->share->n_refs++;
-	d->qos = how->qos;
-	d->is_retain = how->is_retain;
-	d->n_ids = how->n_ids;
-	if (how->n_ids > 0)
-		memcpy(d->ids, how->ids, how->n_ids * sizeof(how->ids[0]));
-	return d;
-}
+/* -- sending -- */
 
 /* A session that ends with its connection is not remembered. */
 static void changed(const struct hbus_mqtt_session *session)
@@ -133,44 +19,16 @@ static void changed(const struct hbus_mqtt_session *session)
 	session->engine->n_changes += session->expiry_s > 0;
 }
 
-static void delivery_unlink(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
+static struct hbus_mqtt_queue_count count_of(const struct hbus_mqtt_session *session)
+{
+	return session->queue->ops->count(session->queue);
+}
+
+static void settle(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d, bool is_done)
 {
 	changed(session);
-	if (d->state == QUEUED) {
-		list_remove(&session->queue, d);
-		session->queue_bytes -= d->kept->size;
-	} else {
-		list_remove(&session->inflight, d);
-	}
+	session->queue->ops->settle(session->queue, d, is_done);
 }
-
-/* Unlinked already. */
-static void delivery_free(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
-{
-	if (d->packet_id) {
-		*slot_of(session, d->packet_id) = NULL;
-		session->n_slots_used--;
-	}
-	hbus_mqtt_kept_put(d->kept);
-	hbus_mqtt_share_put(d->share);
-	free(d);
-}
-
-static void delivery_finish(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
-{
-	delivery_unlink(session, d);
-	delivery_free(session, d);
-}
-
-static void queue_append(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
-{
-	d->state = QUEUED;
-	changed(session);
-	list_append(&session->queue, d);
-	session->queue_bytes += d->kept->size;
-}
-
-/* -- sending -- */
 
 /* Is the way to the client free for one message more? */
 static bool is_open_for(const struct hbus_mqtt_session *session, uint8_t qos)
@@ -178,34 +36,42 @@ static bool is_open_for(const struct hbus_mqtt_session *session, uint8_t qos)
 	const struct hbus_mqtt_conn *conn = session->conn;
 
 	return conn && conn->state == CONN_OPEN && !conn->is_backlogged &&
-	       (qos == 0 || session->inflight.n < conn->send_max);
+	       (qos == 0 || count_of(session).n_locked < conn->send_max);
 }
 
 bool hbus_mqtt_can_send(const struct hbus_mqtt_session *session, uint8_t qos)
 {
-	return !session->queue.first && !session->snapshots && is_open_for(session, qos);
+	return !session->snapshots && is_open_for(session, qos) && count_of(session).n_available == 0;
 }
 
-/* Linked nowhere; with QoS 1 and 2 it goes into the in-flight list, with QoS 0 it is done. */
-static void delivery_send(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
+static bool send_delivery(struct hbus_mqtt_session *session, const struct hbus_mqtt_delivery *d, bool is_dup)
 {
-	struct hbus_mqtt_how how = { d->qos, d->is_retain, NULL, d->ids, d->n_ids };
+	const struct hbus_mqtt_how how = { d->qos, d->is_retain, NULL, d->ids, d->n_ids };
+
+	session->engine->counters.redelivered += is_dup;
+	return hbus_mqtt_send_publish(session->conn, &d->kept->view, d->kept->expires_ms, &how, d->packet_id, is_dup);
+}
+
+/* May close the connection; the delivery is then where it belongs. */
+static void send_locked(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
+{
 	bool is_dup = d->was_sent;
 
-	if (d->qos > 0 && d->packet_id == 0 && !id_take(session, d)) {
-		session->engine->counters.dropped_memory++;
-		delivery_free(session, d);
-		return;
-	}
-	d->state = d->qos == 2 ? WAIT_PUBREC : WAIT_PUBACK;
 	d->was_sent = true;
 	changed(session);
-	list_append(&session->inflight, d);
-	session->engine->counters.redelivered += is_dup;
-	/* May close the connection; the delivery is then where it belongs. */
-	if (!hbus_mqtt_send_publish(session->conn, &d->kept->view, d->kept->expires_ms, &how, d->packet_id, is_dup) ||
-	    d->qos == 0)
-		delivery_finish(session, d);
+	if (!send_delivery(session, d, is_dup))
+		settle(session, d, true);
+}
+
+/* Nothing is before it, and there is room in flight. Return: a condition of queue.h. */
+static int put_and_send(struct hbus_mqtt_session *session, struct hbus_mqtt_source *source, const struct hbus_mqtt_how *how)
+{
+	struct hbus_mqtt_delivery *d;
+	int condition = session->queue->ops->put(session->queue, source, how, &d);
+
+	if (condition == 0)
+		send_locked(session, d);
+	return condition;
 }
 
 static void send_promised(struct hbus_mqtt_session *session)
@@ -214,78 +80,88 @@ static void send_promised(struct hbus_mqtt_session *session)
 	struct hbus_mqtt_snapshot *snapshot = session->snapshots;
 	struct hbus_mqtt_kept *kept = snapshot->kept[snapshot->at++];
 	uint8_t qos = kept->view.qos < snapshot->qos ? kept->view.qos : snapshot->qos;
-	struct hbus_mqtt_how how = { qos, true, NULL, &snapshot->id, snapshot->id ? 1 : 0 };
-	struct hbus_mqtt_delivery *d = NULL;
+	uint32_t id = snapshot->id;
+	const struct hbus_mqtt_how how = { qos, true, NULL, &id, id ? 1 : 0 };
+	struct hbus_mqtt_source source = { engine, &kept->view, kept->expires_ms, kept };
 
 	engine->counters.snapshot_now--;
-	if (kept->expires_ms <= hbus_mqtt_now(engine))
-		engine->counters.dropped_expired++;
-	else
-		d = delivery_new(kept, &how);
-	hbus_mqtt_kept_put(kept);
 	if (snapshot->at == snapshot->n) {
 		session->snapshots = snapshot->next;
 		hbus_mqtt_snapshot_free(engine, snapshot);
 	}
-	if (d)
-		delivery_send(session, d);
+	if (kept->expires_ms <= hbus_mqtt_now(engine))
+		engine->counters.dropped_expired++;
+	else if (qos == 0)
+		hbus_mqtt_send_publish(session->conn, &kept->view, kept->expires_ms, &how, 0, false);
+	else
+		engine->counters.dropped_memory += put_and_send(session, &source, &how) != 0;
+	hbus_mqtt_kept_put(kept);
 }
 
-static void send_queued(struct hbus_mqtt_session *session)
+/* @first: of those that are available. */
+static void send_queued(struct hbus_mqtt_session *session, const struct hbus_mqtt_delivery *first)
 {
-	struct hbus_mqtt_delivery *d = session->queue.first;
+	struct hbus_mqtt_queue *queue = session->queue;
+	struct hbus_mqtt_delivery *d = first->qos > 0 ? queue->ops->lock(queue) : NULL;
 
-	delivery_unlink(session, d);
-	if (!d->was_sent && d->kept->expires_ms <= hbus_mqtt_now(session->engine)) {
-		session->engine->counters.dropped_expired++;
-		delivery_free(session, d);
-	} else {
-		delivery_send(session, d);
+	changed(session);
+	if (d) {
+		send_locked(session, d);
+		return;
 	}
+	d = queue->ops->take(queue, false);
+	if (d->qos > 0)
+		session->engine->counters.dropped_memory++;
+	else
+		(void)send_delivery(session, d, false);
+	hbus_mqtt_delivery_free(d);
 }
 
-/* QoS of what is to be sent next; -1: nothing is. *ret_is_promised: it is a retained message. */
-static int next_qos(const struct hbus_mqtt_session *session, bool *ret_is_promised)
+/* QoS of what is to be sent next; -1: nothing is. *ret_first: it, or NULL when it is a promised retained message. */
+static int next_qos(const struct hbus_mqtt_session *session, struct hbus_mqtt_delivery **ret_first)
 {
 	const struct hbus_mqtt_snapshot *snapshot = session->snapshots;
-	const struct hbus_mqtt_delivery *d = session->queue.first;
+	struct hbus_mqtt_delivery *d = session->queue->ops->next(session->queue, false, NULL);
 	uint8_t qos;
 
-	*ret_is_promised = snapshot && !(d && d->was_sent);
-	if (*ret_is_promised) {
-		qos = snapshot->kept[snapshot->at]->view.qos;
-		return qos < snapshot->qos ? qos : snapshot->qos;
-	}
-	return d ? d->qos : -1;
+	*ret_first = d;
+	if (!snapshot || (d && d->was_sent))
+		return d ? d->qos : -1;
+	*ret_first = NULL;
+	qos = snapshot->kept[snapshot->at]->view.qos;
+	return qos < snapshot->qos ? qos : snapshot->qos;
+}
+
+/* Return: whether something at the front had expired. */
+static bool expire(struct hbus_mqtt_session *session)
+{
+	uint32_t n = session->queue->ops->expire(session->queue, hbus_mqtt_now(session->engine));
+
+	if (n > 0)
+		changed(session);
+	session->engine->counters.dropped_expired += n;
+	return n > 0;
 }
 
 void hbus_mqtt_pump(struct hbus_mqtt_session *session)
 {
-	bool is_promised;
+	struct hbus_mqtt_delivery *first;
 	int qos;
 
-	while ((qos = next_qos(session, &is_promised)) >= 0 && is_open_for(session, (uint8_t)qos)) {
-		if (is_promised)
+	while ((qos = next_qos(session, &first)) >= 0 && is_open_for(session, (uint8_t)qos)) {
+		if (!first)
 			send_promised(session);
-		else
-			send_queued(session);
+		else if (!expire(session))
+			send_queued(session, first);
 	}
 }
 
 void hbus_mqtt_resume(struct hbus_mqtt_session *session)
 {
-	struct hbus_mqtt_delivery *d = session->inflight.last, *prev;
+	struct hbus_mqtt_queue *queue = session->queue;
 
-	for (; d; d = prev) {
-		prev = d->prev;
-		if (d->state == WAIT_PUBCOMP)
-			continue;
-		list_remove(&session->inflight, d);
-		d->state = QUEUED;
-		list_prepend(&session->queue, d);
-		session->queue_bytes += d->kept->size;
-	}
-	for (d = session->inflight.first; d && session->conn; d = d->next)
+	queue->ops->release(queue);
+	for (struct hbus_mqtt_delivery *d = NULL; session->conn && (d = queue->ops->next(queue, true, d));)
 		hbus_mqtt_send_ack(session->conn, HBUS_MQTT_PUBREL, d->packet_id, 0);
 	hbus_mqtt_pump(session);
 }
@@ -298,17 +174,11 @@ static void on_pubrec(struct hbus_mqtt_conn *conn, struct hbus_mqtt_delivery *d,
 	uint16_t packet_id = d->packet_id;
 
 	if (reason >= HBUS_MQTT_UNSPECIFIED) {
-		delivery_finish(session, d);
+		settle(session, d, true);
 		hbus_mqtt_pump(session);
 		return;
 	}
-	if (d->state != WAIT_PUBCOMP) {
-		delivery_unlink(session, d);
-		d->state = WAIT_PUBCOMP;
-		hbus_mqtt_kept_put(d->kept);
-		d->kept = NULL;
-		list_append(&session->inflight, d);
-	}
+	settle(session, d, false);
 	hbus_mqtt_send_ack(conn, HBUS_MQTT_PUBREL, packet_id, 0);
 }
 
@@ -321,7 +191,7 @@ static uint8_t ack_qos(uint8_t type)
 void hbus_mqtt_on_ack(struct hbus_mqtt_conn *conn, uint8_t type, const struct hbus_mqtt_ack *ack)
 {
 	struct hbus_mqtt_session *session = conn->session;
-	struct hbus_mqtt_delivery *d = id_find(session, ack->packet_id);
+	struct hbus_mqtt_delivery *d = session->queue->ops->find(session->queue, ack->packet_id);
 
 	if (!d) {
 		if (type == HBUS_MQTT_PUBREC && ack->reason < HBUS_MQTT_UNSPECIFIED)
@@ -333,14 +203,14 @@ void hbus_mqtt_on_ack(struct hbus_mqtt_conn *conn, uint8_t type, const struct hb
 	} else if (type == HBUS_MQTT_PUBREC) {
 		on_pubrec(conn, d, ack->reason);
 	} else {
-		delivery_finish(session, d);
+		settle(session, d, true);
 		hbus_mqtt_pump(session);
 	}
 }
 
 /* -- one message to one session -- */
 
-static struct hbus_mqtt_kept *source_keep(struct source *source)
+struct hbus_mqtt_kept *hbus_mqtt_source_keep(struct hbus_mqtt_source *source)
 {
 	if (!source->kept)
 		source->kept = hbus_mqtt_keep(source->engine, source->message);
@@ -355,11 +225,10 @@ static void overflow(struct hbus_mqtt_session *session, uint8_t qos)
 		hbus_mqtt_conn_fail(session->conn, HBUS_MQTT_QUOTA);
 }
 
-static void deliver(struct hbus_mqtt_session *session, struct source *source, const struct hbus_mqtt_how *how)
+static void deliver(struct hbus_mqtt_session *session, struct hbus_mqtt_source *source, const struct hbus_mqtt_how *how)
 {
-	const struct hbus_mqtt_config *config = &session->engine->config;
 	bool now = hbus_mqtt_can_send(session, how->qos);
-	struct hbus_mqtt_delivery *d;
+	int condition;
 
 	if (now && how->qos == 0) {
 		hbus_mqtt_send_publish(session->conn, source->message, source->expires_ms, how, 0, false);
@@ -369,22 +238,13 @@ static void deliver(struct hbus_mqtt_session *session, struct source *source, co
 		session->engine->counters.dropped_offline++;
 		return;
 	}
-	if (session->queue.n >= config->queue_max) {
+	condition = now ? put_and_send(session, source, how) : session->queue->ops->put(session->queue, source, how, NULL);
+	if (condition == 0)
+		changed(session);
+	else if (condition == HBUS_MQTT_QUEUE_FULL)
 		overflow(session, how->qos);
-		return;
-	}
-	d = source_keep(source) ? delivery_new(source->kept, how) : NULL;
-	if (!d) {
-		if (how->qos > 0 && session->conn)
-			hbus_mqtt_conn_fail(session->conn, HBUS_MQTT_QUOTA);
-	} else if (now) {
-		delivery_send(session, d);
-	} else if (session->queue_bytes + d->kept->size > config->queue_bytes_max) {
-		delivery_free(session, d);
-		overflow(session, how->qos);
-	} else {
-		queue_append(session, d);
-	}
+	else if (how->qos > 0 && session->conn)
+		hbus_mqtt_conn_fail(session->conn, HBUS_MQTT_QUOTA);
 }
 
 /* -- one message to all who want it -- */
@@ -436,7 +296,7 @@ static bool match_target(void *context, struct hbus_trie_entry *entry)
 }
 
 /* One copy for all subscriptions of a session that match, with the identifiers of all of them. */
-static void deliver_matched(struct hbus_mqtt_session *session, struct source *source)
+static void deliver_matched(struct hbus_mqtt_session *session, struct hbus_mqtt_source *source)
 {
 	uint32_t ids[256];
 	struct hbus_mqtt_how how = { .ids = ids };
@@ -453,23 +313,41 @@ static void deliver_matched(struct hbus_mqtt_session *session, struct source *so
 	deliver(session, source, &how);
 }
 
-static void deliver_share(struct hbus_mqtt_share *share, struct source *source)
+static int group_put(struct hbus_mqtt_queue *queue, struct hbus_mqtt_source *source, const struct hbus_mqtt_how *how,
+		     struct hbus_mqtt_delivery **ret_locked)
 {
+	struct hbus_mqtt_share *share = hbus_mqtt_of(queue, struct hbus_mqtt_share, queue);
 	struct hbus_mqtt_sub *sub = hbus_mqtt_share_pick(share, source->message->qos);
-	struct hbus_mqtt_how how = { .share = share };
+	struct hbus_mqtt_how member = { .share = share };
 
-	if (!sub) {
-		source->engine->counters.dropped_offline++;
-		return;
-	}
-	how.qos = sub->qos < source->message->qos ? sub->qos : source->message->qos;
-	how.is_retain = sub->retain_as_published && source->message->is_retain;
-	how.ids = &sub->id;
-	how.n_ids = sub->id ? 1 : 0;
-	deliver(sub->session, source, &how);
+	(void)how;
+	(void)ret_locked;
+	if (!sub)
+		return HBUS_MQTT_QUEUE_NOBODY;
+	member.qos = sub->qos < source->message->qos ? sub->qos : source->message->qos;
+	member.is_retain = sub->retain_as_published && source->message->is_retain;
+	member.ids = &sub->id;
+	member.n_ids = sub->id ? 1 : 0;
+	deliver(sub->session, source, &member);
+	return 0;
 }
 
-static void route(struct source *source)
+/* What it was given stands in its members' queues. */
+static struct hbus_mqtt_queue_count group_count(const struct hbus_mqtt_queue *queue)
+{
+	(void)queue;
+	return (struct hbus_mqtt_queue_count){ 0 };
+}
+
+const struct hbus_mqtt_queue_ops hbus_mqtt_group_queue = { .put = group_put, .count = group_count };
+
+static void deliver_share(struct hbus_mqtt_share *share, struct hbus_mqtt_source *source)
+{
+	if (share->queue.ops->put(&share->queue, source, NULL, NULL) == HBUS_MQTT_QUEUE_NOBODY)
+		source->engine->counters.dropped_offline++;
+}
+
+static void route(struct hbus_mqtt_source *source)
 {
 	struct hbus_mqtt *engine = source->engine;
 	struct match m = { source->message, engine, NULL, NULL, source->message->origin.engine == engine->id };
@@ -485,7 +363,7 @@ static void route(struct source *source)
 
 void hbus_mqtt_route_event(struct hbus_mqtt *engine, const struct hbus_mqtt_message *message)
 {
-	struct source source = { engine, message, hbus_mqtt_expires_ms(engine, message), NULL };
+	struct hbus_mqtt_source source = { engine, message, hbus_mqtt_expires_ms(engine, message), NULL };
 
 	engine->counters.events_in++;
 	/* Another engine's client has retained it: so do we. Our own were retained when they were published. */
@@ -500,45 +378,12 @@ void hbus_mqtt_route_event(struct hbus_mqtt *engine, const struct hbus_mqtt_mess
 
 /* -- an earlier run -- */
 
-/* With the packet identifier that it had, when that is free. */
-static bool id_take_back(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d, uint16_t packet_id)
-{
-	while (session->n_slots == 0 || *slot_of(session, packet_id))
-		if (id_find(session, packet_id) || !slots_grow(session))
-			return false;
-	d->packet_id = packet_id;
-	*slot_of(session, packet_id) = d;
-	session->n_slots_used++;
-	return true;
-}
-
 void hbus_mqtt_delivery_restore(struct hbus_mqtt_session *session, struct hbus_mqtt_kept *kept,
 				const struct hbus_mqtt_how *how, uint8_t state, uint16_t packet_id, bool was_sent)
 {
-	const struct hbus_mqtt_config *config = &session->engine->config;
-	struct hbus_mqtt_delivery *d;
+	int r = session->queue->ops->restore(session->queue, kept, how, state, packet_id, was_sent);
 
-	if (how->qos == 0 || session->queue.n + session->inflight.n >= config->queue_max + UINT16_MAX ||
-	    (kept && session->queue_bytes + kept->size > config->queue_bytes_max) ||
-	    (state != QUEUED && packet_id == 0)) {
-		session->engine->counters.dropped_queue++;
-		return;
-	}
-	d = delivery_new(kept, how);
-	if (!d)
-		return;
-	if (packet_id && !id_take_back(session, d, packet_id)) {
-		delivery_free(session, d);
-		return;
-	}
-	d->was_sent = was_sent;
-	if (state == WAIT_PUBCOMP) {
-		d->state = state;
-		list_append(&session->inflight, d);
-	} else {
-		/* Sent again when the client comes back, first of all since it was first. */
-		queue_append(session, d);
-	}
+	session->engine->counters.dropped_queue += r == HBUS_MQTT_QUEUE_FULL;
 }
 
 /* -- the end of a session -- */
@@ -549,32 +394,30 @@ static bool is_movable(const struct hbus_mqtt_delivery *d)
 	return d->share && d->kept && (d->qos < 2 || !d->was_sent);
 }
 
-static void drop_list(struct hbus_mqtt_session *session, struct hbus_mqtt_deliveries *list)
+static void drop(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d)
 {
 	struct hbus_mqtt *engine = session->engine;
 
-	while (list->first) {
-		struct hbus_mqtt_delivery *d = list->first;
+	if (is_movable(d) && d->share->first && !engine->is_quiet) {
+		struct hbus_mqtt_source source = { engine, &d->kept->view, d->kept->expires_ms, hbus_mqtt_kept_get(d->kept) };
 
-		delivery_unlink(session, d);
-		if (is_movable(d) && d->share->first && !engine->is_quiet) {
-			struct source source = { engine, &d->kept->view, d->kept->expires_ms,
-						 hbus_mqtt_kept_get(d->kept) };
-
-			engine->counters.shared_moved++;
-			deliver_share(d->share, &source);
-			hbus_mqtt_kept_put(source.kept);
-		} else {
-			engine->counters.dropped_session += d->kept != NULL;
-		}
-		delivery_free(session, d);
+		engine->counters.shared_moved++;
+		deliver_share(d->share, &source);
+		hbus_mqtt_kept_put(source.kept);
+	} else {
+		engine->counters.dropped_session += d->kept != NULL;
 	}
+	hbus_mqtt_delivery_free(d);
 }
 
 void hbus_mqtt_drop_deliveries(struct hbus_mqtt_session *session)
 {
-	drop_list(session, &session->inflight);
-	drop_list(session, &session->queue);
+	struct hbus_mqtt_queue *queue = session->queue;
+	struct hbus_mqtt_delivery *d;
+
+	changed(session);
+	while ((d = queue->ops->take(queue, true)) || (d = queue->ops->take(queue, false)))
+		drop(session, d);
 	while (session->snapshots) {
 		struct hbus_mqtt_snapshot *snapshot = session->snapshots;
 

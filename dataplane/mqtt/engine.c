@@ -63,6 +63,8 @@ int hbus_mqtt_new(const struct hbus_mqtt_config *config, const struct hbus_mqtt_
 	if (!engine)
 		return -ENOMEM;
 	engine->config = *config;
+	if (!engine->config.queues)
+		engine->config.queues = &hbus_mqtt_memory_queue;
 	engine->io = *io;
 	engine->id = hbus_siphash(config->secret, what, sizeof(what)) | 1;
 	hbus_wheel_init(&engine->wheel, now_ms);

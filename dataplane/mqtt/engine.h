@@ -119,6 +119,7 @@ struct hbus_mqtt_config {
 	uint16_t alias_max;            /* topic aliases, each way */
 	uint16_t keep_alive_max_s;     /* told to MQTT 5 clients that want more or none; 0 = any will do */
 	uint64_t secret[2];            /* unpredictable; also names this engine */
+	const struct hbus_mqtt_queue_ops *queues; /* of sessions; NULL = in memory (queue.h) */
 };
 
 void hbus_mqtt_config_default(struct hbus_mqtt_config *config);

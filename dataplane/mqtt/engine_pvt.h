@@ -6,6 +6,7 @@
  * session.c     sessions, wills, expiry       subscribe.c  subscriptions and shared subscriptions
  * publish.c     from clients                  deliver.c    to clients: matching, queue, flow control
  * retained.c    retained messages             send.c       packets to clients
+ * queue.c       what waits for a client
  * message.c     messages that are kept         wait.c       what waits for an answer of the bus
  * persist.c     over a restart
  *
@@ -20,6 +21,7 @@
 #include "dataplane/mqtt/engine.h"
 #include "dataplane/mqtt/frame.h"
 #include "dataplane/mqtt/packet.h"
+#include "dataplane/mqtt/queue.h"
 #include "dataplane/mqtt/received.h"
 #include "dataplane/mqtt/wheel.h"
 
@@ -64,6 +66,7 @@ struct hbus_mqtt_target {
 
 struct hbus_mqtt_share {
 	struct hbus_mqtt_target target;
+	struct hbus_mqtt_queue queue;       /* of the group */
 	struct hbus_mqtt_share *match_next;
 	struct hbus_mqtt_sub *first, *last; /* members; who got a message goes to the end */
 	uint32_t n_refs;                    /* members, and deliveries that name it */
@@ -99,9 +102,7 @@ void hbus_mqtt_unsubscribe_all(struct hbus_mqtt_session *session);
 struct hbus_mqtt_sub *hbus_mqtt_share_pick(struct hbus_mqtt_share *share, uint8_t qos);
 void hbus_mqtt_share_put(struct hbus_mqtt_share *share);
 
-/* -- messages on their way to a client: deliver.c -- */
-
-enum hbus_mqtt_delivery_state { QUEUED, WAIT_PUBACK, WAIT_PUBREC, WAIT_PUBCOMP };
+/* -- messages on their way to a client: deliver.c, and queue.c for those that wait -- */
 
 struct hbus_mqtt_delivery {
 	struct hbus_mqtt_delivery *next, *prev;
@@ -114,10 +115,16 @@ struct hbus_mqtt_delivery {
 	uint32_t ids[];
 };
 
-struct hbus_mqtt_deliveries {
-	struct hbus_mqtt_delivery *first, *last;
-	uint32_t n;
+/* One message on its way to several sessions: the copy is made when the first has to wait. */
+struct hbus_mqtt_source {
+	struct hbus_mqtt *engine;
+	const struct hbus_mqtt_message *message;
+	uint64_t expires_ms;
+	struct hbus_mqtt_kept *kept;
 };
+
+/* The copy, which stays the source's. Return: NULL without memory or over the limit; counted there. */
+struct hbus_mqtt_kept *hbus_mqtt_source_keep(struct hbus_mqtt_source *source);
 
 /* Retained messages promised to one subscription, sent as the client takes them. */
 struct hbus_mqtt_snapshot {
@@ -171,12 +178,8 @@ struct hbus_mqtt_session {
 	struct hbus_mqtt_sub *match_subs;
 	uint64_t match_number;
 
-	struct hbus_mqtt_deliveries inflight, queue;
-	size_t queue_bytes;
+	struct hbus_mqtt_queue *queue;
 	struct hbus_mqtt_snapshot *snapshots;
-	struct hbus_mqtt_delivery **slots; /* packet identifier n stands in slot (n - 1) % n_slots */
-	uint32_t n_slots, n_slots_used;
-	uint16_t last_id;
 
 	struct hbus_mqtt_received received;
 

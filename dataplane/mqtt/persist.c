@@ -125,6 +125,12 @@ static void save_delivery(struct saver *s, const struct hbus_mqtt_delivery *d)
 		put_u32(s, d->ids[i]);
 }
 
+static void save_deliveries(struct saver *s, const struct hbus_mqtt_queue *queue, bool is_locked)
+{
+	for (const struct hbus_mqtt_delivery *d = NULL; (d = queue->ops->next(queue, is_locked, d));)
+		save_delivery(s, d);
+}
+
 /* Retained messages that were promised wait like any other after a restart. */
 static void save_promises(struct saver *s, const struct hbus_mqtt_snapshot *snapshot)
 {
@@ -163,7 +169,7 @@ static void save_session(struct saver *s, const struct hbus_mqtt_session *sessio
 	put_u8(s, session->version);
 	put_u32(s, session->expiry_s);
 	put_u64(s, life_left_ms(session));
-	put_u16(s, session->last_id);
+	put_u16(s, session->queue->last_id);
 	for (const struct hbus_mqtt_sub *sub = session->subs; sub; sub = sub->next) {
 		put_u8(s, 'F');
 		put_text(s, sub->name, sub->name_size);
@@ -177,12 +183,10 @@ static void save_session(struct saver *s, const struct hbus_mqtt_session *sessio
 		put_u8(s, 'I');
 		put_u16(s, (uint16_t)id);
 	}
-	for (const struct hbus_mqtt_delivery *d = session->inflight.first; d; d = d->next)
-		save_delivery(s, d);
+	save_deliveries(s, session->queue, true);
 	for (const struct hbus_mqtt_snapshot *p = session->snapshots; p; p = p->next)
 		save_promises(s, p);
-	for (const struct hbus_mqtt_delivery *d = session->queue.first; d; d = d->next)
-		save_delivery(s, d);
+	save_deliveries(s, session->queue, false);
 }
 
 int hbus_mqtt_save(struct hbus_mqtt *engine, uint64_t wall_ms, uint8_t **ret_data, size_t *ret_size)
@@ -312,7 +316,7 @@ static void load_session(struct loader *l)
 		memcpy(l->session->principal, principal.data, principal.size);
 	l->session->version = version;
 	l->session->expiry_s = expiry_s;
-	l->session->last_id = last_id;
+	l->session->queue->last_id = last_id;
 	if (expiry_s != HBUS_MQTT_FOREVER)
 		hbus_mqtt_timer_set(engine, &l->session->expiry, left_ms - l->age_ms);
 }

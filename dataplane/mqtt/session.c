@@ -26,8 +26,12 @@ struct hbus_mqtt_session *hbus_mqtt_session_new(struct hbus_mqtt *engine, struct
 	struct hbus_mqtt_session *session = calloc(1, sizeof(*session) + client_id.size);
 	struct hbus_mqtt_session **bucket = bucket_of(engine, client_id.data, client_id.size);
 
-	if (!session)
+	if (session)
+		session->queue = engine->config.queues->open(&engine->config);
+	if (!session || !session->queue) {
+		free(session);
 		return NULL;
+	}
 	session->engine = engine;
 	session->number = ++engine->n_sessions;
 	session->expiry.kind = TIMER_SESSION;
@@ -146,7 +150,7 @@ void hbus_mqtt_session_free(struct hbus_mqtt_session *session)
 	hbus_mqtt_will_forget(session);
 	hbus_mqtt_unsubscribe_all(session);
 	hbus_mqtt_drop_deliveries(session);
-	free(session->slots);
+	session->queue->ops->close(session->queue);
 	hbus_mqtt_received_drop(session);
 	free(session);
 }

@@ -100,6 +100,7 @@ static uint8_t join(struct hbus_mqtt *engine, struct hbus_mqtt_sub *sub)
 		if (!share)
 			return HBUS_MQTT_QUOTA;
 		share->target.is_share = true;
+		share->queue.ops = &hbus_mqtt_group_queue;
 		share->born = engine->n_published;
 		share->group_size = group_size;
 		memcpy(share->group, group, group_size);
