@@ -190,9 +190,11 @@ static void take_packet(struct load *load, struct bench_mqtt_client *client, con
 			uint64_t now)
 {
 	uint8_t type = packet->first_byte >> 4;
-	uint16_t packet_id = packet->size >= 2 ? (uint16_t)(packet->body[0] << 8 | packet->body[1]) : 0;
+	uint16_t packet_id = 0;
 	char text[96];
 
+	if (packet->size >= 2)
+		packet_id = (uint16_t)(packet->body[0] << 8 | packet->body[1]);
 	if (type == HBUS_MQTT_PUBLISH && client->is_subscriber) {
 		take_publish(load, (struct subscriber *)client, packet, now);
 	} else if (type == HBUS_MQTT_PUBREL && client->is_subscriber) {

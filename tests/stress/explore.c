@@ -654,13 +654,11 @@ static void run_thread(unsigned int idx)
 void sched_spawn(void (*entry)(void *arg), void *arg, unsigned int process)
 {
 	struct thread *thread = &threads[n_threads];
-	void *stack = thread->stack;
 
 	if (n_threads == SCHED_THREADS_MAX)
 		abort();
-	if (!stack)
-		stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	thread->stack = stack;
+	if (!thread->stack)
+		thread->stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	thread->entry = entry;
 	thread->arg = arg;
 	thread->process = process;
@@ -673,7 +671,7 @@ void sched_spawn(void (*entry)(void *arg), void *arg, unsigned int process)
 	memset(&thread->read, 0, sizeof(thread->read));
 	thread->view.n = thread->read.n = LOCATIONS_MAX;
 	getcontext(&thread->context);
-	thread->context.uc_stack.ss_sp = stack;
+	thread->context.uc_stack.ss_sp = thread->stack;
 	thread->context.uc_stack.ss_size = STACK_SIZE;
 	thread->context.uc_link = NULL;
 	makecontext(&thread->context, (void (*)(void))(void *)run_thread, 1, n_threads);
