@@ -148,7 +148,7 @@ struct hbus_state *hbus_state_free(struct hbus_state *state)
 
 /* ---- a new configuration ---- */
 
-static void unconfigure_topics(struct hbus_state *state)
+void hbus_state_sweep_topics(struct hbus_state *state)
 {
 	struct hbus_table_node *node, *next;
 
@@ -170,13 +170,14 @@ static void revoke_readers(struct hbus_state *state)
 		struct hbus_attachment *att, *next;
 
 		next_node = hbus_table_next(&state->rings, node);
+		/* What it carries is not known yet; its readers are judged when its publisher is back. */
+		if (ring->owner && ring->owner->was_restored)
+			continue;
 		for (att = LIST_FIRST(&ring->attachments); att; att = next) {
 			next = LIST_NEXT(att, in_ring);
 			if (!att->sub || att->reader >= HBUS_READER_LEAVING)
 				continue;
-			if (!hbus_policy_allows(&state->policy, &att->sub->member->cred,
-						HBUS_RIGHT_SUBSCRIBE, hbus_ring_first_topic(ring),
-						ring->uid))
+			if (!hbus_sub_may_read(state, att->sub, ring))
 				hbus_attachment_leave(state, att, HBUS_ENDED_REVOKED);
 		}
 	}
@@ -211,7 +212,7 @@ void hbus_state_configure(struct hbus_state *state, const struct hbus_config *co
 			~(HBUS_TOPIC_CONFIGURED | HBUS_TOPIC_HOT);
 	apply_config(state);
 	hbus_route_configure(state, old);
-	unconfigure_topics(state);
+	hbus_state_sweep_topics(state);
 	revoke_readers(state);
 	attach_everybody(state);
 }
@@ -247,7 +248,7 @@ void hbus_state_restored(struct hbus_state *state, uint64_t now_ns)
 		state->n_away_restored++;
 	}
 	if (state->n_away_restored == 0) {
-		unconfigure_topics(state);
+		hbus_state_sweep_topics(state);
 		return;
 	}
 	/* Topics that nothing uses keep their numbers until their publishers have had time to say so. */
@@ -275,7 +276,6 @@ void hbus_state_end_restart(struct hbus_state *state)
 	while ((node = hbus_table_next(&state->topics, node)))
 		hbus_topic_tell_interest(
 			state, hbus_container_of(node, struct hbus_topic, by_id), NULL);
-	unconfigure_topics(state);
 	hbus_state_log(state, HBUS_LOG_INFO, NULL, "event=restart-over");
 }
 

@@ -110,6 +110,8 @@ static void finish(struct hbus_state *state, struct hbus_attachment *att)
 	hbus_fd_put(att->slots);
 	free(att);
 	hbus_ring_check_over(state, ring);
+	if (sub && sub->is_slotless && !sub->is_closing)
+		hbus_sub_retry(state, sub);
 	if (is_wanted_again)
 		hbus_sub_attach_all(state, sub);
 	hbus_pending_done(state, closing);
@@ -240,6 +242,7 @@ static void send_ended(struct hbus_state *state, struct hbus_attachment *att,
 	msg.sub_id = att->sub->id;
 	msg.flags = flags;
 	hbus_state_send(state, att->sub->member, &msg, NULL, 0);
+	att->is_end_said = type == HBUS_MSG_RING_ENDED;
 }
 
 static void send_opened(struct hbus_state *state, struct hbus_attachment *att)
@@ -302,8 +305,10 @@ void hbus_attachment_retry(struct hbus_state *state, struct hbus_attachment *att
 	if (att->reader != HBUS_READER_WAITING || att->gate != HBUS_GATE_NONE || !att->sub ||
 	    att->is_without_gate || !att->ring->owner)
 		return;
-	if (att->memfd_idx == HBUS_ATTACH_NONE && !hbus_slot_take(att->sub, att))
+	if (att->memfd_idx == HBUS_ATTACH_NONE && !hbus_slot_take(att->sub, att)) {
+		att->sub->is_slotless = true;
 		return;
+	}
 	if (att->attach_idx == HBUS_ATTACH_NONE && !take_idx(att)) {
 		att->is_without_gate = true;
 		hbus_attachment_open(state, att);
@@ -312,8 +317,8 @@ void hbus_attachment_retry(struct hbus_state *state, struct hbus_attachment *att
 	add_gate(state, att);
 }
 
-static bool may_read(const struct hbus_state *state, const struct hbus_ring *ring,
-		     const struct hbus_subscriber_state *sub)
+bool hbus_sub_may_read(const struct hbus_state *state, const struct hbus_subscriber_state *sub,
+		       const struct hbus_ring *ring)
 {
 	const struct hbus_cred *cred = &sub->member->cred;
 	const char *topic = hbus_ring_first_topic(ring);
@@ -342,7 +347,7 @@ int hbus_attach(struct hbus_state *state, struct hbus_ring *ring,
 		return 0;
 	att = hbus_attachment_find(ring, sub);
 	if (!att) {
-		if (!may_read(state, ring, sub))
+		if (!hbus_sub_may_read(state, sub, ring))
 			return HBUS_E_DENIED;
 		if (sub->n_attachments >= HBUS_RINGS_PER_SUBSCRIBER_MAX)
 			return HBUS_E_LIMIT;
@@ -356,10 +361,13 @@ int hbus_attach(struct hbus_state *state, struct hbus_ring *ring,
 		hbus_attachment_retry(state, att);
 		return 0;
 	}
-	if (att->reader == HBUS_READER_WAITING)
+	if (att->reader == HBUS_READER_WAITING) {
+		/* Of several filters that ask for the ring, the one that was there before it decides. */
+		att->is_from_start |= is_from_start;
 		wait_for(&att->opening, opening);
-	else if (opening)
+	} else if (opening) {
 		opening->value[0]++;
+	}
 	att->is_wanted_again = att->reader >= HBUS_READER_LEAVING;
 	return 0;
 }
@@ -371,8 +379,10 @@ bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
 
 	if (att) {
 		att->is_held = att->gate_id == msg->gate_id && att->reader != HBUS_READER_WAITING;
-		if (att->is_held && att->reader == HBUS_READER_OPENED)
+		if (att->is_held && att->reader == HBUS_READER_OPENED) {
 			att->reader = HBUS_READER_MAPPED;
+			done(state, &att->accepting);
+		}
 		return att->is_held;
 	}
 	/* Of one that runs: the subscriber was stopped, say, and came back when it was given up. It reads on where it was. */
@@ -393,7 +403,7 @@ bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
 	/* Its place may have been given to another meanwhile: then it looks for itself, and gates no more. */
 	att->attach_idx = msg->attach_idx != HBUS_ATTACH_NONE && ring->by_idx[msg->attach_idx] ? HBUS_ATTACH_NONE
 											       : msg->attach_idx;
-	att->is_held = true;
+	att->is_held = att->was_claimed = true;
 	att->reader = HBUS_READER_MAPPED;
 	att->is_without_gate = att->attach_idx == HBUS_ATTACH_NONE;
 	if (!att->is_without_gate)
@@ -409,9 +419,9 @@ void hbus_attachment_confirm_held(struct hbus_state *state, struct hbus_attachme
 {
 	if (!att->sub || att->gate != HBUS_GATE_NONE || att->reader != HBUS_READER_MAPPED)
 		return;
-	if (!may_read(state, att->ring, att->sub)) {
-		send_ended(state, att, HBUS_MSG_RING_ENDED, HBUS_ENDED_REVOKED);
-		hbus_attachment_reader_gone(state, att);
+	/* Its slot is its own until it says that it is done. */
+	if (!hbus_sub_may_read(state, att->sub, att->ring)) {
+		hbus_attachment_leave(state, att, HBUS_ENDED_REVOKED);
 		return;
 	}
 	hbus_tell_ring(state, att->sub, att->ring);
@@ -431,6 +441,7 @@ void hbus_attachment_leave(struct hbus_state *state, struct hbus_attachment *att
 	case HBUS_READER_OPENED:
 	case HBUS_READER_MAPPED:
 		att->reader = HBUS_READER_LEAVING;
+		att->end_flags = flags;
 		done(state, &att->accepting);
 		send_ended(state, att, HBUS_MSG_RING_ENDED, flags);
 		/* Who may not read any more holds nobody back, whether it says that it is done or not. */
@@ -441,6 +452,16 @@ void hbus_attachment_leave(struct hbus_state *state, struct hbus_attachment *att
 	case HBUS_READER_GONE:
 		break;
 	}
+}
+
+void hbus_attachment_repeat_end(struct hbus_state *state, struct hbus_attachment *att)
+{
+	if (att->is_end_said)
+		return;
+	if (att->reader == HBUS_READER_LEAVING)
+		send_ended(state, att, HBUS_MSG_RING_ENDED, att->end_flags);
+	else if (att->ring->phase == HBUS_RING_ENDED)
+		send_ended(state, att, HBUS_MSG_RING_ENDED, att->ring->end_flags);
 }
 
 void hbus_attachment_reader_gone(struct hbus_state *state, struct hbus_attachment *att)

@@ -39,6 +39,7 @@ struct hbus_topic {
 	uint32_t n_wanted; /* subscribers whose matched bit is set */
 	uid_t owner;	   /* HBUS_UID_NONE: nobody's */
 	struct hbus_account *account; /* charged for it; NULL for configured ones */
+	bool was_restored; /* from the journal: a ring that is not back yet may carry it */
 	LIST_HEAD(, hbus_ring_topic) rings;
 	char name[HBUS_TOPIC_NAME_MAX + 1];
 	char type[64];
@@ -143,6 +144,9 @@ struct hbus_attachment {
 	bool is_held;	      /* said again since its subscriber came back */
 	bool is_wanted_again; /* asked for while it was being left */
 	bool is_announcing;   /* counts in the ring's n_gates_pending */
+	uint32_t end_flags;   /* of the RING_ENDED that it answers, when it is LEAVING */
+	bool is_end_said;     /* RING_ENDED was sent on the connection that its subscriber has now */
+	bool was_claimed;     /* this daemon knows it by SUB_HELD alone */
 	uint64_t n_charged;   /* bytes of an ended ring that the reader pays for */
 	struct hbus_account *charged;
 	struct hbus_doorbell *doorbell;
@@ -173,6 +177,14 @@ struct hbus_slot_memfd {
 	uint64_t *used; /* bits */
 };
 
+/* A slot that the subscriber still uses for a ring that this daemon does not know, or not as its own. */
+struct hbus_kept_slot {
+	LIST_ENTRY(hbus_kept_slot) link;
+	uint64_t ring_id;
+	uint32_t memfd_idx, slot_idx;
+	bool is_said; /* since its member came back */
+};
+
 /* One socket pair between a subscriber and a publisher's process. */
 struct hbus_doorbell {
 	LIST_ENTRY(hbus_doorbell) link;
@@ -192,6 +204,7 @@ struct hbus_subscriber_state {
 	uint32_t stall_ms;
 	bool is_said;
 	bool is_closing;
+	bool is_slotless; /* a ring waits until a slot is free */
 	bool is_resuming; /* new to this daemon: which slots are taken is not known yet */
 	struct hbus_pending *closing;
 	TAILQ_HEAD(, hbus_filter) filters;
@@ -201,6 +214,7 @@ struct hbus_subscriber_state {
 	LIST_HEAD(, hbus_attachment) attachments;
 	uint32_t n_attachments;
 	LIST_HEAD(, hbus_doorbell) doorbells;
+	LIST_HEAD(, hbus_kept_slot) kept_slots;
 	/* By topic id: was it told of this topic, and as one that it asked for? */
 	uint64_t *told, *matched;
 	uint32_t n_bits; /* of each, a multiple of 64 */
@@ -283,7 +297,7 @@ struct hbus_state {
 	bool has_topic_ids_again; /* all were used once */
 	size_t n_subscribers, n_attachments, n_pending;
 	uint64_t n_protocol_errors;
-	size_t n_away_restored; /* journalled members that are not back */
+	size_t n_away_restored; /* journalled members that are not back; also after the restart, see HBUS_WAIT_OWNER */
 	bool is_restarting;
 	struct hbus_deadline restart_deadline;
 };
@@ -299,6 +313,8 @@ int hbus_state_charge(struct hbus_account *account, enum hbus_quota_kind kind, u
 		      const char **ret_text);
 /** The restart is over: everything may be taken away again. */
 void hbus_state_end_restart(struct hbus_state *state);
+/** Topics that nothing uses any more go. */
+void hbus_state_sweep_topics(struct hbus_state *state);
 
 /* -- state_msg.c: what goes out -- */
 void hbus_msg_init(void *msg, enum hbus_msg_type type);
@@ -418,6 +434,13 @@ void hbus_sub_ring_done(struct hbus_state *state, struct hbus_member *member,
 			const struct hbus_msg_ring *msg);
 /** Its member is gone: nobody is told but the publishers. */
 void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub);
+/** Slots are free: rings that waited for one go on. */
+void hbus_sub_retry(struct hbus_state *state, struct hbus_subscriber_state *sub);
+/** Does policy let it read the ring, and hold its publisher back if it is reliable? */
+bool hbus_sub_may_read(const struct hbus_state *state, const struct hbus_subscriber_state *sub,
+		       const struct hbus_ring *ring);
+/** Does a filter of it match a topic of the ring? */
+bool hbus_sub_wants_ring(const struct hbus_subscriber_state *sub, const struct hbus_ring *ring);
 /** Whatever waited for the end of the restart goes on. */
 bool hbus_filter_covers(const struct hbus_filter *filter, const struct hbus_ring *ring);
 void hbus_sub_restart_over(struct hbus_state *state, struct hbus_subscriber_state *sub);
@@ -430,6 +453,12 @@ void hbus_sub_attach_all(struct hbus_state *state, struct hbus_subscriber_state 
 bool hbus_slot_take(struct hbus_subscriber_state *sub, struct hbus_attachment *att);
 bool hbus_slot_take_this(struct hbus_subscriber_state *sub, uint32_t memfd_idx, uint32_t slot_idx);
 void hbus_slot_give(struct hbus_subscriber_state *sub, struct hbus_attachment *att);
+/** The subscriber holds a ring that it cannot have: its slot is nobody else's until it says that it is done. */
+void hbus_slot_keep(struct hbus_subscriber_state *sub, const struct hbus_msg_sub_held *msg);
+/** It is done with it. False: nothing was kept. */
+bool hbus_slot_kept_done(struct hbus_subscriber_state *sub, uint64_t ring_id);
+/** Its member is back: what it did not say again it has given up meanwhile. */
+void hbus_slot_sweep_kept(struct hbus_subscriber_state *sub);
 struct hbus_doorbell *hbus_doorbell_get(struct hbus_state *state, struct hbus_subscriber_state *sub,
 					uint64_t publisher_id);
 void hbus_doorbell_put(struct hbus_doorbell *doorbell);
@@ -467,6 +496,8 @@ bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
 void hbus_attachment_confirm_held(struct hbus_state *state, struct hbus_attachment *att);
 /** The subscriber shall leave the ring: RING_ENDED, unless it never heard of it. */
 void hbus_attachment_leave(struct hbus_state *state, struct hbus_attachment *att, uint32_t flags);
+/** Its subscriber came back and holds the ring: it may not have heard that this is over. */
+void hbus_attachment_repeat_end(struct hbus_state *state, struct hbus_attachment *att);
 /** The reader is done with it: nothing of the subscriber's is used any more. */
 void hbus_attachment_reader_gone(struct hbus_state *state, struct hbus_attachment *att);
 /** Its subscriber is about to be freed; reader_gone() was called. */

@@ -170,8 +170,10 @@ static void is_back_or_gone(struct hbus_state *state, struct hbus_member *member
 	if (!member->was_restored)
 		return;
 	member->was_restored = false;
-	if (--state->n_away_restored == 0)
-		hbus_state_end_restart(state);
+	if (--state->n_away_restored > 0)
+		return;
+	hbus_state_end_restart(state);
+	hbus_state_sweep_topics(state);
 }
 
 void hbus_member_end(struct hbus_state *state, struct hbus_member *member, uint32_t ring_flags)
@@ -277,6 +279,7 @@ static void forget_what_was_said(struct hbus_member *member)
 	struct hbus_subscriber_state *sub;
 	struct hbus_attachment *att;
 	struct hbus_doorbell *doorbell;
+	struct hbus_kept_slot *kept;
 	struct hbus_filter *filter;
 
 	TAILQ_FOREACH(ring, &member->rings, in_member)
@@ -286,11 +289,13 @@ static void forget_what_was_said(struct hbus_member *member)
 		/* What was sent on the connection before may not have been read. */
 		LIST_FOREACH(doorbell, &sub->doorbells, link)
 			doorbell->is_sent = false;
+		LIST_FOREACH(kept, &sub->kept_slots, link)
+			kept->is_said = false;
 		hbus_tell_all_again(sub);
 		TAILQ_FOREACH(filter, &sub->filters, link)
 			filter->is_said = false;
 		LIST_FOREACH(att, &sub->attachments, in_sub)
-			att->is_held = false;
+			att->is_held = att->is_end_said = false;
 	}
 }
 
@@ -430,13 +435,17 @@ static void resume_subs(struct hbus_state *state, struct hbus_member *member)
 			continue;
 		}
 		sub->is_resuming = false;
+		hbus_slot_sweep_kept(sub);
 		hbus_sub_sweep_filters(state, sub);
 		for (att = LIST_FIRST(&sub->attachments); att; att = next) {
 			next = LIST_NEXT(att, in_sub);
-			if (!att->is_held)
+			if (!att->is_held) {
 				reopen(state, att);
-			else if (att->reader == HBUS_READER_MAPPED)
+				continue;
+			}
+			if (att->reader == HBUS_READER_MAPPED)
 				hbus_tell_ring(state, sub, att->ring);
+			hbus_attachment_repeat_end(state, att);
 		}
 		hbus_sub_attach_all(state, sub);
 	}
@@ -472,12 +481,31 @@ static void resume_rings(struct hbus_state *state, struct hbus_member *member)
 	}
 }
 
+/* What its rings carry is known again: who holds one and asks for nothing of it any more leaves. */
+static void release_readers(struct hbus_state *state, struct hbus_member *member)
+{
+	struct hbus_attachment *att, *next;
+	struct hbus_ring *ring;
+
+	TAILQ_FOREACH(ring, &member->rings, in_member) {
+		for (att = LIST_FIRST(&ring->attachments); att; att = next) {
+			next = LIST_NEXT(att, in_ring);
+			if (att->sub && !att->sub->is_resuming && !hbus_sub_wants_ring(att->sub, ring))
+				hbus_attachment_leave(state, att, 0);
+		}
+	}
+}
+
 void hbus_member_resumed(struct hbus_state *state, struct hbus_member *member,
 			 const struct hbus_msg_simple *msg)
 {
+	bool was_restored = member->was_restored;
+
 	member->phase = HBUS_MEMBER_READY;
 	resume_rings(state, member);
 	resume_subs(state, member);
 	hbus_state_reply(state, member, &msg->header, 0, NULL, 0);
 	is_back_or_gone(state, member);
+	if (was_restored)
+		release_readers(state, member);
 }

@@ -70,16 +70,20 @@ static struct hbus_ring *ring_new(struct hbus_state *state, struct hbus_member *
 
 void hbus_ring_release_memory(struct hbus_state *state, struct hbus_ring *ring)
 {
+	bool is_there; /* not before the publisher of a restored ring has brought it */
+
 	if (!ring->is_memory_held)
 		return;
 	ring->is_memory_held = false;
+	is_there = ring->write_fds[0] || ring->read_fds[0];
 	for (int i = 0; i < 2; i++) {
 		ring->write_fds[i] = hbus_fd_put(ring->write_fds[i]);
 		ring->read_fds[i] = hbus_fd_put(ring->read_fds[i]);
 	}
 	hbus_account_release(ring->account, HBUS_QUOTA_BYTES, hbus_ring_bytes(&ring->geometry));
 	hbus_account_release(ring->account, HBUS_QUOTA_FDS, RING_FDS);
-	state->ops.ring_gone(state->ops.context, &ring->geometry);
+	if (is_there)
+		state->ops.ring_gone(state->ops.context, &ring->geometry);
 }
 
 static void unlink_topic(struct hbus_state *state, struct hbus_ring_topic *carried)

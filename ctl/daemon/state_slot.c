@@ -75,6 +75,62 @@ void hbus_slot_give(struct hbus_subscriber_state *sub, struct hbus_attachment *a
 	att->memfd_idx = HBUS_ATTACH_NONE;
 }
 
+void hbus_slot_keep(struct hbus_subscriber_state *sub, const struct hbus_msg_sub_held *msg)
+{
+	struct hbus_kept_slot *kept;
+
+	LIST_FOREACH(kept, &sub->kept_slots, link) {
+		if (kept->ring_id != msg->ring_id)
+			continue;
+		kept->is_said = true;
+		return;
+	}
+	kept = calloc(1, sizeof(*kept));
+	if (!kept || !hbus_slot_take_this(sub, msg->memfd_idx, msg->slot_idx)) {
+		free(kept);
+		return;
+	}
+	kept->ring_id = msg->ring_id;
+	kept->memfd_idx = msg->memfd_idx;
+	kept->slot_idx = msg->slot_idx;
+	kept->is_said = true;
+	LIST_INSERT_HEAD(&sub->kept_slots, kept, link);
+}
+
+static void kept_free(struct hbus_subscriber_state *sub, struct hbus_kept_slot *kept)
+{
+	struct hbus_slot_memfd *memfd = &sub->memfds[kept->memfd_idx];
+
+	bit_clear(memfd->used, kept->slot_idx);
+	memfd->n_used--;
+	LIST_REMOVE(kept, link);
+	free(kept);
+}
+
+bool hbus_slot_kept_done(struct hbus_subscriber_state *sub, uint64_t ring_id)
+{
+	struct hbus_kept_slot *kept;
+
+	LIST_FOREACH(kept, &sub->kept_slots, link) {
+		if (kept->ring_id != ring_id)
+			continue;
+		kept_free(sub, kept);
+		return true;
+	}
+	return false;
+}
+
+void hbus_slot_sweep_kept(struct hbus_subscriber_state *sub)
+{
+	struct hbus_kept_slot *kept, *next;
+
+	for (kept = LIST_FIRST(&sub->kept_slots); kept; kept = next) {
+		next = LIST_NEXT(kept, link);
+		if (!kept->is_said)
+			kept_free(sub, kept);
+	}
+}
+
 /* ---- doorbells ---- */
 
 struct hbus_doorbell *hbus_doorbell_get(struct hbus_state *state, struct hbus_subscriber_state *sub,

@@ -122,11 +122,21 @@ static int add_slots(struct hbus_state *state, struct hbus_subscriber_state *sub
 	return 0;
 }
 
+void hbus_sub_retry(struct hbus_state *state, struct hbus_subscriber_state *sub)
+{
+	struct hbus_attachment *att, *next;
+
+	sub->is_slotless = false;
+	for (att = LIST_FIRST(&sub->attachments); att; att = next) {
+		next = LIST_NEXT(att, in_sub);
+		hbus_attachment_retry(state, att);
+	}
+}
+
 void hbus_sub_slots(struct hbus_state *state, struct hbus_member *member,
 		    const struct hbus_msg_sub_slots *msg, struct hbus_fd *fd)
 {
 	struct hbus_subscriber_state *sub = hbus_sub_find(member, msg->sub_id);
-	struct hbus_attachment *att, *next;
 	const char *text = "no such subscriber";
 	int r = HBUS_E_NOT_FOUND;
 
@@ -138,12 +148,8 @@ void hbus_sub_slots(struct hbus_state *state, struct hbus_member *member,
 		r = add_slots(state, sub, msg, fd, &text);
 	}
 	hbus_state_reply(state, member, &msg->header, r, text, 0);
-	if (r < 0)
-		return;
-	for (att = LIST_FIRST(&sub->attachments); att; att = next) {
-		next = LIST_NEXT(att, in_sub);
-		hbus_attachment_retry(state, att);
-	}
+	if (r == 0)
+		hbus_sub_retry(state, sub);
 }
 
 /* ---- filters ---- */
@@ -351,12 +357,15 @@ void hbus_sub_filter_add(struct hbus_state *state, struct hbus_member *member,
 
 /* ---- leaving ---- */
 
-static bool wants_ring(const struct hbus_subscriber_state *sub, const struct hbus_ring *ring)
+bool hbus_sub_wants_ring(const struct hbus_subscriber_state *sub, const struct hbus_ring *ring)
 {
 	const struct hbus_ring_topic *carried;
 
 	if (sub->is_closing)
 		return false;
+	/* What it carries is not known before its publisher is back and has said so. */
+	if (ring->owner && ring->owner->was_restored)
+		return true;
 	TAILQ_FOREACH(carried, &ring->topics, in_ring)
 		if (hbus_sub_matches(sub, carried->topic->name))
 			return true;
@@ -371,7 +380,7 @@ static void leave_unwanted(struct hbus_state *state, struct hbus_subscriber_stat
 
 	for (att = LIST_FIRST(&sub->attachments); att; att = next) {
 		next = LIST_NEXT(att, in_sub);
-		if (wants_ring(sub, att->ring))
+		if (hbus_sub_wants_ring(sub, att->ring))
 			continue;
 		att->is_wanted_again = false;
 		if (pending && !att->closing) {
@@ -407,7 +416,6 @@ void hbus_sub_sweep_filters(struct hbus_state *state, struct hbus_subscriber_sta
 {
 	struct hbus_filter *filter, *next;
 	char text[sizeof(filter->text)];
-	bool is_changed = false;
 
 	for (filter = TAILQ_FIRST(&sub->filters); filter; filter = next) {
 		next = TAILQ_NEXT(filter, link);
@@ -416,10 +424,9 @@ void hbus_sub_sweep_filters(struct hbus_state *state, struct hbus_subscriber_sta
 		hbus_text_copy(text, sizeof(text), filter->text);
 		filter_free(state, filter);
 		hbus_tell_again(state, sub, text);
-		is_changed = true;
 	}
-	if (is_changed)
-		leave_unwanted(state, sub, NULL);
+	/* Also when this daemon has never heard of the filter that it holds a ring for. */
+	leave_unwanted(state, sub, NULL);
 }
 
 void hbus_sub_close(struct hbus_state *state, struct hbus_member *member,
@@ -451,23 +458,30 @@ void hbus_sub_ring_done(struct hbus_state *state, struct hbus_member *member,
 	struct hbus_ring *ring = hbus_ring_find(state, msg->ring_id);
 	struct hbus_attachment *att = sub && ring ? hbus_attachment_find(ring, sub) : NULL;
 	bool is_known = att && att->reader >= HBUS_READER_OPENED && att->reader < HBUS_READER_GONE;
+	bool was_kept = sub && !is_known && hbus_slot_kept_done(sub, msg->ring_id);
 	struct hbus_slot_stats stats;
 
 	/* The reply first: what follows may free the subscriber. */
-	hbus_state_reply(state, member, &msg->header, is_known ? 0 : HBUS_E_NOT_FOUND,
+	hbus_state_reply(state, member, &msg->header, is_known || was_kept ? 0 : HBUS_E_NOT_FOUND,
 			 "the subscriber does not hold this ring", 0);
+	if (was_kept)
+		hbus_sub_retry(state, sub);
 	if (!is_known)
 		return;
 	hbus_slot_stats(state, att, &stats);
 	sub->n_delivered += stats.delivered;
 	sub->n_filtered += stats.filtered;
 	sub->n_lost += stats.lost;
+	/* It leaves what another daemon told it to leave, and may have asked for it again since. */
+	if (att->was_claimed && !att->is_end_said && hbus_sub_wants_ring(sub, ring))
+		att->is_wanted_again = true;
 	hbus_attachment_reader_gone(state, att);
 }
 
 void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub)
 {
 	struct hbus_attachment *att, *next;
+	struct hbus_kept_slot *kept;
 
 	sub->is_closing = true;
 	if (sub->closing)
@@ -481,6 +495,9 @@ void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub)
 	}
 	while ((att = LIST_FIRST(&sub->attachments)))
 		hbus_attachment_orphan(att);
+	LIST_FOREACH(kept, &sub->kept_slots, link)
+		kept->is_said = false;
+	hbus_slot_sweep_kept(sub);
 	for (int i = 0; i < (int)HBUS_SLOT_MEMFDS_MAX; i++) {
 		if (!sub->memfds[i].fd)
 			continue;
@@ -515,6 +532,8 @@ void hbus_sub_held(struct hbus_state *state, struct hbus_member *member,
 			hbus_attachment_confirm_held(state, hbus_attachment_find(ring, sub));
 		return;
 	}
+	if (sub && !(ring && hbus_attachment_find(ring, sub)))
+		hbus_slot_keep(sub, msg);
 	hbus_msg_init(&ended, HBUS_MSG_RING_ENDED);
 	ended.ring_id = msg->ring_id;
 	ended.sub_id = msg->sub_id;

@@ -120,6 +120,7 @@ bool hbus_topic_restore(struct hbus_state *state, const struct hbus_journal_reco
 	}
 	if (!topic)
 		return false;
+	topic->was_restored = true;
 	topic->flags |= record->flags & HBUS_TOPIC_DECLARED;
 	topic->owner = record->uid;
 	set_types(topic, record->type, record->content_type);
@@ -180,8 +181,8 @@ void hbus_topic_check_unused(struct hbus_state *state, struct hbus_topic *topic)
 {
 	struct hbus_journal_record record;
 
-	/* While members come back, a ring that is not here yet may need the number. */
-	if (state->is_restarting || !LIST_EMPTY(&topic->rings) ||
+	/* While members come back, a ring that is not here yet may need the number: its publisher uses it all the time. */
+	if ((topic->was_restored && state->n_away_restored > 0) || !LIST_EMPTY(&topic->rings) ||
 	    (topic->flags & (HBUS_TOPIC_DECLARED | HBUS_TOPIC_CONFIGURED)))
 		return;
 	hbus_topic_save(topic, &record);
