@@ -1,0 +1,713 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The surroundings of the daemon: what its ops do, sockets, the journal, its death between two actions. */
+#include "tests/stress/state_world.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FDS_MAX 65536
+#define LINGER_NS 1500000000ull
+#define REPLY_NS 2500000000ull
+
+const char *const world_bugs[BUG_MAX] = {"none", "journal-drops", "reply-twice", "send-drops", "read-is-write"};
+const char *const world_topics[WORLD_N_TOPICS] = {"a", "a/b", "a/c", "b", "b/c/d", "c"};
+const char *const world_filters[WORLD_N_FILTERS] = {"#", "a/#", "+/c", "b", "a/b", "+"};
+
+static struct object objects[FDS_MAX]; /* of each descriptor that the daemon was given */
+
+void world_fail(struct world *w, const char *format, ...)
+{
+	va_list args;
+
+	printf("seed %llu, step %llu: ", (unsigned long long)w->seed, (unsigned long long)w->step);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	printf("\nAlone: sim_state --seed %llu --bug %s\n", (unsigned long long)w->seed, world_bugs[w->bug]);
+	fflush(stdout);
+	_exit(1);
+}
+
+uint32_t world_random(struct world *w, uint32_t n)
+{
+	w->random ^= w->random << 13;
+	w->random ^= w->random >> 7;
+	w->random ^= w->random << 17;
+	return (uint32_t)((w->random * 0x2545f4914f6cdd1dull >> 32) % n);
+}
+
+/* The first eight words behind the header say most of what there is to say. */
+void world_trace(const struct world *w, const char *who, uint64_t id, const void *msg)
+{
+	const struct hbus_msg_header *header = msg;
+	uint64_t words[8];
+
+	if (!w->is_verbose)
+		return;
+	memcpy(words, (const char *)msg + sizeof(*header), sizeof(words));
+	printf("%8llu %s %llx: type %u serial %u:", (unsigned long long)w->step, who, (unsigned long long)id, header->type,
+	       header->serial);
+	for (size_t i = 0; i < 8 && 16 + 8 * i < header->size; i++)
+		printf(" %llx", (unsigned long long)words[i]);
+	putchar('\n');
+}
+
+/* ---- queues ---- */
+
+void queue_init(struct queue *queue)
+{
+	queue->first = NULL;
+	queue->tail = &queue->first;
+	queue->n = 0;
+}
+
+void queue_push(struct queue *queue, struct frame *frame)
+{
+	frame->next = NULL;
+	*queue->tail = frame;
+	queue->tail = &frame->next;
+	queue->n++;
+}
+
+struct frame *queue_pop(struct queue *queue)
+{
+	struct frame *frame = queue->first;
+
+	if (!frame)
+		return NULL;
+	queue->first = frame->next;
+	if (!queue->first)
+		queue->tail = &queue->first;
+	queue->n--;
+	return frame;
+}
+
+void queue_clear(struct queue *queue)
+{
+	struct frame *frame;
+
+	while ((frame = queue_pop(queue)))
+		free(frame);
+}
+
+/* ---- descriptors and memory ---- */
+
+static int fd_of(struct world *w, struct object object)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || fd >= FDS_MAX)
+		world_fail(w, "the daemon forgets descriptors: %d", fd);
+	objects[fd] = object;
+	return fd;
+}
+
+static struct hbus_fd *handle_of(struct world *w, struct object object)
+{
+	return hbus_fd_new(fd_of(w, object));
+}
+
+static void ring_fds(struct world *w, enum object_kind kind, uint64_t id, struct hbus_fd *ret_fds[2])
+{
+	for (uint32_t i = 0; i < 2; i++)
+		ret_fds[i] = handle_of(w, (struct object){kind, i, id});
+}
+
+struct memory *world_memory(struct world *w, uint64_t ring_id)
+{
+	for (size_t i = w->n_memories; i-- > 0;)
+		if (w->memories[i].ring_id == ring_id)
+			return &w->memories[i];
+	return NULL;
+}
+
+/* ---- what the daemon does ---- */
+
+/* Each action that somebody else can see is one before which it may be killed. */
+static bool acts(struct world *w)
+{
+	if (w->actions_left > 0 && --w->actions_left == 0) {
+		w->is_killed = true;
+		w->n_kills_inside++;
+	}
+	return !w->is_killed;
+}
+
+static void answered(struct world *w, struct conn *conn, const struct hbus_msg_header *header)
+{
+	const struct hbus_msg_reply *reply = (const void *)header;
+
+	for (size_t i = 0; i < conn->n_unanswered; i++) {
+		if (conn->unanswered[i].serial != header->serial)
+			continue;
+		conn->unanswered[i] = conn->unanswered[--conn->n_unanswered];
+		return;
+	}
+	if (header->type == HBUS_MSG_REPLY && reply->status == HBUS_E_PROTOCOL)
+		return;
+	world_fail(w, "a reply (type %u) to serial %u, which was answered or never asked", header->type, header->serial);
+}
+
+static void op_send(void *context, void *at, const void *msg, struct hbus_fd *const *fds, size_t n_fds)
+{
+	const struct hbus_msg_header *header = msg;
+	struct world *w = context;
+	struct conn *conn = at;
+	struct frame *frame;
+
+	if (!acts(w) || conn->is_closed || conn->is_hung_up)
+		return;
+	if (header->n_fds != n_fds || header->size > HBUS_MSG_SIZE_MAX)
+		world_fail(w, "a message of type %u with %zu descriptors says %u", header->type, n_fds, header->n_fds);
+	if (header->type == HBUS_MSG_REPLY || header->type == HBUS_MSG_RING_GRANT)
+		answered(w, conn, header);
+	if (header->type == HBUS_MSG_RING_OPENED) {
+		const struct hbus_msg_ring_opened *opened = msg;
+
+		if (!(opened->flags & HBUS_OPENED_NO_SLOT) && !client_has_gate(w, opened->geometry.ring_id, opened->gate_id))
+			world_fail(w, "ring %llx is shown before its publisher has the gate",
+				   (unsigned long long)opened->geometry.ring_id);
+	}
+	if (w->bug == BUG_SEND_DROPS && header->type == HBUS_MSG_GATE_REMOVE && world_random(w, 8) == 0)
+		return;
+	frame = calloc(1, sizeof(*frame));
+	memcpy(frame->bytes, msg, header->size);
+	frame->size = header->size;
+	frame->n_fds = n_fds;
+	for (size_t i = 0; i < n_fds; i++) {
+		if (!fds[i] || fds[i]->n_refs == 0 || objects[fds[i]->fd].kind == OBJECT_NONE)
+			world_fail(w, "a message of type %u with a descriptor that is not open", header->type);
+		frame->objects[i] = objects[fds[i]->fd];
+	}
+	queue_push(&conn->to_client, frame);
+	world_trace(w, "daemon to", conn->member_id, msg);
+	if (w->bug == BUG_REPLY_TWICE && header->type == HBUS_MSG_REPLY && world_random(w, 200) == 0)
+		op_send(context, at, msg, fds, n_fds);
+}
+
+static void op_disconnect(void *context, void *at)
+{
+	struct world *w = context;
+	struct conn *conn = at;
+
+	if (!acts(w))
+		return;
+	conn->is_closed = true;
+	conn->member = NULL;
+	conn->n_unanswered = 0;
+	queue_clear(&conn->to_daemon);
+}
+
+static void op_random(void *context, void *bytes, size_t size)
+{
+	struct world *w = context;
+
+	memset(bytes, 0x5a, size);
+	w->next_token++;
+	memcpy(bytes, &w->next_token, sizeof(w->next_token));
+}
+
+static int op_ring_make(void *context, struct hbus_geometry *geometry, uint32_t want, struct hbus_fd *ret_fds[2])
+{
+	struct world *w = context;
+
+	(void)want;
+	if (!acts(w) || world_random(w, 40) == 0)
+		return HBUS_E_NO_MEMORY;
+	if (w->n_memories == WORLD_MEMORIES)
+		world_fail(w, "more rings than the simulation has room for");
+	w->memories[w->n_memories++] = (struct memory){.ring_id = geometry->ring_id, .n_daemon = 1};
+	ring_fds(w, OBJECT_RING_WRITE, geometry->ring_id, ret_fds);
+	return 0;
+}
+
+static bool is_ring(const struct hbus_fd *fd, enum object_kind kind, uint32_t part, uint64_t id)
+{
+	const struct object *object = &objects[fd->fd];
+
+	return object->kind == kind && object->part == part && object->id == id;
+}
+
+static int op_ring_seal(void *context, const struct hbus_geometry *geometry, struct hbus_fd *const fds[2],
+			struct hbus_fd *ret_fds[2])
+{
+	struct world *w = context;
+	struct memory *memory = world_memory(w, geometry->ring_id);
+
+	if (!memory || !is_ring(fds[0], OBJECT_RING_WRITE, 0, memory->ring_id) ||
+	    !is_ring(fds[1], OBJECT_RING_WRITE, 1, memory->ring_id))
+		world_fail(w, "another ring's memory is sealed");
+	if (!acts(w) || world_random(w, 60) == 0)
+		return HBUS_E_BAD_FD;
+	memory->is_sealed = true;
+	ring_fds(w, w->bug == BUG_READ_IS_WRITE ? OBJECT_RING_WRITE : OBJECT_RING_READ, memory->ring_id, ret_fds);
+	return 0;
+}
+
+static int op_ring_adopt(void *context, const struct hbus_geometry *geometry, struct hbus_fd *const fds[2],
+			 struct hbus_fd *ret_fds[2])
+{
+	struct world *w = context;
+	struct memory *memory = world_memory(w, geometry->ring_id);
+
+	if (!memory || !memory->is_sealed || !is_ring(fds[0], OBJECT_RING_WRITE, 0, memory->ring_id) ||
+	    !is_ring(fds[1], OBJECT_RING_WRITE, 1, memory->ring_id))
+		return HBUS_E_BAD_FD;
+	if (!acts(w))
+		return HBUS_E_BAD_FD;
+	memory->n_daemon++;
+	ring_fds(w, OBJECT_RING_READ, memory->ring_id, ret_fds);
+	return 0;
+}
+
+static void op_ring_gone(void *context, const struct hbus_geometry *geometry)
+{
+	struct world *w = context;
+	struct memory *memory = world_memory(w, geometry->ring_id);
+
+	if (!w->is_killed && memory)
+		memory->n_daemon--;
+}
+
+static int op_slots_check(void *context, struct hbus_fd *fd, uint32_t n_slots)
+{
+	(void)context;
+	return objects[fd->fd].kind == OBJECT_SLOTS && n_slots > 0 ? 0 : HBUS_E_BAD_FD;
+}
+
+static int op_counters_check(void *context, struct hbus_fd *fd, uint32_t *ret_n)
+{
+	(void)context;
+	(void)fd;
+	*ret_n = 1;
+	return 0;
+}
+
+static int op_doorbell_make(void *context, struct hbus_fd *ret_fds[2])
+{
+	struct world *w = context;
+
+	w->next_doorbell++;
+	for (uint32_t i = 0; i < 2; i++)
+		ret_fds[i] = handle_of(w, (struct object){OBJECT_DOORBELL, i, w->next_doorbell});
+	return 0;
+}
+
+static void op_slot_read(void *context, struct hbus_fd *fd, uint32_t slot_idx, struct hbus_slot_stats *stats)
+{
+	(void)context;
+	(void)fd;
+	stats->delivered = slot_idx;
+}
+
+static void op_ring_read(void *context, const struct hbus_geometry *geometry, struct hbus_fd *const fds[2],
+			 struct hbus_ring_stats *stats)
+{
+	(void)context;
+	(void)geometry;
+	(void)fds;
+	stats->sequence = 1;
+}
+
+static bool op_counter_read(void *context, struct hbus_fd *fd, uint32_t idx, char name[64], uint64_t *ret_value)
+{
+	(void)context;
+	(void)fd;
+	name[0] = '\0';
+	*ret_value = 0;
+	return idx < 1;
+}
+
+static void op_daemon_read(void *context, struct hbus_daemon_stats *stats)
+{
+	(void)context;
+	memset(stats, 0, sizeof(*stats));
+}
+
+static bool is_same_entry(const struct hbus_journal_record *a, const struct hbus_journal_record *b)
+{
+	return a->kind == b->kind && a->id == b->id && memcmp(&a->route, &b->route, sizeof(a->route)) == 0;
+}
+
+static void journal_put(struct world *w, const struct hbus_journal_record *record)
+{
+	for (size_t i = 0; i < w->n_journal; i++) {
+		if (!is_same_entry(&w->journal[i], record))
+			continue;
+		w->journal[i] = *record;
+		return;
+	}
+	if (w->n_journal == WORLD_JOURNAL)
+		world_fail(w, "the journal holds %zu things", w->n_journal);
+	w->journal[w->n_journal++] = *record;
+}
+
+static void journal_take(struct world *w, const struct hbus_journal_record *record, enum hbus_record_kind kind)
+{
+	struct hbus_journal_record gone = *record;
+
+	gone.kind = kind;
+	for (size_t i = 0; i < w->n_journal; i++) {
+		if (!is_same_entry(&w->journal[i], &gone))
+			continue;
+		memmove(&w->journal[i], &w->journal[i + 1], (w->n_journal - i - 1) * sizeof(gone));
+		w->n_journal--;
+		return;
+	}
+	world_fail(w, "the journal is told that something is gone (kind %d, %llx) that it never knew", record->kind,
+		   (unsigned long long)record->id);
+}
+
+static void op_persist(void *context, const struct hbus_journal_record *record)
+{
+	struct world *w = context;
+
+	if (!acts(w))
+		return;
+	if (w->bug == BUG_JOURNAL_DROPS && record->kind == HBUS_RECORD_RING_GONE && world_random(w, 4) == 0)
+		return;
+	switch (record->kind) {
+	case HBUS_RECORD_TOPIC:
+	case HBUS_RECORD_MEMBER:
+	case HBUS_RECORD_RING:
+	case HBUS_RECORD_ROUTE:
+		journal_put(w, record);
+		break;
+	default: /* each kind is followed by its end */
+		journal_take(w, record, (enum hbus_record_kind)(record->kind - 1));
+		break;
+	}
+}
+
+static int op_reload(void *context, char *text, size_t size)
+{
+	(void)context;
+	(void)text;
+	(void)size;
+	return 0;
+}
+
+static void op_log(void *context, enum hbus_log_level level, const struct hbus_member *member, const char *text)
+{
+	const struct world *w = context;
+
+	(void)level;
+	if (w->is_verbose)
+		printf("%8llu daemon %llx: %s\n", (unsigned long long)w->step,
+		       member ? (unsigned long long)hbus_member_id(member) : 0, text);
+}
+
+static uint64_t op_process_began(void *context, int32_t pid, const struct hbus_fd *pidfd)
+{
+	struct world *w = context;
+
+	if (objects[pidfd->fd].kind != OBJECT_PIDFD || objects[pidfd->fd].id != (uint64_t)pid)
+		world_fail(w, "a member's process is another's");
+	return (uint64_t)pid + 1;
+}
+
+static bool is_alive(const struct world *w, uint64_t process)
+{
+	for (int i = 0; i < WORLD_CLIENTS; i++)
+		if (w->clients[i].process == process)
+			return true;
+	return false;
+}
+
+static int op_process_watch(void *context, uint64_t member_id, int32_t pid, uint64_t began)
+{
+	struct world *w = context;
+
+	if (began != (uint64_t)pid + 1)
+		world_fail(w, "the journal says another process");
+	if (!acts(w) || world_random(w, 4) == 0)
+		return -1;
+	if (!is_alive(w, (uint64_t)pid))
+		return 0;
+	if (w->n_watches == sizeof(w->watches) / sizeof(w->watches[0]))
+		return -1;
+	w->watches[w->n_watches].member_id = member_id;
+	w->watches[w->n_watches++].process = (uint64_t)pid;
+	return 1;
+}
+
+/* ---- its life ---- */
+
+static void rewrite(void *context, const struct hbus_journal_record *record)
+{
+	journal_put(context, record);
+}
+
+void world_start(struct world *w)
+{
+	const struct hbus_state_ops ops = {
+		w,		op_send,	op_disconnect,	  op_random,	    op_ring_make,
+		op_ring_seal,	op_ring_adopt,	op_ring_gone,	  op_slots_check,   op_counters_check,
+		op_doorbell_make, op_slot_read, op_ring_read,	  op_counter_read,  op_daemon_read,
+		op_persist,	op_reload,	op_log,		  op_process_began, op_process_watch,
+	};
+	const struct hbus_state_options options = {4711, ++w->boot_number, 77, 1};
+	struct hbus_journal_record *old = calloc(WORLD_JOURNAL, sizeof(*old));
+	size_t n = w->n_journal;
+
+	/* Until the journal is written anew, the old one is the journal. */
+	memcpy(old, w->journal, n * sizeof(*old));
+	w->is_killed = false;
+	w->actions_left = 0;
+	w->state = hbus_state_new(&w->config, &ops, &options, w->now_ns);
+	for (size_t i = 0; i < n; i++)
+		hbus_state_restore(w->state, &old[i]);
+	w->n_journal = 0;
+	hbus_state_save(w->state, rewrite, w);
+	free(old);
+	if (w->n_kills > 0 && world_random(w, 4) == 0)
+		w->actions_left = 1 + world_random(w, 6);
+	hbus_state_restored(w->state, w->now_ns);
+	world_settle(w);
+}
+
+/* Its sockets are closed; what it had sent is still there to be read, but for what it had only queued. */
+static void lose_conns(struct world *w)
+{
+	for (struct conn *conn = w->conns; conn; conn = conn->next) {
+		size_t n_kept = world_random(w, 4) ? conn->to_client.n : world_random(w, (uint32_t)conn->to_client.n + 1);
+		struct queue kept;
+		struct frame *frame;
+
+		conn->member = NULL;
+		conn->is_closed = true;
+		conn->n_unanswered = 0;
+		queue_clear(&conn->to_daemon);
+		queue_init(&kept);
+		while (kept.n < n_kept && (frame = queue_pop(&conn->to_client)))
+			queue_push(&kept, frame);
+		queue_clear(&conn->to_client);
+		while ((frame = queue_pop(&kept)))
+			queue_push(&conn->to_client, frame);
+	}
+}
+
+void world_kill(struct world *w)
+{
+	w->is_killed = true;
+	hbus_state_free(w->state);
+	w->state = NULL;
+	w->n_kills++;
+	for (size_t i = 0; i < w->n_memories; i++)
+		w->memories[i].n_daemon = 0;
+	w->n_watches = 0;
+	lose_conns(w);
+	w->restart_ns = w->now_ns + world_random(w, 1500) * 1000000ull;
+}
+
+void world_settle(struct world *w)
+{
+	if (w->is_killed && w->state)
+		world_kill(w);
+}
+
+void world_free(struct world *w)
+{
+	if (w->state)
+		hbus_state_free(w->state);
+	while (w->conns) {
+		struct conn *conn = w->conns;
+
+		w->conns = conn->next;
+		queue_clear(&conn->to_daemon);
+		queue_clear(&conn->to_client);
+		free(conn);
+	}
+	hbus_config_deinit(&w->config);
+}
+
+/* ---- what it is told ---- */
+
+struct conn *world_connect(struct world *w, struct client *client)
+{
+	struct conn *conn = calloc(1, sizeof(*conn));
+
+	conn->client = client;
+	conn->process = client->process;
+	conn->uid = client->uid;
+	conn->is_process_alive = true;
+	queue_init(&conn->to_daemon);
+	queue_init(&conn->to_client);
+	conn->next = w->conns;
+	w->conns = conn;
+	return conn;
+}
+
+void world_accept(struct world *w, struct conn *conn)
+{
+	const struct hbus_cred cred = {.uid = conn->uid, .gid = conn->uid};
+
+	if (!w->state || conn->is_closed || conn->is_accepted)
+		return;
+	conn->is_accepted = true;
+	conn->member = hbus_state_connect(w->state, conn, &cred, (int32_t)conn->process,
+					  handle_of(w, (struct object){OBJECT_PIDFD, 0, conn->process}), w->now_ns);
+	if (conn->member)
+		conn->member_id = hbus_member_id(conn->member);
+	else
+		conn->is_closed = true;
+	world_settle(w);
+}
+
+static void note_request(struct world *w, struct conn *conn, const struct frame *frame)
+{
+	const struct hbus_msg_header *header = (const void *)frame->bytes;
+
+	if (frame->size < sizeof(*header) || header->type >= HBUS_MSG_RING_ACCEPT || header->serial == 0)
+		return;
+	if (conn->n_unanswered == sizeof(conn->unanswered) / sizeof(conn->unanswered[0]))
+		world_fail(w, "%zu requests are not answered", conn->n_unanswered);
+	conn->unanswered[conn->n_unanswered++] = (struct unanswered){header->serial, header->type, w->now_ns};
+}
+
+void world_deliver(struct world *w, struct conn *conn)
+{
+	struct frame *frame;
+	int fds[HBUS_MSG_FDS_MAX];
+
+	world_accept(w, conn);
+	if (!w->state || !conn->member)
+		return;
+	frame = queue_pop(&conn->to_daemon);
+	if (!frame)
+		return;
+	for (size_t i = 0; i < frame->n_fds; i++)
+		fds[i] = fd_of(w, frame->objects[i]);
+	note_request(w, conn, frame);
+	world_trace(w, "daemon from", conn->member_id, frame->bytes);
+	w->n_messages++;
+	conn->member = hbus_state_message(w->state, conn->member, frame->bytes, frame->size, fds, frame->n_fds, w->now_ns);
+	if (conn->member)
+		conn->member_id = hbus_member_id(conn->member);
+	free(frame);
+	world_settle(w);
+}
+
+/* A socket that its client closed: what it had said before may be lost with it. */
+void world_hang_up(struct world *w, struct conn *conn)
+{
+	struct hbus_member *member;
+
+	while (w->state && conn->member && conn->to_daemon.n > 0 && world_random(w, 16) != 0)
+		world_deliver(w, conn);
+	if (!w->state || !conn->member)
+		return;
+	member = conn->member;
+	conn->member = NULL;
+	conn->is_hung_up = true;
+	conn->n_unanswered = 0;
+	conn->until_ns = w->now_ns + LINGER_NS;
+	queue_clear(&conn->to_daemon);
+	hbus_state_hangup(w->state, member, w->now_ns);
+	if (!hbus_state_is_away(w->state, conn->member_id))
+		conn->is_closed = true;
+	world_settle(w);
+}
+
+void world_process_ended(struct world *w, struct conn *conn)
+{
+	if (conn->is_closed || !conn->is_accepted)
+		return;
+	while (w->state && conn->member && conn->to_daemon.n > 0)
+		world_deliver(w, conn);
+	if (!w->state || conn->is_closed)
+		return;
+	conn->is_closed = true;
+	conn->n_unanswered = 0;
+	hbus_state_died(w->state, conn->member_id, conn, w->now_ns);
+	conn->member = NULL;
+	world_settle(w);
+}
+
+void world_watch(struct world *w)
+{
+	for (size_t i = 0; w->state && i < w->n_watches; i++) {
+		uint64_t member_id = w->watches[i].member_id;
+
+		if (is_alive(w, w->watches[i].process))
+			continue;
+		w->watches[i--] = w->watches[--w->n_watches];
+		hbus_state_died(w->state, member_id, NULL, w->now_ns);
+		world_settle(w);
+	}
+}
+
+bool world_is_watched(const struct world *w, uint64_t member_id)
+{
+	for (size_t i = 0; i < w->n_watches; i++)
+		if (w->watches[i].member_id == member_id)
+			return true;
+	return false;
+}
+
+void world_tick(struct world *w, uint64_t ms)
+{
+	bool was_restarting = w->state && w->state->is_restarting;
+
+	w->now_ns += ms * 1000000;
+	if (!w->state)
+		return;
+	hbus_state_tick(w->state, w->now_ns);
+	/* Who is not back by now has no right to its place any more. */
+	if (was_restarting && !w->state->is_restarting)
+		for (int i = 0; i < WORLD_CLIENTS; i++)
+			w->clients[i].was_given_up |= w->clients[i].boot_number != w->boot_number;
+	world_settle(w);
+	for (struct conn *conn = w->conns; w->state && conn; conn = conn->next)
+		for (size_t i = 0; i < conn->n_unanswered; i++)
+			if (w->now_ns - conn->unanswered[i].at_ns > REPLY_NS)
+				world_fail(w, "request of type %u is not answered after 2.5 s", conn->unanswered[i].type);
+	for (struct conn *conn = w->conns; conn; conn = conn->next)
+		conn->is_closed |= conn->is_hung_up && conn->until_ns <= w->now_ns;
+}
+
+/* Sockets that neither side needs any more. */
+void world_sweep(struct world *w)
+{
+	for (struct conn **at = &w->conns; *at;) {
+		struct conn *conn = *at;
+
+		if (conn->client || !(conn->is_closed || !conn->is_accepted)) {
+			at = &conn->next;
+			continue;
+		}
+		*at = conn->next;
+		queue_clear(&conn->to_daemon);
+		queue_clear(&conn->to_client);
+		free(conn);
+	}
+}
+
+/* ---- the administrator ---- */
+
+void world_configure(struct world *w, uint32_t variant)
+{
+	struct hbus_config *config = &w->config;
+
+	if (!config->rules) {
+		config->rules = calloc(3, sizeof(*config->rules));
+		config->topics = calloc(1, sizeof(*config->topics));
+	}
+	config->n_rules = variant % 4;
+	config->rules[0] = (struct hbus_policy_rule){.is_allowed = true, .subject = HBUS_SUBJECT_ANY,
+		.rights = HBUS_RIGHT_SUBSCRIBE | HBUS_RIGHT_RELIABLE, .filter = "#"};
+	config->rules[1] = (struct hbus_policy_rule){.is_allowed = false, .subject = HBUS_SUBJECT_UID, .id = 1001,
+		.rights = HBUS_RIGHT_SUBSCRIBE, .filter = "a/b"};
+	config->rules[2] = (struct hbus_policy_rule){.is_allowed = false, .subject = HBUS_SUBJECT_ANY,
+		.rights = HBUS_RIGHT_RELIABLE, .filter = "b/#"};
+	strcpy(config->topics[0].name, "c");
+	config->topics[0].is_hot = variant & 8;
+	config->n_topics = variant >> 4 & 1;
+	if (w->state)
+		hbus_state_configure(w->state, config, w->now_ns);
+	world_settle(w);
+}
