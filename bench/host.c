@@ -34,15 +34,17 @@ struct options {
 static const char help[] =
 	"Usage: hugebus bench [options]\n"
 	"       hugebus bench COMMAND [options]     (hugebus bench COMMAND --help)\n"
-	"Measures throughput, latency, broadcast, wake-up, attaching and idling between processes of this host. Each\n"
-	"result stands beside the physical limit that bare cores reach in the same second, and is given as a ratio to it.\n"
+	"Measures throughput, latency, broadcast, wake-up, attaching and idling between processes of this\n"
+	"host. Each result stands beside the physical limit that bare cores reach in the same second, and is\n"
+	"given as a ratio to it.\n"
 	"Commands: ingress (packets), mqtt (brokers).\n\n"
 	"  --quick           three short repetitions (about 20 s): shows that it works, not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
 	"  --duration MS     of each measurement, 20..10000 (default 250)\n"
 	"  --only PATTERN    results whose name matches, such as 'rtt.*' (--list shows the names)\n"
 	"  --socket PATH     measure on this bus instead of a private one\n"
-	"  --plant FAULT     torn or lost: spoil one event of each throughput, to see that the checks notice (exit 1)\n"
+	"  --plant FAULT     torn or lost: spoil one event of each throughput, to see that the checks\n"
+	"                    notice (exit 1)\n"
 	"  --json            for programs\n"
 	"  --list            names and titles\n"
 	"  --quiet           no progress on stderr\n"
@@ -125,8 +127,7 @@ static int run_all(const struct options *options, const char *socket, int daemon
 	report.page_size = page_size_of(socket);
 	report.n_results = choose(options, &stage, results, chosen);
 	if (report.n_results == 0) {
-		fprintf(stderr, "hugebus-bench: no result is named %s; see --list\n", options->only);
-		return 1;
+		return bench_usage("no result has such a name (see --list)", options->only);
 	}
 	bench_quiet_begin(&quiet);
 	measure_all(options, &stage, &report, chosen, &quiet);

@@ -5,6 +5,7 @@
 #include "dataplane/options.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,9 @@
 
 #include "dataplane/mqttsn/endpoint.h"
 #include "dataplane/tcp/address.h"
+
+#define SECONDS_MAX 1e9
+#define RETRY_SECONDS_MAX 86400.0
 
 const char *argp_program_version = "hugebus-ingress " HBUS_VERSION;
 
@@ -103,21 +107,23 @@ static const struct argp_option options[] = {
 static uint64_t parse_number(struct argp_state *state, const char *text, uint64_t max)
 {
 	char *end;
-	unsigned long long value = strtoull(text, &end, 10);
+	unsigned long long value;
 
-	if (*text < '0' || *text > '9' || *end != '\0' || value > max)
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (errno || *text < '0' || *text > '9' || *end != '\0' || value > max)
 		argp_error(state, "'%s' is not a number from 0 to %llu", text,
 			   (unsigned long long)max);
 	return value;
 }
 
-static double parse_seconds(struct argp_state *state, const char *text)
+static double parse_seconds(struct argp_state *state, const char *text, double max)
 {
 	char *end;
 	double value = strtod(text, &end);
 
-	if (end == text || *end != '\0' || !(value >= 0) || value > 1e9)
-		argp_error(state, "'%s' is not a number of seconds", text);
+	if (*text < '0' || *text > '9' || *end != '\0' || !(value >= 0) || value > max)
+		argp_error(state, "'%s' is not a number of seconds from 0 to %.0f", text, max);
 	return value;
 }
 
@@ -134,8 +140,8 @@ static bool parse_end(int key, char *arg, struct argp_state *state,
 {
 	switch (key) {
 	case KEY_COUNT: o->count = parse_number(state, arg, UINT64_MAX); return true;
-	case KEY_SECONDS: o->seconds = parse_seconds(state, arg); return true;
-	case KEY_IDLE_EXIT: o->idle_exit = parse_seconds(state, arg); return true;
+	case KEY_SECONDS: o->seconds = parse_seconds(state, arg, SECONDS_MAX); return true;
+	case KEY_IDLE_EXIT: o->idle_exit = parse_seconds(state, arg, SECONDS_MAX); return true;
 	case KEY_JSON: o->prints_json = true; return true;
 	default: return false;
 	}
@@ -189,7 +195,7 @@ static bool parse_mqttsn(int key, char *arg, struct argp_state *state,
 		o->mqttsn_clients_max = (uint32_t)parse_number(state, arg, 65536);
 		return true;
 	case KEY_MQTTSN_RETRY:
-		o->mqttsn_retry_ms = (uint32_t)(parse_seconds(state, arg) * 1000);
+		o->mqttsn_retry_ms = (uint32_t)(parse_seconds(state, arg, RETRY_SECONDS_MAX) * 1000);
 		return true;
 	default: return false;
 	}
@@ -199,6 +205,8 @@ static void add_addresses(struct argp_state *state, struct hbus_ingress_options 
 {
 	struct hbus_tcp_address address;
 
+	if (list[strspn(list, ",")] == '\0')
+		argp_error(state, "--tcp needs an address");
 	for (char *word = strtok(list, ","); word; word = strtok(NULL, ",")) {
 		if (hbus_tcp_address_parse(word, &address) < 0)
 			argp_error(state, "--tcp: '%s' is not ADDRESS/PREFIX of a host", word);
@@ -256,12 +264,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	    parse_tcp(key, arg, state, o))
 		return 0;
 	if (key == ARGP_KEY_ARGS) {
+		if (!state->quoted || state->next < state->quoted)
+			argp_error(state, "unexpected argument '%s': what is EAL's stands behind --",
+				   state->argv[state->next]);
 		o->eal_args = state->argv + state->next;
 		o->n_eal_args = state->argc - state->next;
 		return 0;
 	}
 	if (key == ARGP_KEY_END && (o->n_workers == 0 || o->n_queues == 0))
 		argp_error(state, "--workers and --queues begin at 1");
+	if (key == ARGP_KEY_END && o->ifaces.n + o->pcaps.n + o->vdevs.n + (unsigned int)o->n_eal_args == 0)
+		argp_error(state, "where do packets come from? Name a port with --iface, --pcap or --vdev");
 	if (key == ARGP_KEY_END)
 		check_tcp(state, o);
 	return ARGP_ERR_UNKNOWN;

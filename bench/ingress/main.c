@@ -42,16 +42,19 @@ struct options {
 
 static const char help[] =
 	"Usage: hugebus bench ingress [options]\n"
-	"Measures what becomes of packets: parse, route and publish, as hugebus-ingress does them, on one core. Beside\n"
-	"each result stands what the same core does with the same packets when it only receives them.\n\n"
-	"What the packets come from; without any of these a generator in memory, a capture made of its packets, and as\n"
-	"root, in network namespaces of its own, a load made in the kernel for the XDP filter, and MQTT clients of the TCP\n"
-	"stack beside the same of hugebus-mqtt on kernel sockets:\n"
+	"Measures what becomes of packets: parse, route and publish, as hugebus-ingress does them, on one\n"
+	"core. Beside each result stands what the same core does with the same packets when it only receives\n"
+	"them.\n\n"
+	"What the packets come from; without any of these a generator in memory, a capture made of its\n"
+	"packets, and as root, in network namespaces of its own, a load made in the kernel for the XDP\n"
+	"filter, and MQTT clients of the TCP stack beside the same of hugebus-mqtt on kernel sockets:\n"
 	"  --pcap FILE       a capture, again and again (at most 4000 packets)\n"
-	"  --iface NAME      an interface through AF_XDP: takes its UDP packets away from the kernel meanwhile\n"
+	"  --iface NAME      an interface through AF_XDP: takes its UDP packets away from the kernel\n"
+	"                    meanwhile\n"
 	"  --vdev DEVICE     any device of DPDK, such as net_memif0,role=client\n"
 	"  --port N          of these three only UDP packets to port N (all)\n"
-	"  --no-checksum     take UDP checksums as good: senders on the other end of a veth leave them unfinished\n\n"
+	"  --no-checksum     take UDP checksums as good: senders on the other end of a veth leave them\n"
+	"                    unfinished\n\n"
 	"  --payload N       bytes of a generated payload, 17..1400 (18: the smallest Ethernet frame)\n"
 	"  --flows N         topics that generated packets go to in turns, a power of two up to 4096 (16)\n"
 	"  --quick           three short repetitions: shows that it works, not the speed\n"
@@ -63,6 +66,8 @@ static const char help[] =
 	"  --quiet           no progress on stderr\n"
 	"  --help, --version\n\n"
 	"Exit: 0 done, 1 a measurement failed, 2 usage.\n";
+
+static const char *const sources[] = {"ring", "mqttsn", "pcap", "passive", "xdp", "tcp"};
 
 static bool is_wanted(const struct options *options, const char *name)
 {
@@ -349,7 +354,10 @@ static int parse_one(int c, struct options *options)
 			       ? 0 : bench_usage("--duration takes 20 to 10000 ms", optarg);
 	case 'o':
 		options->only = optarg;
-		return 0;
+		for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
+			if (is_wanted(options, sources[i]))
+				return 0;
+		return bench_usage("no source has such a name", optarg);
 	case 'j':
 		options->is_json = true;
 		return 0;

@@ -46,16 +46,18 @@ static volatile sig_atomic_t must_end;
 
 static const char help[] =
 	"Usage: hugebus bench mqtt [options]\n"
-	"Loads MQTT brokers and measures them beside each other: throughput, CPU, round trips, and the way of a\n"
-	"message from MQTT into shared memory. Every message is checked; one lost, repeated or changed fails.\n\n"
+	"Loads MQTT brokers and measures them beside each other: throughput, CPU, round trips, and the way\n"
+	"of a message from MQTT into shared memory. Every message is checked; one lost, repeated or changed\n"
+	"fails.\n\n"
 	"What to load (without --url: those of --brokers, each started for this run alone):\n"
-	"  --url [NAME=]mqtt://[USER[:PASSWORD]@]HOST[:PORT]   a broker that runs; up to 6. mqtts:// for TLS, ws:// and\n"
-	"                    wss:// (.../PATH, default /mqtt) for WebSocket\n"
-	"  --ca FILE         authorities that the broker's certificate is checked with (default: the system's)\n"
+	"  --url [NAME=]mqtt://[USER[:PASSWORD]@]HOST[:PORT]   a broker that runs; up to 6. mqtts:// for\n"
+	"                    TLS, ws:// and wss:// (.../PATH, default /mqtt) for WebSocket\n"
+	"  --ca FILE         authorities that the broker's certificate is checked with (default: the\n"
+	"                    system's)\n"
 	"  --cert FILE --key FILE   certificate to show; --insecure: believe whoever answers\n"
 	"  --pid N           the process of the --url before it: for its CPU time\n"
-	"  --brokers LIST    of hugebus, mosquitto, relay (default: all that are there); the relay copies bytes between\n"
-	"                    sockets and shows what this host and the generator allow\n"
+	"  --brokers LIST    of hugebus, mosquitto, relay (default: all that are there); the relay copies\n"
+	"                    bytes between sockets and shows what this host and the generator allow\n"
 	"  --gateway-arg ARG a further option for hugebus-mqtt, repeatable\n\n"
 	"What to measure (default: a table of cases; with any of the following options, this one case):\n"
 	"  --publishers N, --subscribers N   connections (1, 1); every subscriber hears everything\n"
@@ -248,14 +250,27 @@ static bool is_listed(const char *list, const char *name)
 	return false;
 }
 
+static const struct {
+	const char *name;
+	enum bench_mqtt_kind kind;
+} kinds[] = {{"hugebus", BENCH_MQTT_HUGEBUS}, {"mosquitto", BENCH_MQTT_MOSQUITTO}, {"relay", BENCH_MQTT_RELAY}};
+#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+/* Are these names of brokers, with commas? */
+static bool is_list_of_brokers(const char *list)
+{
+	size_t n = 1, n_known = 0;
+
+	for (const char *at = strchr(list, ','); at; at = strchr(at + 1, ','))
+		n++;
+	for (size_t i = 0; i < N_KINDS; i++)
+		n_known += is_listed(list, kinds[i].name);
+	return n == n_known;
+}
+
 static int start_all(const struct options *options, struct bench_mqtt_broker *brokers, unsigned int *ret_n)
 {
-	static const struct {
-		const char *name;
-		enum bench_mqtt_kind kind;
-	} kinds[] = {{"hugebus", BENCH_MQTT_HUGEBUS}, {"mosquitto", BENCH_MQTT_MOSQUITTO}, {"relay", BENCH_MQTT_RELAY}};
-
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && !must_end; i++) {
+	for (size_t i = 0; i < N_KINDS && !must_end; i++) {
 		if (options->brokers ? !is_listed(options->brokers, kinds[i].name) : false)
 			continue;
 		if (!bench_mqtt_broker_is_here(kinds[i].kind)) {
@@ -387,7 +402,7 @@ static int parse_target(int key, const char *value, struct options *options)
 		return 0;
 	case BROKERS:
 		options->brokers = value;
-		return 0;
+		return is_list_of_brokers(value) ? 0 : bench_usage("--brokers takes hugebus, mosquitto, relay", value);
 	case CA:
 		options->tls.authorities = value;
 		return 0;

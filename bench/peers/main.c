@@ -48,8 +48,9 @@ struct options {
 
 static const char help[] =
 	"Usage: hugebus-peers [options]\n"
-	"Measures hugebus and other ways to move events between two processes in one interleaved run: events a\n"
-	"second of 8 B to 1 KiB, and round trips. Prints JSON. bench/peers/run makes tables and pictures of it.\n\n"
+	"Measures hugebus and other ways to move events between two processes in one interleaved run: events\n"
+	"a second of 8 B to 1 KiB, and round trips. Prints JSON. bench/peers/run makes tables and pictures\n"
+	"of it.\n\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 7)\n"
 	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
 	"  --only PATTERN    only these peers (as a shell pattern, e.g. 'hugebus*')\n"

@@ -234,6 +234,10 @@ int hbus_cli_next_option(const struct hbus_cli_options *options, int argc, char 
 	case -1:
 		return HBUS_CLI_END;
 	case HBUS_OPTION_SOCKET:
+		if (!*optarg) { /* a variable that was not set: not the system's bus */
+			*ret_exit = hbus_cli_usage(options->command, "--socket needs a PATH");
+			return HBUS_CLI_EXIT;
+		}
 		hbus_cli_set_socket(optarg);
 		return hbus_cli_next_option(options, argc, argv, ret_exit);
 	case HBUS_OPTION_HELP:

@@ -55,7 +55,19 @@ static int usage_error(const char *text, const char *what)
 	return EXIT_USAGE;
 }
 
-/* -1: go on; else the exit code. */
+/* An empty path is a variable that was not set: not the system's bus. -1: go on; else the exit code. */
+static int check_paths(const struct hbus_server_options *options)
+{
+	if (options->config_path && !*options->config_path)
+		return usage_error("--config needs a FILE", "");
+	if (options->socket_path && !*options->socket_path)
+		return usage_error("--socket needs a PATH", "");
+	if (options->state_dir && !*options->state_dir)
+		return usage_error("--state needs a DIR", "");
+	return -1;
+}
+
+/* Likewise. */
 static int parse(int argc, char **argv, struct hbus_server_options *options, bool *is_check)
 {
 	enum hbus_log_level level;
@@ -92,7 +104,9 @@ static int parse(int argc, char **argv, struct hbus_server_options *options, boo
 			return usage_error("wrong usage", "");
 		}
 	}
-	return optind < argc ? usage_error("unexpected argument: ", argv[optind]) : -1;
+	if (optind < argc)
+		return usage_error("unexpected argument: ", argv[optind]);
+	return check_paths(options);
 }
 
 static int check_config(const struct hbus_server_options *options)

@@ -123,9 +123,11 @@ usage_is_explained() {
 	hugebus bench --repeats 0 2>/dev/null
 	expect $? = 2
 	hugebus bench --only nonsense.nothing --quick 2>/dev/null
-	expect $? = 1
+	expect $? = 2
 	[ -x "$HBUS_BUILD/bench/hugebus-bench-ingress" ] || return 0
 	hugebus bench ingress --help | grep -q Usage || return 1
+	hugebus bench ingress --only nonsense 2>/dev/null
+	expect $? = 2
 	hugebus bench ingress --payload 16 2>/dev/null
 	expect $? = 2
 	hugebus bench ingress --pcap /nonexistent 2>/dev/null

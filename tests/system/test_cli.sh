@@ -68,6 +68,8 @@ wrong_usage_exits_with_2_and_says_what_is_wrong() {
 	exits 2 hugebus sub -t a -W soon
 	exits 2 hugebus sub -t a --from yesterday
 	exits 2 hugebus route add 10.0.0.1 a && says 'the port is missing'
+	exits 2 hugebus --socket '' ls && says '--socket needs a PATH'
+	exits 2 hugebus ls --socket= && says '--socket needs a PATH'
 	exits 2 hugebus ls ring && says "did you mean 'rings'"
 }
 

@@ -26,6 +26,9 @@ its_command_line_is_explained_and_wrong_usage_exits_with_2() {
 	exits 2 hugebusd --no-such-option && says "Try 'hugebusd --help'"
 	exits 2 hugebusd --log-level loud && says 'no such log level: loud'
 	exits 2 hugebusd surplus && says 'unexpected argument: surplus'
+	exits 2 hugebusd --socket '' && says '--socket needs a PATH'
+	exits 2 hugebusd --config '' && says '--config needs a FILE'
+	exits 2 hugebusd --state '' && says '--state needs a DIR'
 	exits 2 hugebusd --check-config && says '--check-config needs --config FILE'
 }
 

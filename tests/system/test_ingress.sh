@@ -223,10 +223,16 @@ its_errors_say_what_is_wrong() {
 	hugebus-ingress --socket "$lab/none.sock" --pcap "$capture" >"$lab/out" 2>&1
 	expect $? -eq 1
 	grep -q "the bus" "$lab/out" || exit 1
-	bus || exit 1
 	hugebus-ingress --no-huge --seconds 1 >"$lab/out" 2>&1
-	expect $? -eq 1
-	grep -q "no ports" "$lab/out" || exit 1
+	expect $? -eq 2
+	grep -q "where do packets come from" "$lab/out" || exit 1
+	hugebus-ingress --pcap "$capture" net_null0 >"$lab/out" 2>&1
+	expect $? -eq 2
+	grep -q "unexpected argument 'net_null0'" "$lab/out" || exit 1
+	hugebus-ingress --pcap "$capture" --count 99999999999999999999 >"$lab/out" 2>&1
+	expect $? -eq 2
+	hugebus-ingress --pcap "$capture" --tcp= --tcp-allow-anonymous >"$lab/out" 2>&1
+	expect $? -eq 2
 	expect "$(hugebus-ingress --version)" = "hugebus-ingress $(hugebus --version | awk '{ print $2 }')"
 }
 
