@@ -15,6 +15,7 @@
 #include "ctl/cli/cloudevent.h"
 #include "ctl/cli/format.h"
 #include "ctl/cli/number.h"
+#include "ctl/cli/question.h"
 #include "ctl/cli/rows.h"
 
 static const char help[] =
@@ -112,7 +113,7 @@ struct sub {
 	struct hbus_text output;
 	struct hbus_text payload;
 	uint64_t start_ns;
-	bool has_asked; /* after a signal, the daemon */
+	struct hbus_question question; /* after a signal */
 	bool is_drained;
 	bool is_output_closed;
 };
@@ -401,27 +402,17 @@ static int on_error(int error)
 	return HBUS_EXIT_OK;
 }
 
-static int ignore_row(const struct hbus_row *row, void *context)
-{
-	(void)row;
-	(void)context;
-	return 0;
-}
-
 /*
- * After a signal: has everything been printed that was published before? The daemon answers in
- * order, so when it has answered any question, the rings of which it had told are known here; then
- * all is looked at.
+ * After a signal: has everything been printed that was published before? When the daemon has
+ * answered, the rings of which it had told are known here; then all is looked at.
  */
 static bool is_all_read(struct sub *sub)
 {
-	if (!sub->has_asked) {
-		sub->has_asked = true;
-		if (hbus_is_connected(sub->bus))
-			hbus_list(sub->bus, HBUS_ROW_DAEMON, ignore_row, NULL);
+	if (!sub->question.is_asked) {
+		hbus_question_ask(&sub->question, sub->bus);
 		return false;
 	}
-	return hbus_wait(sub->subscriber, 0) <= 0;
+	return hbus_question_is_answered(&sub->question) && hbus_wait(sub->subscriber, 0) <= 0;
 }
 
 /* Whether it is time to end, and with what. */
@@ -550,8 +541,11 @@ static int run(struct sub *sub)
 		r = write_summary(sub);
 		exit_code = exit_code == HBUS_EXIT_OK ? r : exit_code;
 	}
-	hbus_subscriber_close(sub->subscriber);
-	hbus_close(sub->bus);
+	/* A daemon that stands still does not keep us. What we leave behind the end of the process closes. */
+	if (!hbus_question_is_open(&sub->question)) {
+		hbus_subscriber_close(sub->subscriber);
+		hbus_close(sub->bus);
+	}
 	hbus_account_deinit(&sub->account);
 	hbus_text_free(&sub->output);
 	hbus_text_free(&sub->payload);

@@ -417,6 +417,27 @@ doctor_says_what_is_missing_and_how_to_mend_it() {
 	says 'costs:'
 }
 
+# takes MILLISECONDS COMMAND...: not longer.
+takes() {
+	local most=$1 started=${EPOCHREALTIME/[.,]/}
+	shift
+	"$@"
+	expect $((${EPOCHREALTIME/[.,]/} / 1000 - started / 1000)) -le "$most"
+}
+
+sub_ends_soon_although_the_daemon_stands_still_or_is_gone() {
+	bus || return 1
+	subscriber one -t t -v
+	hugebus pub -t t -m seen || return 1
+	kill -STOP "${lab_pids[hugebusd]}"
+	takes 3000 lab_stop one
+	kill -CONT "${lab_pids[hugebusd]}"
+	expect "$(cat "$lab/one.out")" = 't seen'
+	subscriber two -t t
+	lab_stop hugebusd
+	takes 2000 lab_stop two
+}
+
 other_commands_are_programs_of_their_own() {
 	mkdir "$lab/libexec"
 	printf '#!/bin/sh\necho "$HUGEBUS_SOCKET $@"; exit 9\n' >"$lab/libexec/hugebus-greet"
