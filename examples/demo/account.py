@@ -239,11 +239,17 @@ def take_mqtt(account, directory):
     return lost
 
 
+def print_line(name, cells):
+    """100 columns, unless a number is longer than its heading."""
+    print(f"{name:<22}", *(f" {cell:>{max(len(column), 6)}}" for column, cell in zip(COLUMNS, cells)), sep="")
+
+
 def print_table(account):
-    print("\n{:<24}".format("topic"), *("{:>10}".format(column) for column in COLUMNS), sep="")
+    print()
+    print_line("topic", COLUMNS)
     for topic, row in sorted(account.rows.items(), key=lambda item: (item[0].startswith("("), item[0])):
-        print("{:<24}".format(topic), *("{:>10}".format(row[column] or "") for column in COLUMNS), sep="")
-    print("{:<24}".format("all"), *("{:>10}".format(account.total(column)) for column in COLUMNS), sep="")
+        print_line(topic, [row[column] or "" for column in COLUMNS])
+    print_line("all", [account.total(column) for column in COLUMNS])
 
 
 def main():
@@ -274,7 +280,7 @@ def main():
         print("".join(f"  {error}\n" for error in account.errors), end="")
         return 1
     print(f"The account balances: {account.total('sent')} sent = {account.total('filtered')} filtered"
-          f" + {account.total('to kernel')} to the kernel + {account.total('malformed')} malformed"
+          f" + {account.total('to kernel')} to the kernel\n+ {account.total('malformed')} malformed"
           f" + {account.total('dropped')} dropped + {account.total('published')} published,"
           f" and each subscriber got what was published{' or was told' if lossy_lost else ''}.")
     return 0

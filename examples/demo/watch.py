@@ -5,15 +5,16 @@
 The numbers are those of `hugebus stats --json`; `hugebus top` shows more of them.
 """
 import json
+import shutil
 import subprocess
 import sys
 import time
 
 HEADING = (
-    "       |   packets/s in XDP  |      events/s from      |    reliable    |         lossy         | MQTT |\n"
-    "second |    to us  elsewhere |  packets    local  MQTT | events/s   lag | events/s   lag   lost |   /s | elsewhere and why, /s"
+    "    | packets/s in XDP |     events/s from    |   reliable    |       lossy        |  MQTT\n"
+    "  s |  to us elsewhere | packets  local  MQTT | events/s  lag | events/s  lag lost |    /s | elsewhere and why, /s"
 )
-LINE = "{:>6} |{:>9}{:>11} |{:>9}{:>9}{:>6} |{:>9}{:>6} |{:>9}{:>6}{:>7} |{:>5} | {}"
+LINE = "{:>3} |{:>7}{:>10} |{:>8}{:>7}{:>6} |{:>9}{:>5} |{:>9}{:>5}{:>5} |{:>6} | {}"
 # Counted in the driver under these names, they are handed on and not the end of a packet.
 NO_DROP = {"accepted", "published", "received", "bytes", "stack"}
 
@@ -75,20 +76,27 @@ def take(counters):
     return time.monotonic(), sums, counters.by_reason(), lag
 
 
+def print_fitting(text):
+    """A terminal shows what fits, a file all."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print("\n".join(line[:width] for line in text.split("\n")), flush=True)
+
+
 def show(second, before, now):
     elapsed = now[0] - before[0]
     rate = {kind: round((now[1][kind] - before[1][kind]) / elapsed) for kind in now[1]}
     reasons = {reason[1]: round((value - before[2].get(reason, 0)) / elapsed) for reason, value in now[2].items()}
     text = "  ".join(f"{reason} {value}" for reason, value in sorted(reasons.items()) if value)
-    print(LINE.format(second, rate["frames"], rate["xdp"], rate["events"], rate["local"], rate["from mqtt"],
-                      rate["reliable"], now[3]["reliable"], rate["lossy"], now[3]["lossy"], now[1]["lost lossy"],
-                      rate["to mqtt"], text), flush=True)
+    line = LINE.format(second, rate["frames"], rate["xdp"], rate["events"], rate["local"], rate["from mqtt"],
+                       rate["reliable"], now[3]["reliable"], rate["lossy"], now[3]["lossy"], now[1]["lost lossy"],
+                       rate["to mqtt"], text)
+    print_fitting(line)
 
 
 def main():
     seconds = int(sys.argv[1])
     counters = Counters()
-    print(HEADING, flush=True)
+    print_fitting(HEADING)
     before = take(counters)
     begin, second = before[0], 0
     while second < seconds:
