@@ -95,6 +95,44 @@ static bool is_framed(const uint8_t *bytes, uint32_t size)
 	return size >= 4 && (uint32_t)(bytes[1] << 8 | bytes[2]) == size;
 }
 
+/* Forgets letters that the gateway is through with. */
+static void settle(struct hbus_sn_door *door)
+{
+	/* relaxed: a number; slots are taken by hbus_sn_mailbox_reserve() */
+	uint64_t released = atomic_load_explicit(&door->inbox.released, memory_order_relaxed);
+
+	for (; door->settled != released; door->settled++)
+		door->waiting[door->class_of[door->settled % HBUS_SN_INBOX_SLOTS]]--;
+}
+
+static uint16_t class_of(const struct hbus_sn_door *door, const struct hbus_packet *packet)
+{
+	struct hbus_sn_peer peer;
+
+	learn_peer(&peer, packet);
+	peer.port = 0;
+	return (uint16_t)(hbus_sn_paths_hash(door->paths, &peer) % HBUS_SN_INBOX_CLASSES);
+}
+
+/* Return: a slot, or NULL: the inbox is full, or this class has its share of it. */
+static struct hbus_sn_letter *reserve(struct hbus_sn_door *door, uint16_t class)
+{
+	/* relaxed: only this thread writes it */
+	uint64_t sent = atomic_load_explicit(&door->inbox.sent, memory_order_relaxed);
+	struct hbus_sn_letter *letter;
+
+	if (door->waiting[class] >= HBUS_SN_INBOX_SHARE || sent - door->settled >= HBUS_SN_INBOX_SLOTS)
+		settle(door);
+	if (door->waiting[class] >= HBUS_SN_INBOX_SHARE || sent - door->settled >= HBUS_SN_INBOX_SLOTS)
+		return NULL;
+	letter = hbus_sn_mailbox_reserve(&door->inbox);
+	if (!letter)
+		return NULL;
+	door->class_of[sent % HBUS_SN_INBOX_SLOTS] = class;
+	door->waiting[class]++;
+	return letter;
+}
+
 enum hbus_reason hbus_sn_door_pass(struct hbus_sn_door *door, const struct hbus_packet *packet,
 				   const uint8_t *payload, uint32_t payload_size)
 {
@@ -104,7 +142,7 @@ enum hbus_reason hbus_sn_door_pass(struct hbus_sn_door *door, const struct hbus_
 		return HBUS_REASON_MALFORMED;
 	if (payload_size > HBUS_SN_MESSAGE_MAX)
 		return HBUS_REASON_TOO_LONG;
-	letter = hbus_sn_mailbox_reserve(&door->inbox);
+	letter = reserve(door, class_of(door, packet));
 	if (!letter)
 		return HBUS_REASON_GATEWAY_FULL;
 	learn_peer(&letter->peer, packet);

@@ -22,6 +22,9 @@
 
 #define HBUS_SN_INBOX_SLOTS 2048U
 #define HBUS_SN_OUTBOX_SLOTS 2048U
+/* Letters of one address that may wait in an inbox, and into how many classes a hash puts addresses. */
+#define HBUS_SN_INBOX_SHARE (HBUS_SN_INBOX_SLOTS / 4)
+#define HBUS_SN_INBOX_CLASSES 1024U
 /* Ethernet, two tags, IPv6 and UDP in front of a message. */
 #define HBUS_SN_FRAME_MAX (14U + 8U + 40U + 8U + HBUS_SN_MESSAGE_MAX)
 
@@ -46,6 +49,10 @@ struct hbus_sn_door {
 	uint16_t queue_idx;          /* of the burst under way */
 	struct hbus_sn_mailbox inbox;
 	struct hbus_sn_mailbox outbox;
+	/* -- the loop's own: so that who floods fills his share of the inbox and not the others' -- */
+	uint64_t settled;            /* letters before it do not count as waiting any more */
+	uint16_t waiting[HBUS_SN_INBOX_CLASSES];
+	uint16_t class_of[HBUS_SN_INBOX_SLOTS]; /* of the letter in each slot */
 	/* -- written by the loop -- */
 	_Atomic uint64_t n_sent;
 	_Atomic uint64_t n_unsent;   /* the port did not take them, or there was no buffer */
@@ -76,7 +83,7 @@ struct hbus_sn_verdict hbus_sn_door_judge_ipv4(struct hbus_sn_door *door, const 
 /**
  * hbus_sn_door_pass() - to the gateway
  *
- * Return: ACCEPTED, MALFORMED, TOO_LONG or GATEWAY_FULL.
+ * Return: ACCEPTED, MALFORMED, TOO_LONG, or GATEWAY_FULL: of all, or of this address alone.
  */
 enum hbus_reason hbus_sn_door_pass(struct hbus_sn_door *door, const struct hbus_packet *packet,
 				   const uint8_t *payload, uint32_t payload_size);

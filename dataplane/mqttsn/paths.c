@@ -47,9 +47,14 @@ int hbus_sn_paths_new(uint64_t secret, uint16_t ids_max, struct hbus_sn_paths **
 	return 0;
 }
 
+uint64_t hbus_sn_paths_hash(const struct hbus_sn_paths *paths, const struct hbus_sn_peer *peer)
+{
+	return hbus_sn_peer_hash(peer, paths->secret);
+}
+
 static struct path *_Atomic *bucket_of(struct hbus_sn_paths *paths, const struct hbus_sn_peer *peer)
 {
-	return &paths->buckets[hbus_sn_peer_hash(peer, paths->secret) % BUCKETS];
+	return &paths->buckets[hbus_sn_paths_hash(paths, peer) % BUCKETS];
 }
 
 /* For the writer. */

@@ -67,6 +67,9 @@ bool hbus_sn_paths_is_wanted(const struct hbus_sn_paths *paths, uint32_t number)
 /* Moves on with every change of what topics are wanted. */
 uint64_t hbus_sn_paths_generation(const struct hbus_sn_paths *paths);
 
+/* Of a peer, by the secret of these paths. */
+uint64_t hbus_sn_paths_hash(const struct hbus_sn_paths *paths, const struct hbus_sn_peer *peer);
+
 /* ---- poll loops --------------------------------------------------------------------------------- */
 
 /**

@@ -29,8 +29,14 @@ static uint32_t find(uint32_t n, uint8_t flags, uint16_t topic_id, bool *ret_is_
 {
 	const struct hbus_sn_publish_head head = { .flags = flags, .topic_id = topic_id };
 	struct hbus_sn_peer peer = peer_of(n);
+	bool is_wanted_too = false;
+	uint32_t number = hbus_sn_paths_find(paths, &peer, &head, 77, ret_is_wanted), addr;
 
-	return hbus_sn_paths_find(paths, &peer, &head, 77, ret_is_wanted);
+	/* The short way says the same. */
+	memcpy(&addr, peer.addr, sizeof(addr));
+	cr_assert_eq(hbus_sn_paths_find_ipv4(paths, addr, peer.port, &head, 77, &is_wanted_too), number);
+	cr_assert(number == 0 || is_wanted_too == *ret_is_wanted);
+	return number;
 }
 
 static void make_paths(void)
@@ -393,13 +399,31 @@ Test(mqttsn_worker, judges_the_source_of_what_it_publishes_and_of_what_it_passes
 
 Test(mqttsn_worker, drops_and_counts_when_the_gateway_is_behind)
 {
+	/* From so many that none has more than its share. */
 	for (uint32_t i = 0; i < HBUS_SN_INBOX_SLOTS; i++)
-		cr_assert_eq(publish(2, 0, 1, "x"), HBUS_REASON_ACCEPTED);
+		cr_assert_eq(publish(100 + i % 16, 0, 1, "x"), HBUS_REASON_ACCEPTED);
 	cr_assert_eq(publish(2, 0, 1, "x"), HBUS_REASON_GATEWAY_FULL);
 	cr_assert_eq(publish(1, 0, 1, "fast"), HBUS_REASON_ACCEPTED);
 	cr_assert_str_eq(notes.last, "fast");
 	hbus_sn_mailbox_release(&door.inbox);
 	cr_assert_eq(publish(2, 0, 1, "x"), HBUS_REASON_ACCEPTED);
+}
+
+Test(mqttsn_worker, who_floods_fills_his_share_and_leaves_room_for_others)
+{
+	for (unsigned int round = 0; round < 5; round++) {
+		for (uint32_t i = 0; i < HBUS_SN_INBOX_SHARE; i++)
+			cr_assert_eq(publish(2, 0, 1, "x"), HBUS_REASON_ACCEPTED);
+		for (uint32_t i = 0; i < 100; i++)
+			cr_assert_eq(publish(2, 0, 1, "x"), HBUS_REASON_GATEWAY_FULL);
+		cr_assert_eq(publish(3, 0, 1, "x"), HBUS_REASON_ACCEPTED);
+		cr_assert_not_null(hbus_sn_mailbox_peek(&door.inbox));
+		hbus_sn_mailbox_release(&door.inbox);
+		cr_assert_eq(publish(2, 0, 1, "x"), HBUS_REASON_ACCEPTED);
+		cr_assert_eq(publish(2, 0, 1, "x"), HBUS_REASON_GATEWAY_FULL);
+		while (hbus_sn_mailbox_peek(&door.inbox))
+			hbus_sn_mailbox_release(&door.inbox);
+	}
 }
 
 Test(mqttsn_worker, without_a_gateway_has_no_ring_for_it)
