@@ -72,13 +72,38 @@ static int open_subscriber(struct bench_run *run, const char *filter, struct hbu
 
 /* -- throughput -- */
 
+/* Likewise, without a buffer between. */
+static int publish_in_place(struct hbus_publisher *publisher, hbus_topic_t topic, const struct bench_case_params *params,
+			    unsigned int n, uint64_t *next)
+{
+	unsigned int n_run = params->mode == BENCH_RUN_PLACE ? n : 1;
+
+	for (unsigned int i = 0; i < n; i += n_run) {
+		unsigned char *room = NULL;
+
+		if (n_run > 1 ? hbus_reserve_run(publisher, topic, params->size, n_run, (void **)&room) :
+				hbus_reserve(publisher, topic, params->size, (void **)&room))
+			return bench_complain("reserve");
+		for (unsigned int k = 0; k < n_run; k++)
+			bench_event_fill(room + (size_t)k * params->size, params->size, *next + k);
+		if (params->plant == BENCH_PLANT_TORN && *next >= PLANT_AFTER)
+			room[params->size - 1] ^= 1;
+		if (n_run > 1 ? hbus_commit_run(publisher, n_run) : hbus_commit(publisher, params->size))
+			return bench_complain("commit");
+		*next += n_run;
+	}
+	return 0;
+}
+
 static int publish_some(struct hbus_publisher *publisher, hbus_topic_t topic, const struct bench_case_params *params,
 			unsigned char *buffer, uint64_t *next)
 {
-	unsigned int n = params->mode == BENCH_SINGLE ? 64 : params->batch;
+	unsigned int n = params->mode == BENCH_SINGLE || params->mode == BENCH_PLACE ? 64 : params->batch;
 
 	if (params->plant == BENCH_PLANT_LOST && *next >= PLANT_AFTER && *next < PLANT_AFTER + n)
 		*next += n;
+	if (params->mode == BENCH_PLACE || params->mode == BENCH_RUN_PLACE)
+		return publish_in_place(publisher, topic, params, n, next);
 	if (params->mode == BENCH_RUN) {
 		for (unsigned int i = 0; i < n; i++)
 			bench_event_fill(buffer + (size_t)i * params->size, params->size, *next + i);

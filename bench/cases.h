@@ -8,6 +8,8 @@ enum bench_publish_mode {
 	BENCH_SINGLE, /* one publish call and one record an event */
 	BENCH_BATCH,  /* batches of records */
 	BENCH_RUN,    /* run records */
+	BENCH_PLACE,  /* one by one, written in place */
+	BENCH_RUN_PLACE,
 };
 
 /* A fault that the checks must find: a case with one fails. */

@@ -40,7 +40,7 @@ static const char help[] =
 	"Commands: ingress (packets), mqtt (brokers).\n\n"
 	"  --quick           three short repetitions (about 20 s): shows that it works, not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
-	"  --duration MS     of each measurement, 20..10000 (default 250)\n"
+	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
 	"  --only PATTERN    results whose name matches, such as 'rtt.*' (--list shows the names)\n"
 	"  --socket PATH     measure on this bus instead of a private one\n"
 	"  --plant FAULT     torn or lost: spoil one event of each throughput, to see that the checks\n"
@@ -205,7 +205,7 @@ static int parse(int argc, char **argv, struct options *options)
 
 int bench_host_main(int argc, char **argv)
 {
-	struct options options = {.n_repeats = 5, .duration_ms = 250};
+	struct options options = {.n_repeats = 5, .duration_ms = 200};
 	struct bench_bus bus = {0};
 	int r = parse(argc, argv, &options);
 

@@ -109,6 +109,19 @@ static int send_run(struct peer_channel *channel, uint64_t first, unsigned int n
 	return 0;
 }
 
+static int send_in_place(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+{
+	struct own *own = channel->state;
+	unsigned char *room = NULL;
+
+	(void)stop;
+	if (hbus_reserve_run(own->publisher, own->topic, channel->size, n, (void **)&room))
+		return peer_complain("hugebus", hbus_error_text());
+	for (unsigned int i = 0; i < n; i++)
+		peer_fill(room + (size_t)i * channel->size, channel->size, first + i);
+	return hbus_commit_run(own->publisher, n) ? peer_complain("hugebus", hbus_error_text()) : 0;
+}
+
 static int take(struct peer_channel *channel, uint64_t *next)
 {
 	struct own *own = channel->state;
@@ -146,4 +159,9 @@ const struct peer peer_hugebus_run = {
 	.name = "hugebus.run", .title = "hugebus, run records", .is_own_batching = true,
 	.settings = "hbus_publish_run() of a buffer that the publisher fills; else as above",
 	.version = version, .attach = attach, .detach = detach, .send = send_run, .take = take,
+};
+const struct peer peer_hugebus_place = {
+	.name = "hugebus.place", .title = "hugebus, runs in place", .is_own_batching = true,
+	.settings = "hbus_reserve_run(), filled in the ring, hbus_commit_run(); else as above",
+	.version = version, .attach = attach, .detach = detach, .send = send_in_place, .take = take,
 };

@@ -4,7 +4,7 @@
  *
  * A reader that stands right behind a busy publisher takes each cache line away as soon as it is written, and its
  * hardware prefetcher takes those ahead; both then move one line at a time, at a fifth of what the two cores can do.
- * One that looks away for two microseconds finds a few hundred events in one piece. For a reader that answers each
+ * One that looks away for some microseconds finds a few hundred events in one piece. For a reader that answers each
  * event the same moment is lost time, and no property of the events tells which of the two it is. So this tries: it
  * measures the rate without, then with, and lingers only while that is clearly faster; and it tries ever more rarely
  * while it is not.
@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HBUS_LINGER_NS 2000u
+#define HBUS_LINGER_NS 8000u
 
 enum hbus_linger_phase {
 	HBUS_LINGER_WITHOUT, /* measures, or knows better */

@@ -298,10 +298,11 @@ static __attribute__((noinline)) int finish(struct hbus_publisher *publisher, bo
 }
 
 /* A small event on the topic of the last one, and nothing out of the ordinary: then a few instructions do. */
-static inline bool is_quick(const struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size)
+static inline bool is_quick(const struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size,
+			    size_t size_max)
 {
 	/* relaxed, all: as in hbus_publisher_enter() and begin() */
-	return publisher && data && topic == publisher->last_topic && topic != 0 && size <= SMALL_MAX &&
+	return publisher && data && topic == publisher->last_topic && topic != 0 && size <= size_max &&
 	       !(publisher->flags & HBUS_PUB_TIMESTAMP) &&
 	       atomic_load_explicit(publisher->alive, memory_order_relaxed) != 0 &&
 	       !(atomic_load_explicit(&publisher->busy, memory_order_relaxed) & HBUS_GATES_CALL) &&
@@ -341,7 +342,7 @@ static inline __attribute__((always_inline)) int publish(struct hbus_publisher *
 	unsigned char *body;
 	bool has_waiter;
 
-	if (__builtin_expect(!is_quick(publisher, topic, data, size), 0))
+	if (__builtin_expect(!is_quick(publisher, topic, data, size, SMALL_MAX), 0))
 		return publish_slowly(publisher, topic, data, size, may_wait);
 	if (publisher->in_batch)
 		return publish_more(publisher, data, size, may_wait);
@@ -493,10 +494,28 @@ int hbus_publish_run(struct hbus_publisher *publisher, hbus_topic_t topic, const
 	return r;
 }
 
-int hbus_reserve(struct hbus_publisher *publisher, hbus_topic_t topic, size_t size, void **ret_data)
+static void note_reservation(struct hbus_publisher *publisher, unsigned char *body, size_t size, size_t n_run)
+{
+	publisher->reserved = publisher->last_ring;
+	publisher->reserved_topic = publisher->last_topic;
+	publisher->last_topic = 0;
+	publisher->reserved_body = body;
+	publisher->reserved_size = size;
+	publisher->reserved_run = n_run;
+}
+
+static void end_reservation(struct hbus_publisher *publisher)
+{
+	publisher->reserved = NULL;
+	publisher->last_topic = publisher->reserved_topic;
+}
+
+/* @n_run: 0 = one event */
+static __attribute__((noinline)) int reserve_slowly(struct hbus_publisher *publisher, hbus_topic_t topic, size_t size,
+						    size_t n_run, void **ret_data)
 {
 	unsigned char *body = NULL;
-	uint64_t prefix;
+	uint64_t prefix, len;
 	int r;
 
 	if (!ret_data)
@@ -505,23 +524,41 @@ int hbus_reserve(struct hbus_publisher *publisher, hbus_topic_t topic, size_t si
 	if (r < 0)
 		return r;
 	prefix = own_prefix(publisher);
-	r = claim(publisher, publisher->last_ring, body_len(prefix, size), publisher->timeout_us, &body);
+	len = n_run ? prefix + 8 + n_run * HBUS_ALIGN8(size) : body_len(prefix, size);
+	r = claim(publisher, publisher->last_ring, len, publisher->timeout_us, &body);
 	if (r == 0) {
-		publisher->reserved = publisher->last_ring;
-		publisher->reserved_topic = topic;
-		publisher->last_topic = 0;
-		publisher->reserved_body = body;
-		publisher->reserved_size = size;
-		*ret_data = body + prefix;
+		note_reservation(publisher, body, size, n_run);
+		*ret_data = body + prefix + (n_run ? 8 : 0);
 	}
 	hbus_publisher_leave(publisher);
 	return r;
 }
 
-static void end_reservation(struct hbus_publisher *publisher)
+int hbus_reserve(struct hbus_publisher *publisher, hbus_topic_t topic, size_t size, void **ret_data)
 {
-	publisher->reserved = NULL;
-	publisher->last_topic = publisher->reserved_topic;
+	unsigned char *body = NULL;
+
+	if (__builtin_expect(is_quick(publisher, topic, ret_data, size, HBUS_WORD_LENGTH_MAX), 1)) {
+		hbus_publisher_enter_quickly(publisher);
+		body = hbus_ring_pub_begin_more(&publisher->last_ring->pub, size);
+		if (__builtin_expect(body != NULL, 1)) {
+			note_reservation(publisher, body, size, 0);
+			*ret_data = body;
+		}
+		hbus_publisher_leave(publisher);
+		if (__builtin_expect(body != NULL, 1))
+			return 0;
+	}
+	return reserve_slowly(publisher, topic, size, 0, ret_data);
+}
+
+int hbus_reserve_run(struct hbus_publisher *publisher, hbus_topic_t topic, size_t size, size_t n, void **ret_data)
+{
+	if (n == 0)
+		return hbus_fail(HBUS_E_INVALID, "a run of no events");
+	if (size > HBUS_WORD_LENGTH_MAX || n > HBUS_WORD_LENGTH_MAX)
+		return hbus_fail(HBUS_E_TOO_LARGE, "a run of %zu events of %zu bytes", n, size);
+	return reserve_slowly(publisher, topic, size, n, ret_data);
 }
 
 static int commit_reserved(struct hbus_publisher *publisher, size_t size)
@@ -531,6 +568,8 @@ static int commit_reserved(struct hbus_publisher *publisher, size_t size)
 
 	if (!ring)
 		return hbus_fail(HBUS_E_BUSY, "nothing is reserved");
+	if (publisher->reserved_run)
+		return hbus_fail(HBUS_E_INVALID, "a run is reserved: hbus_commit_run()");
 	if (size > publisher->reserved_size)
 		return hbus_fail(HBUS_E_INVALID, "%zu bytes were reserved, not %zu", publisher->reserved_size, size);
 	if (prefix)
@@ -542,13 +581,75 @@ static int commit_reserved(struct hbus_publisher *publisher, size_t size)
 	return 0;
 }
 
-int hbus_commit(struct hbus_publisher *publisher, size_t size)
+static __attribute__((noinline)) int commit_slowly(struct hbus_publisher *publisher, size_t size)
 {
 	int r = hbus_publisher_enter(publisher);
 
 	if (r < 0)
 		return r;
 	r = commit_reserved(publisher, size);
+	hbus_publisher_leave(publisher);
+	return r;
+}
+
+int hbus_commit(struct hbus_publisher *publisher, size_t size)
+{
+	struct hbus_ring_pub *pub;
+	unsigned char *body;
+	bool has_waiter;
+
+	/* relaxed: as in is_quick() */
+	if (__builtin_expect(!publisher || !publisher->reserved || publisher->reserved_run || publisher->in_batch ||
+			     (publisher->flags & HBUS_PUB_TIMESTAMP) || size > publisher->reserved_size ||
+			     atomic_load_explicit(publisher->alive, memory_order_relaxed) == 0 ||
+			     (atomic_load_explicit(&publisher->busy, memory_order_relaxed) & HBUS_GATES_CALL), 0))
+		return commit_slowly(publisher, size);
+	pub = &publisher->reserved->pub;
+	hbus_publisher_enter_quickly(publisher);
+	body = hbus_ring_pub_begin_one(pub, size);
+	if (__builtin_expect(!body, 0)) {
+		hbus_publisher_leave(publisher);
+		return commit_slowly(publisher, size);
+	}
+	hbus_ring_pub_end_one(pub, body, publisher->last_word | size, size, 1);
+	end_reservation(publisher);
+	has_waiter = hbus_ring_pub_has_waiter_inside(pub);
+	if (__builtin_expect(has_waiter || hbus_ring_pub_is_own_due(pub), 0))
+		return finish(publisher, has_waiter);
+	hbus_publisher_leave(publisher);
+	return 0;
+}
+
+static int commit_reserved_run(struct hbus_publisher *publisher, size_t n)
+{
+	uint64_t prefix = own_prefix(publisher), len = prefix + 8 + n * HBUS_ALIGN8(publisher->reserved_size);
+	struct hbus_pub_ring *ring = publisher->reserved;
+
+	if (!ring)
+		return hbus_fail(HBUS_E_BUSY, "nothing is reserved");
+	if (!publisher->reserved_run)
+		return hbus_fail(HBUS_E_INVALID, "one event is reserved: hbus_commit()");
+	if (n > publisher->reserved_run)
+		return hbus_fail(HBUS_E_INVALID, "%zu events were reserved, not %zu", publisher->reserved_run, n);
+	end_reservation(publisher);
+	if (n == 0) /* as hbus_abort() */
+		return 0;
+	if (prefix)
+		put_u64(publisher->reserved_body, stamp_ns(publisher));
+	put_u64(publisher->reserved_body + prefix, (uint64_t)publisher->reserved_size << 32 | n);
+	hbus_ring_pub_add(&ring->pub, HBUS_FLAG_RUN | (prefix ? HBUS_FLAG_TIME : 0), publisher->last_wire, len, n);
+	if (!publisher->in_batch)
+		commit(publisher, ring);
+	return 0;
+}
+
+int hbus_commit_run(struct hbus_publisher *publisher, size_t n)
+{
+	int r = hbus_publisher_enter(publisher);
+
+	if (r < 0)
+		return r;
+	r = commit_reserved_run(publisher, n);
 	hbus_publisher_leave(publisher);
 	return r;
 }

@@ -78,6 +78,7 @@ struct hbus_publisher {
 	struct hbus_pub_ring *reserved; /* ring of an open reservation */
 	unsigned char *reserved_body;
 	size_t reserved_size;
+	size_t reserved_run; /* events; 0 = one, not a run */
 	hbus_topic_t reserved_topic;
 	struct hbus_pub_ring *rings[HBUS_PUBLISHER_RINGS_MAX];
 	_Atomic uint32_t n_rings; /* others: hbus_publisher_wake() */

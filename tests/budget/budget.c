@@ -74,6 +74,14 @@ static int publish_in_place(unsigned int size)
 	return ROUND;
 }
 
+static int publish_run_in_place(unsigned int size)
+{
+	void *room;
+
+	waste();
+	return hbus_reserve_run(publisher, topic, size, RUN, &room) || hbus_commit_run(publisher, RUN) ? -1 : (int)RUN;
+}
+
 static int poll_singles(unsigned int size)
 {
 	struct hbus_event event;
@@ -203,6 +211,7 @@ int main(int argc, char **argv)
 	n_failed += count("publish.batch.64", NULL, publish_batch, 64);
 	n_failed += count("publish.run.64", NULL, publish_run, 64);
 	n_failed += count("publish.in-place.64", NULL, publish_in_place, 64);
+	n_failed += count("publish.run-in-place.64", NULL, publish_run_in_place, 64);
 	n_failed += count("poll.1.64", publish_singles, poll_singles, 64);
 	n_failed += count("poll.64.64", publish_singles, poll_many, 64);
 	n_failed += count("poll.spans.64", publish_singles, poll_spans, 64);

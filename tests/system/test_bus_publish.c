@@ -158,6 +158,66 @@ static void a_reservation_is_filled_in_place(void)
 	close_all();
 }
 
+/* Without a time stamp a reservation goes a quick way, but where a block ends. */
+static void reservations_may_be_shorter_than_asked_for(void)
+{
+	void *room = NULL;
+
+	open_all(0, 0, 0, 0);
+	for (uint64_t i = 0; i < 5000; i++) {
+		OK(hbus_reserve(publisher, topic, 2000, &room));
+		CHECK_EQ(publish_number(i, 8), HBUS_E_BUSY);
+		if (i % 3 == 1) {
+			memset(room, 0xff, 2000);
+			OK(hbus_abort(publisher));
+			OK(hbus_reserve(publisher, topic, 64, &room));
+		}
+		CHECK_EQ(hbus_commit_run(publisher, 1), HBUS_E_INVALID);
+		bus_fill(room, 8 + i % 8 * 8, i);
+		OK(hbus_commit(publisher, 8 + i % 8 * 8));
+		expect_numbers(i, 1);
+	}
+	CHECK_EQ(hbus_commit(publisher, 0), HBUS_E_BUSY);
+	close_all();
+}
+
+static void a_run_is_filled_in_place(void)
+{
+	unsigned char *room = NULL;
+
+	for (unsigned int flags = 0; flags < 2; flags++) {
+		open_all(0, flags ? HBUS_PUB_TIMESTAMP : 0, 0, 0);
+		CHECK_EQ(hbus_reserve_run(publisher, topic, 16, 0, (void **)&room), HBUS_E_INVALID);
+		CHECK_EQ(hbus_reserve_run(publisher, topic, SIZE_MAX, 2, (void **)&room), HBUS_E_TOO_LARGE);
+		CHECK_EQ(hbus_reserve_run(publisher, topic, 1 << 20, 1 << 20, (void **)&room), HBUS_E_TOO_LARGE);
+		CHECK_EQ(hbus_commit_run(publisher, 1), HBUS_E_BUSY);
+		OK(hbus_reserve_run(publisher, topic, 20, 10, (void **)&room));
+		CHECK_EQ((uintptr_t)room % 8, 0);
+		CHECK_EQ(hbus_commit(publisher, 20), HBUS_E_INVALID);
+		CHECK_EQ(hbus_commit_run(publisher, 11), HBUS_E_INVALID);
+		for (uint64_t i = 0; i < 10; i++)
+			bus_fill(room + i * 24, 20, i);
+		expect_quiet();
+		OK(hbus_commit_run(publisher, 7));
+		expect_numbers(0, 7);
+		OK(hbus_reserve_run(publisher, topic, 16, 3, (void **)&room));
+		OK(hbus_commit_run(publisher, 0));
+		OK(hbus_reserve_run(publisher, topic, 16, 3, (void **)&room));
+		OK(hbus_abort(publisher));
+		expect_quiet();
+		OK(hbus_batch_begin(publisher));
+		OK(publish_number(7, 8));
+		OK(hbus_reserve_run(publisher, topic, 16, 3, (void **)&room));
+		for (uint64_t i = 0; i < 3; i++)
+			bus_fill(room + i * 16, 16, 8 + i);
+		OK(hbus_commit_run(publisher, 3));
+		expect_quiet();
+		OK(hbus_batch_commit(publisher));
+		expect_numbers(7, 4);
+		close_all();
+	}
+}
+
 static void a_run_is_read_event_by_event_however_small_the_polls(void)
 {
 	uint64_t numbers[100];
@@ -466,6 +526,8 @@ static const struct bus_case cases[] = {
 	{"an_event_of_one_eighth_fits_and_one_byte_more_does_not", an_event_of_one_eighth_fits_and_one_byte_more_does_not},
 	{"a_size_that_wraps_around_is_too_large", a_size_that_wraps_around_is_too_large},
 	{"a_reservation_is_filled_in_place", a_reservation_is_filled_in_place},
+	{"reservations_may_be_shorter_than_asked_for", reservations_may_be_shorter_than_asked_for},
+	{"a_run_is_filled_in_place", a_run_is_filled_in_place},
 	{"a_run_is_read_event_by_event_however_small_the_polls", a_run_is_read_event_by_event_however_small_the_polls},
 	{"spans_join_events_of_one_size", spans_join_events_of_one_size},
 	{"attributes_travel_with_the_event", attributes_travel_with_the_event},
