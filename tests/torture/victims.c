@@ -177,6 +177,15 @@ static bool is_fine(struct torture *t, const struct victim *victim, int status, 
 	return false;
 }
 
+static void show_log(const struct torture *t)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "tail -n 12 %s >&2", t->log);
+	if (system(command) != 0)
+		fprintf(stderr, "torture: it has said nothing\n");
+}
+
 static void reaped(struct torture *t, struct victim *victim, int status, bool was_us)
 {
 	uint64_t now = ledger_now_ns();
@@ -191,6 +200,8 @@ static void reaped(struct torture *t, struct victim *victim, int status, bool wa
 		fprintf(stderr, "torture: %s ended by itself: %s %d\n", kind_names[victim->kind],
 			WIFSIGNALED(status) ? "signal" : "status",
 			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		if (victim->kind == INGRESS)
+			show_log(t);
 		t->n_bad_exits++;
 	}
 	victim->pid = 0;
