@@ -204,6 +204,7 @@ void hbus_journal_replay(struct hbus_journal *journal,
 		const struct hbus_journal_record *record = &journal->records[i];
 		bool is_of_processes = record->kind == HBUS_RECORD_MEMBER ||
 				       record->kind == HBUS_RECORD_RING ||
+				       record->kind == HBUS_RECORD_RING_TOPIC ||
 				       (record->kind == HBUS_RECORD_TOPIC && !record->flags);
 
 		if (journal->head.is_same_boot || !is_of_processes)

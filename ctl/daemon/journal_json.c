@@ -10,6 +10,7 @@ static const char *const kinds[] = {
 	[HBUS_RECORD_TOPIC] = "topic",	   [HBUS_RECORD_TOPIC_GONE] = "topic-gone",
 	[HBUS_RECORD_MEMBER] = "member",   [HBUS_RECORD_MEMBER_GONE] = "member-gone",
 	[HBUS_RECORD_RING] = "ring",	   [HBUS_RECORD_RING_GONE] = "ring-gone",
+	[HBUS_RECORD_RING_TOPIC] = "ring-topic",
 	[HBUS_RECORD_ROUTE] = "route",	   [HBUS_RECORD_ROUTE_GONE] = "route-gone",
 };
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -78,6 +79,9 @@ json_t *hbus_journal_to_json(const struct hbus_journal_record *record)
 		break;
 	case HBUS_RECORD_RING:
 		json = ring_to_json(record, token);
+		break;
+	case HBUS_RECORD_RING_TOPIC:
+		json = json_pack("{s:I, s:I}", "id", (json_int_t)record->id, "topic", (json_int_t)record->topic_id);
 		break;
 	case HBUS_RECORD_TOPIC_GONE:
 	case HBUS_RECORD_MEMBER_GONE:
@@ -200,6 +204,8 @@ bool hbus_journal_from_json(const json_t *json, struct hbus_journal_record *ret_
 		return read_member(json, ret_record);
 	case HBUS_RECORD_RING:
 		return read_ring(json, ret_record);
+	case HBUS_RECORD_RING_TOPIC:
+		return read_u32(json, "topic", &ret_record->topic_id);
 	default:
 		return true;
 	}

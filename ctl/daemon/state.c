@@ -228,6 +228,8 @@ bool hbus_state_restore(struct hbus_state *state, const struct hbus_journal_reco
 		return hbus_member_restore(state, record);
 	case HBUS_RECORD_RING:
 		return hbus_ring_restore(state, record);
+	case HBUS_RECORD_RING_TOPIC:
+		return hbus_ring_restore_topic(state, record);
 	case HBUS_RECORD_ROUTE:
 		return hbus_route_restore(state, record);
 	default:
@@ -286,6 +288,7 @@ void hbus_state_save(struct hbus_state *state,
 	struct hbus_journal_record record;
 	struct hbus_table_node *node = NULL;
 	struct hbus_route_state *route;
+	const struct hbus_ring_topic *carried;
 
 	while ((node = hbus_table_next(&state->topics, node))) {
 		hbus_topic_save(hbus_container_of(node, struct hbus_topic, by_id), &record);
@@ -306,6 +309,10 @@ void hbus_state_save(struct hbus_state *state,
 			continue;
 		hbus_ring_save(ring, &record);
 		save(context, &record);
+		TAILQ_FOREACH(carried, &ring->topics, in_ring) {
+			hbus_ring_save_topic(carried, &record);
+			save(context, &record);
+		}
 	}
 	TAILQ_FOREACH(route, &state->routes, link) {
 		if (!(route->flags & HBUS_TOPIC_DECLARED))

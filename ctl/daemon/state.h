@@ -38,6 +38,7 @@ enum hbus_record_kind {
 	HBUS_RECORD_MEMBER_GONE, /* id */
 	HBUS_RECORD_RING,	 /* id, member_id, token, uid, geometry */
 	HBUS_RECORD_RING_GONE,	 /* id */
+	HBUS_RECORD_RING_TOPIC,	 /* id of the ring, topic_id: it goes with the ring */
 	HBUS_RECORD_ROUTE,	 /* route */
 	HBUS_RECORD_ROUTE_GONE,	 /* route */
 };
@@ -47,6 +48,7 @@ struct hbus_journal_record {
 	uint32_t flags;
 	uint64_t id;
 	uint64_t member_id;
+	uint32_t topic_id;
 	uid_t uid;
 	int32_t pid;
 	uint64_t began; /* with the pid: which process; 0 = not known */

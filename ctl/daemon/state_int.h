@@ -380,6 +380,7 @@ int hbus_ring_check_topic(struct hbus_state *state, const struct hbus_member *me
 			  const char *name, const char **ret_text);
 /** The ring carries the topic from now on. False: no memory. */
 bool hbus_ring_link_topic(struct hbus_ring *ring, struct hbus_topic *topic);
+void hbus_ring_unlink_topic(struct hbus_state *state, struct hbus_ring_topic *carried);
 struct hbus_ring *hbus_ring_find(struct hbus_state *state, uint64_t id);
 void hbus_ring_create(struct hbus_state *state, struct hbus_member *member,
 		      const struct hbus_msg_ring_create *msg);
@@ -411,6 +412,9 @@ void hbus_ring_attach_matching(struct hbus_state *state, struct hbus_ring *ring,
 bool hbus_ring_is_attachable(const struct hbus_state *state, const struct hbus_ring *ring);
 const char *hbus_ring_first_topic(const struct hbus_ring *ring);
 bool hbus_ring_restore(struct hbus_state *state, const struct hbus_journal_record *record);
+bool hbus_ring_restore_topic(struct hbus_state *state, const struct hbus_journal_record *record);
+void hbus_ring_save_topic(const struct hbus_ring_topic *carried, struct hbus_journal_record *record);
+void hbus_ring_persist_topic(struct hbus_state *state, const struct hbus_ring_topic *carried);
 void hbus_ring_save(const struct hbus_ring *ring, struct hbus_journal_record *record);
 void hbus_ring_free(struct hbus_state *state, struct hbus_ring *ring);
 

@@ -86,7 +86,7 @@ void hbus_ring_release_memory(struct hbus_state *state, struct hbus_ring *ring)
 		state->ops.ring_gone(state->ops.context, &ring->geometry);
 }
 
-static void unlink_topic(struct hbus_state *state, struct hbus_ring_topic *carried)
+void hbus_ring_unlink_topic(struct hbus_state *state, struct hbus_ring_topic *carried)
 {
 	struct hbus_topic *topic = carried->topic;
 
@@ -106,7 +106,7 @@ void hbus_ring_free(struct hbus_state *state, struct hbus_ring *ring)
 		hbus_attachment_reader_gone(state, att);
 	hbus_deadline_disarm(&state->deadlines, &ring->deadline);
 	while (!TAILQ_EMPTY(&ring->topics))
-		unlink_topic(state, TAILQ_FIRST(&ring->topics));
+		hbus_ring_unlink_topic(state, TAILQ_FIRST(&ring->topics));
 	hbus_ring_release_memory(state, ring);
 	hbus_account_release(ring->account, HBUS_QUOTA_RINGS, 1);
 	hbus_account_put(ring->account);
@@ -427,6 +427,7 @@ void hbus_ring_mapped(struct hbus_state *state, struct hbus_member *member,
 	}
 	hbus_member_keep(state, member);
 	hbus_ring_persist(state, ring, HBUS_RECORD_RING);
+	hbus_ring_persist_topic(state, TAILQ_FIRST(&ring->topics));
 	ring->phase = HBUS_RING_ANNOUNCING;
 	ring->birth = ++state->next_birth;
 	topic = TAILQ_FIRST(&ring->topics)->topic;

@@ -1,16 +1,51 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* RING_TOPIC_ADD: one topic more on a ring that runs. */
+/* RING_TOPIC_ADD: one topic more on a ring that runs; and what a ring carries in the journal. */
+#include <string.h>
+
 #include "ctl/daemon/state_int.h"
 
-static bool carries(const struct hbus_ring *ring, const struct hbus_topic *topic)
+static struct hbus_ring_topic *find_carried(const struct hbus_ring *ring, const struct hbus_topic *topic)
 {
-	const struct hbus_ring_topic *carried;
+	struct hbus_ring_topic *carried;
 
 	LIST_FOREACH(carried, &topic->rings, in_topic)
 		if (carried->ring == ring)
-			return true;
-	return false;
+			return carried;
+	return NULL;
 }
+
+/* ---- the journal ---- */
+
+/*
+ * A topic's number stands in events of the ring: as long as its owner may come back the number has to stay, and mean
+ * the same, though nobody has said so yet.
+ */
+void hbus_ring_save_topic(const struct hbus_ring_topic *carried, struct hbus_journal_record *record)
+{
+	memset(record, 0, sizeof(*record));
+	record->kind = HBUS_RECORD_RING_TOPIC;
+	record->id = carried->ring->geometry.ring_id;
+	record->topic_id = carried->topic->id;
+}
+
+void hbus_ring_persist_topic(struct hbus_state *state, const struct hbus_ring_topic *carried)
+{
+	struct hbus_journal_record record;
+
+	hbus_ring_save_topic(carried, &record);
+	hbus_state_persist(state, &record);
+}
+
+bool hbus_ring_restore_topic(struct hbus_state *state, const struct hbus_journal_record *record)
+{
+	struct hbus_ring *ring = hbus_ring_find(state, record->id);
+	struct hbus_topic *topic = hbus_topic_by_id(state, record->topic_id);
+
+	return ring && topic && ring->phase == HBUS_RING_RESTORED && !find_carried(ring, topic) &&
+	       hbus_ring_link_topic(ring, topic);
+}
+
+/* ---- RING_TOPIC_ADD ---- */
 
 /* May the ring carry this topic too? */
 static int check_shares(struct hbus_state *state, const struct hbus_ring *ring,
@@ -49,15 +84,20 @@ static int topic_add(struct hbus_state *state, struct hbus_member *member, struc
 		     bool *ret_is_new, const char **ret_text)
 {
 	int r = hbus_ring_check_topic(state, member, msg->name, ret_text);
+	bool is_carried;
 
 	*ret_is_new = false;
 	if (r == 0)
 		r = hbus_topic_obtain(state, member, msg->name, msg->type, msg->content_type,
 				      ret_topic, ret_text);
-	if (r < 0 || carries(ring, *ret_topic))
+	if (r < 0)
 		return r;
+	is_carried = find_carried(ring, *ret_topic) != NULL;
+	/* Who comes back says its topics again, perhaps to a daemon with other rules. */
+	if (is_carried && member->phase != HBUS_MEMBER_RESUMING)
+		return 0;
 	r = check_shares(state, ring, *ret_topic, ret_text);
-	if (r == 0 && !hbus_ring_link_topic(ring, *ret_topic)) {
+	if (r == 0 && !is_carried && !hbus_ring_link_topic(ring, *ret_topic)) {
 		*ret_text = "the daemon has no memory";
 		r = HBUS_E_NO_MEMORY;
 	}
@@ -65,8 +105,18 @@ static int topic_add(struct hbus_state *state, struct hbus_member *member, struc
 		hbus_topic_check_unused(state, *ret_topic);
 		*ret_topic = NULL;
 	}
-	*ret_is_new = r == 0;
+	*ret_is_new = r == 0 && !is_carried;
 	return r;
+}
+
+/* It is refused what it had: its readers do not believe that number any more. */
+static void take_away(struct hbus_state *state, const struct hbus_ring *ring, const char *name)
+{
+	struct hbus_topic *topic = hbus_topic_find(state, name);
+	struct hbus_ring_topic *carried = topic ? find_carried(ring, topic) : NULL;
+
+	if (carried)
+		hbus_ring_unlink_topic(state, carried);
 }
 
 /*
@@ -85,6 +135,10 @@ void hbus_ring_topic_add(struct hbus_state *state, struct hbus_member *member,
 
 	if (ring && (ring->phase == HBUS_RING_RUNNING || ring->phase == HBUS_RING_ANNOUNCING))
 		r = topic_add(state, member, ring, msg, &topic, &is_new, &text);
+	if (r < 0 && ring && member->phase == HBUS_MEMBER_RESUMING)
+		take_away(state, ring, msg->name);
+	if (is_new)
+		hbus_ring_persist_topic(state, find_carried(ring, topic));
 	pending = r == 0 && is_new && member->phase == HBUS_MEMBER_READY ?
 			  hbus_pending_new(state, member, &msg->header) : NULL;
 	if (!pending) {

@@ -237,7 +237,9 @@ static bool attach_topic(void *context, struct hbus_trie_entry *entry)
 		struct hbus_ring *ring = carried->ring;
 
 		if (!hbus_ring_is_attachable(walk->state, ring)) {
-			walk->has_to_wait |= ring->was_restored && walk->state->is_restarting;
+			/* Of one that is not back nobody knows whether it will be. */
+			walk->has_to_wait |= ring->phase == HBUS_RING_RUNNING && ring->was_restored &&
+					     walk->state->is_restarting;
 			continue;
 		}
 		walk->n_denied += hbus_attach(walk->state, ring, walk->filter->sub,

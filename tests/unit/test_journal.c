@@ -75,6 +75,8 @@ static struct hbus_journal_record record_of(enum hbus_record_kind kind, uint64_t
 	struct hbus_journal_record record = { .kind = kind, .id = id, .uid = 1000 };
 
 	memset(record.token.bytes, (int)id, sizeof(record.token.bytes));
+	if (kind == HBUS_RECORD_RING_TOPIC)
+		record.topic_id = 0xabcdef;
 	if (kind == HBUS_RECORD_MEMBER) {
 		record.pid = 4711;
 		record.began = (1ull << 63) + 1;
@@ -110,12 +112,15 @@ Test(journal, what_was_appended_comes_back_as_it_was)
 	append(journal, HBUS_RECORD_MEMBER, (1ull << 32) + 7);
 	append(journal, HBUS_RECORD_RING, (1ull << 63) + 5);
 	append(journal, HBUS_RECORD_ROUTE, 3);
+	append(journal, HBUS_RECORD_RING_TOPIC, (1ull << 63) + 5);
 	hbus_journal_free(journal);
 	journal = open_journal(&head);
 	cr_assert_not(head.is_new);
 	cr_assert(head.is_same_boot);
 	cr_assert_eq(head.boot_number, first_boot + 1);
-	cr_assert_eq(n_got, 4);
+	cr_assert_eq(n_got, 5);
+	cr_assert_eq(got[4].id, (1ull << 63) + 5);
+	cr_assert_eq(got[4].topic_id, 0xabcdef);
 	cr_assert_str_eq(got[0].name, "a/\xc3\xbc/\"quoted\\");
 	cr_assert_eq(got[1].id, (1ull << 32) + 7);
 	cr_assert_eq(got[1].token.bytes[15], 7);

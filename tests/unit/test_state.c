@@ -1052,6 +1052,50 @@ Test(state, a_publisher_that_lives_is_waited_for_until_it_ends)
 	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_ENDED));
 }
 
+/* Its events carry the number: a reader that comes later must not be told another. */
+Test(state, a_topic_of_a_publisher_that_stays_away_keeps_its_number)
+{
+	struct sim_client *pub = join(ALICE), *other;
+	struct hbus_token pub_token = token_of(pub);
+	struct hbus_msg_ring_grant grant = open_ring(pub, "a/b");
+	uint64_t id = sim_reply(pub, add_topic(pub, grant.geometry.ring_id, "a/b"))->value[0];
+	uint64_t second = sim_reply(pub, add_topic(pub, grant.geometry.ring_id, "a/c"))->value[0];
+
+	sim.lives = 1;
+	restart();
+	sim_tick(&sim, 3000);
+	cr_assert_not(counts().is_restarting);
+	cr_assert_eq(counts().n_topics, 2);
+	other = join(ALICE);
+	open_ring(other, "z");
+	come_back(pub, &pub_token);
+	cr_assert_eq(status_of(pub, offer(pub, &grant)), 0);
+	cr_assert_eq(sim_reply(pub, add_topic(pub, grant.geometry.ring_id, "a/b"))->value[0], id);
+	cr_assert_eq(sim_reply(pub, add_topic(pub, grant.geometry.ring_id, "a/c"))->value[0], second);
+	SIM_REQUEST(&sim, pub, HBUS_MSG_RESUMED, 0, struct hbus_msg_simple, { { 0 } });
+	hbus_state_died(sim.state, pub->id, pub, sim.now_ns);
+	cr_assert_eq(counts().n_topics, 1);
+}
+
+/* The journal says that the ring carried it; the rules say now that it must not. */
+Test(state, a_topic_that_new_rules_deny_does_not_come_back_with_its_ring)
+{
+	struct sim_client *pub = join(ALICE);
+	struct hbus_token pub_token = token_of(pub);
+	struct hbus_msg_ring_grant grant = open_ring(pub, "a/b");
+
+	cr_assert_eq(status_of(pub, add_topic(pub, grant.geometry.ring_id, "a/c")), 0);
+	restart();
+	set_rule("a/c", false, ALICE, HBUS_RIGHT_PUBLISH);
+	come_back(pub, &pub_token);
+	cr_assert_eq(status_of(pub, offer(pub, &grant)), 0);
+	cr_assert_eq(status_of(pub, add_topic(pub, grant.geometry.ring_id, "a/b")), 0);
+	cr_assert_eq(status_of(pub, add_topic(pub, grant.geometry.ring_id, "a/c")), HBUS_E_DENIED);
+	SIM_REQUEST(&sim, pub, HBUS_MSG_RESUMED, 0, struct hbus_msg_simple, { { 0 } });
+	cr_assert_not(counts().is_restarting);
+	cr_assert_eq(counts().n_topics, 1);
+}
+
 Test(state, a_publisher_that_ended_while_there_was_no_daemon_has_no_more_time_than_others)
 {
 	struct sim_client *pub = join(ALICE);
