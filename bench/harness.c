@@ -232,3 +232,46 @@ void bench_bus_stop(struct bench_bus *bus)
 		waitpid(pid, NULL, 0);
 	}
 }
+
+/* Ends with what the measuring process says; a signal ends that one first. */
+static int await(pid_t pid, const sigset_t *signals)
+{
+	int status = 0, number;
+
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		if (sigwait(signals, &number) != 0 || number == SIGCHLD)
+			continue;
+		kill(pid, SIGKILL); /* and the roles with it */
+		waitpid(pid, &status, 0);
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+int bench_bus_measure(const struct bench_bus *bus, int (*measure)(const struct bench_bus *bus, void *context), void *context)
+{
+	sigset_t signals, before;
+	pid_t keeper = getpid(), pid;
+	int r;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &signals, &before);
+	signal(SIGCHLD, SIG_DFL); /* if it was ignored: its end is waited for */
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		sigprocmask(SIG_SETMASK, &before, NULL);
+		exit(getppid() == keeper ? measure(bus, context) : 1);
+	}
+	if (pid < 0) {
+		fprintf(stderr, "hugebus-bench: fork: %s\n", strerror(errno));
+		return 1;
+	}
+	r = await(pid, &signals);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return r;
+}

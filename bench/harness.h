@@ -106,3 +106,8 @@ struct bench_bus {
 };
 int bench_bus_start(struct bench_bus *bus);
 void bench_bus_stop(struct bench_bus *bus);
+/*
+ * Measures in a child, so that whatever ends it, SIGINT and SIGTERM to us too, the bus can be stopped afterwards.
+ * Return: the exit code.
+ */
+int bench_bus_measure(const struct bench_bus *bus, int (*measure)(const struct bench_bus *bus, void *context), void *context);

@@ -49,7 +49,7 @@ static const char help[] =
 	"  --list            names and titles\n"
 	"  --quiet           no progress on stderr\n"
 	"  --help, --version\n\n"
-	"Exit: 0 done, 1 a measurement failed, 2 usage.\n";
+	"Exit: 0 done, 1 a measurement failed or was interrupted, 2 usage.\n";
 
 /* What pages a ring of this bus gets now. */
 static const char *page_size_of(const char *socket)
@@ -203,6 +203,11 @@ static int parse(int argc, char **argv, struct options *options)
 	return optind < argc ? bench_usage("not an option", argv[optind]) : 0;
 }
 
+static int measure_on(const struct bench_bus *bus, void *options)
+{
+	return run_all(options, bus->socket, bus->pid);
+}
+
 int bench_host_main(int argc, char **argv)
 {
 	struct options options = {.n_repeats = 5, .duration_ms = 200};
@@ -217,7 +222,7 @@ int bench_host_main(int argc, char **argv)
 		return run_all(&options, options.socket, 0);
 	if (bench_bus_start(&bus))
 		return 1;
-	r = run_all(&options, bus.socket, bus.pid);
+	r = bench_bus_measure(&bus, measure_on, &options);
 	bench_bus_stop(&bus);
 	return r;
 }

@@ -65,7 +65,7 @@ static const char help[] =
 	"  --json            for programs\n"
 	"  --quiet           no progress on stderr\n"
 	"  --help, --version\n\n"
-	"Exit: 0 done, 1 a measurement failed, 2 usage.\n";
+	"Exit: 0 done, 1 a measurement failed or was interrupted, 2 usage.\n";
 
 static const char *const sources[] = {"ring", "mqttsn", "pcap", "passive", "xdp", "tcp"};
 
@@ -261,8 +261,9 @@ static void measure_tcp(const struct options *options, const struct bench_cores 
 	}
 }
 
-static int run_all(const struct options *options, const struct bench_bus *bus)
+static int run_all(const struct bench_bus *bus, void *context)
 {
+	const struct options *options = context;
 	static struct bench_results results;
 	struct bench_cores cores;
 	struct bench_report report = {.cores = &cores, .results = results.at, .n_repeats = options->n_repeats};
@@ -299,7 +300,7 @@ static int run_all(const struct options *options, const struct bench_bus *bus)
 	for (unsigned int i = 0; i < results.n; i++)
 		n_failed += results.at[i].has_failed;
 	if (results.n == 0)
-		fprintf(stderr, "hugebus-bench: no source is named %s\n", options->only);
+		fprintf(stderr, "hugebus-bench: nothing was measured\n");
 	return n_failed > 0 || results.n == 0;
 }
 
@@ -411,7 +412,7 @@ int main(int argc, char **argv)
 		options.is_quiet = true;
 	if (bench_bus_start(&bus))
 		return 1;
-	r = run_all(&options, &bus);
+	r = bench_bus_measure(&bus, run_all, &options);
 	bench_bus_stop(&bus);
 	return r;
 }

@@ -113,6 +113,26 @@ ingress_notices_a_spoilt_event() {
 	done
 }
 
+_has_bus() { compgen -G "$lab/t/*/bus.sock" >/dev/null; }
+
+_is_empty() { [ -z "$(ls -A "$1")" ]; }
+
+what_is_told_to_end_leaves_nothing() {
+	local -a kinds=("" ingress)
+	local kind
+	[ -x "$HBUS_BUILD/bench/hugebus-bench-ingress" ] || kinds=("")
+	mkdir "$lab/t"
+	for kind in "${kinds[@]}"; do
+		# shellcheck disable=SC2086 # none or one word
+		TMPDIR=$lab/t lab_spawn bench hugebus bench $kind
+		lab_until 10 _has_bus || return 1
+		sleep 0.5
+		lab_stop bench
+		expect $? -eq 1
+		_is_empty "$lab/t" || { find "$lab/t"; return 1; }
+	done
+}
+
 usage_is_explained() {
 	hugebus bench --help | grep -q Usage || return 1
 	hugebus bench --list | grep -q rtt.64 || return 1
@@ -134,4 +154,4 @@ usage_is_explained() {
 	expect $? = 2
 }
 
-run_cases
+run_cases "$@"
