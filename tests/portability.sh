@@ -131,7 +131,7 @@ run_all() {
 	for name in lossy reliable crash join die evict sleep; do
 		run sched_ring --scenario $name --count 500 || failed=1
 	done
-	run threads 500 || failed=1
+	run threads --ms 500 || failed=1
 	run torture_ring --seconds 1 || failed=1
 	run scribble --seconds 1 || failed=1
 	echo "  $n_cases unit cases"

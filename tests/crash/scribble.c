@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "tests/crash/ring_kit.h"
+#include "tests/stress/args.h"
 
 #define READERS 8u
 #define CALL_MS_MAX 3000u /* a call takes microseconds; the machine may be busy */
@@ -238,6 +239,10 @@ static void report(const struct victim *victims)
 		fail(victims, "the scribbler has not shown enough");
 }
 
+static const char usage[] = "Usage: scribble [--seconds N] [--seed N]\n"
+			    "A publisher writes anything anywhere into its ring for 3 s while eight threads read it.\n"
+			    "Exit: 0 passed, 1 failed, 2 usage.\n";
+
 int main(int argc, char **argv)
 {
 	static struct victim victims[READERS];
@@ -246,12 +251,9 @@ int main(int argc, char **argv)
 	pthread_t threads[READERS];
 	pid_t publisher;
 
-	for (int i = 1; i + 1 < argc; i += 2) {
-		if (!strcmp(argv[i], "--seconds"))
-			seconds = strtoull(argv[i + 1], NULL, 0);
-		if (!strcmp(argv[i], "--seed"))
-			seed = strtoull(argv[i + 1], NULL, 0);
-	}
+	const struct kit_arg args[] = {{.name = "--seconds", .number = &seconds}, {.name = "--seed", .number = &seed}, {0}};
+
+	kit_args(argc, argv, usage, args);
 	printf("seed %llu\n", (unsigned long long)seed);
 	fflush(stdout);
 	kit_ring_new(&ring, 1ull << 32);

@@ -10,7 +10,7 @@
  *	step                         after each instruction a look at the ring while the publisher stands still (memory
  *	                             is then what a kill would leave), and a kill after every 31st
  *	step --long                  a kill after each
- *	step --variant NAME [STEP]   one variant, a kill after each from this one on
+ *	step --variant NAME [--from STEP]   one variant, a kill after each from this one on
  *
  * Shown to fail when the zero word is forgotten, and when a batch is shown record by record
  * (tests/stress/mutants.py).
@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 
 #include "tests/crash/ring_kit.h"
+#include "tests/stress/args.h"
 
 #define STEPS_MAX 200000u /* in one call, also when a sanitizer is in between */
 #define STALL_MS 1000000u
@@ -48,6 +49,7 @@ static const struct variant variants[] = {
 
 #define N_VARIANTS (sizeof(variants) / sizeof(variants[0]))
 
+static uint64_t n_watched, n_killed;
 static struct kit_ring ring;
 static int slot_fd;
 static struct hbus_slot *slot; /* the child's, and the parent's mapping of it */
@@ -194,7 +196,7 @@ static void kill_child(pid_t child)
 
 static void fail(const struct variant *variant, unsigned int n_steps, const char *what, uint64_t value)
 {
-	fprintf(stderr, "%s: %s (%llu) after %u steps. Alone: step --variant %s %u\n", variant->name, what,
+	fprintf(stderr, "%s: %s (%llu) after %u steps. Alone: step --variant %s --from %u\n", variant->name, what,
 		(unsigned long long)value, n_steps, variant->name, n_steps);
 	exit(1);
 }
@@ -334,6 +336,7 @@ static void watch(const struct variant *variant)
 	kill_child(child);
 	kit_unmap(&mapping);
 	drop_memory();
+	n_watched += n_steps;
 	printf("%-18s watched after each of %u instructions\n", variant->name, n_steps);
 }
 
@@ -361,26 +364,50 @@ static void kill_after(const struct variant *variant, unsigned int first_step, u
 		if (n_steps > STEPS_MAX)
 			fail(variant, n_steps, "no end", 0);
 	}
+	n_killed += n_kills;
 	printf("%-18s killed %u times, one every %u instructions\n", variant->name, n_kills, stride);
 	fflush(stdout);
 }
 
+static const char usage[] =
+	"Usage: step [--long | --variant NAME [--from STEP]]\n"
+	"Kills a publisher or a reader after single instructions of a publish or a poll, and looks what it has left.\n"
+	"  --long          after each instruction, not each 31st; minutes\n"
+	"  --variant NAME  only this one, after each instruction from STEP (0) on\n"
+	"Exit: 0 passed, 1 failed, 2 usage.\n";
+
+static bool is_variant(const char *name)
+{
+	for (size_t i = 0; i < N_VARIANTS; i++)
+		if (!strcmp(variants[i].name, name))
+			return true;
+	return false;
+}
+
 int main(int argc, char **argv)
 {
-	bool is_one = argc > 2 && !strcmp(argv[1], "--variant"), is_long = argc > 1 && !strcmp(argv[1], "--long");
-	unsigned int first = argc > 3 ? (unsigned int)strtoul(argv[3], NULL, 0) : 0;
+	const char *only = NULL;
+	uint64_t first = 0;
+	bool is_long = false;
+	const struct kit_arg args[] = {{.name = "--long", .is_given = &is_long}, {.name = "--variant", .word = &only},
+				       {.name = "--from", .number = &first}, {0}};
 
+	kit_args(argc, argv, usage, args);
+	if (only && !is_variant(only))
+		kit_usage_error("no such variant", only);
 	for (size_t i = 0; i < N_VARIANTS; i++) {
 		const struct variant *variant = &variants[i];
 
-		if (is_one && strcmp(argv[2], variant->name))
+		if (only && strcmp(only, variant->name))
 			continue;
-		if (!variant->is_reader && !is_one)
+		if (!variant->is_reader && !only)
 			watch(variant);
-		if (is_long || is_one)
-			kill_after(variant, first, 1);
+		if (is_long || only)
+			kill_after(variant, (unsigned int)first, 1);
 		else
 			kill_after(variant, (unsigned int)i * 7 % 31, variant->n_batch > 10 ? 401 : 31);
 	}
+	printf("passed: %llu instructions watched, %llu kills\n", (unsigned long long)n_watched,
+	       (unsigned long long)n_killed);
 	return 0;
 }

@@ -23,6 +23,7 @@
 
 #include "shm/wait.h"
 #include "tests/crash/ring_kit.h"
+#include "tests/stress/args.h"
 
 #define READERS 4u
 #define RELIABLE 2u  /* the first two */
@@ -356,21 +357,19 @@ static int run_round(uint64_t seed)
 	return r;
 }
 
+static const char usage[] =
+	"Usage: torture_ring [--seconds N] [--rounds N] [--seed N]\n"
+	"Publishers and readers of one ring, killed and stopped at random for 5 s; every event is accounted for.\n"
+	"Exit: 0 passed, 1 failed, 2 usage.\n";
+
 int main(int argc, char **argv)
 {
 	uint64_t seconds = 5, seed = now_us(), n_rounds = UINT64_MAX, until;
+	const struct kit_arg args[] = {{.name = "--seconds", .number = &seconds}, {.name = "--seed", .number = &seed},
+				       {.name = "--rounds", .number = &n_rounds}, {0}};
 	int r = 0;
 
-	for (int i = 1; i + 1 < argc; i += 2) {
-		uint64_t value = strtoull(argv[i + 1], NULL, 0);
-
-		if (!strcmp(argv[i], "--seconds"))
-			seconds = value;
-		else if (!strcmp(argv[i], "--seed"))
-			seed = value;
-		else if (!strcmp(argv[i], "--rounds"))
-			n_rounds = value;
-	}
+	kit_args(argc, argv, usage, args);
 	ledger = mmap(NULL, sizeof(*ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	slots = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (ledger == MAP_FAILED || slots == MAP_FAILED)

@@ -26,6 +26,7 @@
 #include "shm/ring_sub.h"
 #include "shm/segment.h"
 #include "shm/wait.h"
+#include "tests/stress/args.h"
 
 #define CAPACITY HBUS_RING_CAPACITY_MIN
 #define N_FIXED 4u    /* readers that stay: two lossy, two reliable */
@@ -49,7 +50,6 @@ static struct hbus_slot *slots;
 static struct reader readers[N_FIXED + N_GUESTS];
 static _Atomic bool stop, has_failed;
 static _Atomic uint64_t n_published;
-static unsigned int duration_ms = 2000;
 
 static void fail(const char *what, const struct reader *reader, uint64_t sequence)
 {
@@ -278,20 +278,24 @@ static void set_up(void)
 	}
 }
 
+static const char usage[] = "Usage: tsan_ring [--ms N]\n"
+			    "Threads on one ring, for ThreadSanitizer; their accounts must balance.\n"
+			    "Exit: 0 passed, 1 failed, 2 usage.\n";
+
 int main(int argc, char **argv)
 {
 	pthread_t threads[N_FIXED + 2];
 	struct timespec span;
-	uint64_t n;
+	uint64_t n, duration_ms = 2000;
+	const struct kit_arg args[] = {{.name = "--ms", .number = &duration_ms}, {0}};
 
-	if (argc > 1)
-		duration_ms = (unsigned int)strtoul(argv[1], NULL, 0);
+	kit_args(argc, argv, usage, args);
 	set_up();
 	for (uint32_t i = 0; i < N_FIXED; i++)
 		pthread_create(&threads[i], NULL, read_on, &readers[i]);
 	pthread_create(&threads[N_FIXED], NULL, come_and_go, NULL);
 	pthread_create(&threads[N_FIXED + 1], NULL, publish, NULL);
-	span = (struct timespec){.tv_sec = duration_ms / 1000, .tv_nsec = (long)(duration_ms % 1000) * 1000000};
+	span = (struct timespec){.tv_sec = (time_t)(duration_ms / 1000), .tv_nsec = (long)(duration_ms % 1000) * 1000000};
 	nanosleep(&span, NULL);
 	atomic_store_explicit(&stop, true, memory_order_relaxed);
 	for (uint32_t i = 0; i < N_FIXED + 2; i++)
