@@ -127,7 +127,8 @@ static void report_filter(unsigned int ifindex)
 	if (hbus_filter_stats_read(filter, stats) == 0)
 		hbus_log("%s: the filter had accepted %llu frames", name,
 			 (unsigned long long)(stats[HBUS_REASON_ACCEPTED].packets +
-					      stats[HBUS_REASON_STACK].packets));
+					      stats[HBUS_REASON_STACK].packets +
+					      stats[HBUS_REASON_TAPPED].packets));
 	hbus_filter_free(filter);
 }
 

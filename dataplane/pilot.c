@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #define URCU_API_MAP
 #include <urcu/urcu-qsbr.h>
@@ -18,6 +19,7 @@
 #include "dataplane/pilot_pvt.h"
 #include "dataplane/counters.h"
 #include "dataplane/log.h"
+#include "dataplane/passive/mirror.h"
 
 #define RETRY_NS UINT64_C(1000000000)
 #define JOIN_NS UINT64_C(2000000000)
@@ -165,6 +167,9 @@ struct hbus_pilot *hbus_pilot_free(struct hbus_pilot *pilot)
 	pilot->gateway = hbus_sn_gateway_free(pilot->gateway);
 	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
 		hbus_steer_free(pilot->steers[i]);
+	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
+		if (pilot->mirror_fds[i] > 0)
+			close(pilot->mirror_fds[i]);
 	for (unsigned int i = 0; i < pilot->n_loops; i++) {
 		hbus_worker_deinit(&pilot->loops[i].worker);
 		hbus_loop_deinit(&pilot->loops[i]);
@@ -236,10 +241,23 @@ static int make_passive(struct hbus_pilot *pilot)
 		return fail("passive MQTT");
 	for (unsigned int i = 0; i < pilot->n_loops; i++)
 		pilot->loops[i].worker.feed = hbus_passive_feed(pilot->passive, i);
-	if (options->ifaces.n > 0)
-		hbus_log("--passive: on --iface the filter leaves TCP to the kernel; "
-			 "mirrored traffic is read with --vdev net_af_packet0,iface=NAME");
 	return 0;
+}
+
+/* With a filter in the driver only what was sent to others is read: the kernel's own TCP stays the kernel's. */
+static void tap_port(struct hbus_pilot *pilot, unsigned int i)
+{
+	const struct hbus_port *port = &pilot->ports->at[i];
+	uint8_t mac[6];
+	int fd = hbus_mirror_open(port->iface, port->ifindex, mac);
+
+	if (fd < 0) {
+		hbus_log("%s: nothing is read passively: %s", port->iface, strerror(-fd));
+		return;
+	}
+	pilot->mirror_fds[i] = fd;
+	hbus_steer_tap(pilot->steers[i], pilot->options->passive_ports, pilot->options->n_passive_ports, mac);
+	hbus_log("%s: mirrored TCP is read passively; what is sent to this interface itself stays the kernel's", port->iface);
 }
 
 void hbus_pilot_passive_stop(struct hbus_pilot *pilot)
@@ -277,8 +295,8 @@ void hbus_pilot_ports(struct hbus_pilot *pilot, const struct hbus_ports *ports)
 	pilot->ports = ports;
 	hbus_sn_gateway_ports(pilot->gateway, ports);
 	for (unsigned int i = 0; i < ports->n; i++)
-		if (ports->at[i].filter)
-			(void)hbus_steer_new(&ports->at[i], &pilot->steers[i]);
+		if (ports->at[i].filter && hbus_steer_new(&ports->at[i], &pilot->steers[i]) == 0 && pilot->passive)
+			tap_port(pilot, i);
 	/* relaxed: only a hint to look, and this thread is the one that looks */
 	atomic_fetch_add_explicit(&pilot->n_changes, 1, memory_order_relaxed);
 }

@@ -34,6 +34,7 @@ struct hbus_pilot {
 	unsigned int n_loops_max;        /* that have counters */
 	const struct hbus_ports *ports;
 	struct hbus_passive *passive;    /* NULL: not asked for */
+	int mirror_fds[HBUS_PORTS_MAX];  /* as long as they are open, a port shows what is sent to others; 0: none */
 	struct hbus_sn_gateway *gateway; /* NULL: none; the updating thread tells it what changed */
 	/* -- main thread: counters on the bus -- */
 	struct hbus_counter_cell *cells; /* of workers, then ports, then topics */

@@ -219,9 +219,15 @@ void hbus_steer_replace(struct hbus_steer *steer, const char *path)
 		hbus_log("%s: the old filter goes on: %s", steer->port->iface, error.text);
 }
 
+void hbus_steer_tap(struct hbus_steer *steer, const uint16_t *ports, uint32_t n, const uint8_t own_mac[6])
+{
+	(void)check(steer, hbus_filter_tap_set(steer->port->filter, ports, n, own_mac), "passive ports");
+}
+
 void hbus_steer_dry(struct hbus_steer *steer)
 {
 	(void)hbus_filter_stack_end(steer->port->filter);
+	(void)hbus_filter_tap_set(steer->port->filter, NULL, 0, NULL);
 	for (uint32_t i = 0; i < steer->n_routes; i++)
 		(void)hbus_filter_route_del(steer->port->filter, i);
 }

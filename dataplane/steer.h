@@ -26,5 +26,8 @@ unsigned int hbus_steer_add(struct hbus_steer *steer, const struct hbus_director
 /* Puts the program of another object in place of the running one, on its maps. Logs how it went. */
 void hbus_steer_replace(struct hbus_steer *steer, const char *path);
 
+/* TCP to these ports that was sent to others than the interface itself is read passively. */
+void hbus_steer_tap(struct hbus_steer *steer, const uint16_t *ports, uint32_t n, const uint8_t own_mac[6]);
+
 /* Every route goes, so that every frame goes to the kernel. */
 void hbus_steer_dry(struct hbus_steer *steer);

@@ -41,6 +41,14 @@ void hbus_steer_replace(struct hbus_steer *steer, const char *path)
 	(void)path;
 }
 
+void hbus_steer_tap(struct hbus_steer *steer, const uint16_t *ports, uint32_t n, const uint8_t own_mac[6])
+{
+	(void)steer;
+	(void)ports;
+	(void)n;
+	(void)own_mac;
+}
+
 void hbus_steer_dry(struct hbus_steer *steer)
 {
 	(void)steer;

@@ -38,6 +38,10 @@
  *   IPv4         TCP, or an echo request without IP options, to the stack's address, not a fragment;
  *   IPv6         TCP, an echo request or a neighbour advertisement to the stack's address, or a
  *                neighbour solicitation for it, next to the IPv6 header.
+ *
+ * Of the rest of NOT_UDP, with up to HBUS_VLAN_TAGS_MAX tags, is TAPPED what --passive reads: TCP to one of tap_ports,
+ * whole, next to the IPv4 or IPv6 header, in a frame that was not sent to the interface's own address. So a mirror
+ * port is read, while the kernel keeps whatever is its own. (A port without a kernel behind it reads the latter too.)
  */
 #pragma once
 
@@ -46,7 +50,7 @@
 /* ---- limits ---------------------------------------------------------------------------- */
 
 /* Bumped with any change of a map's layout or of a number in this file. */
-#define HBUS_FILTER_ABI_VERSION 3U
+#define HBUS_FILTER_ABI_VERSION 4U
 
 #define HBUS_VLAN_TAGS_MAX 2U
 #define HBUS_IPV6_EXT_MAX 4U
@@ -62,6 +66,8 @@
 #define HBUS_QUEUES_MAX 64U
 /* Addresses of one port that a TCP stack of the ingress owns. */
 #define HBUS_STACK_ADDRS_MAX 64U
+/* TCP ports of one port that are read passively. */
+#define HBUS_TAP_PORTS_MAX 8U
 /* Topics of MQTT-SN clients of one port that XDP knows to be unwanted. */
 #define HBUS_SN_QUIET_MAX 65536U
 /* Room for reasons in the maps: more than there are today. */
@@ -103,7 +109,7 @@
 	X(20, NOT_LINEAR, "not_linear", NONE, "spread over more buffers than are looked at")      \
 	X(21, DUPLICATE, "duplicate", NONE, "a batched datagram that came before, or far too late")   \
 	X(22, STACK, "stack", REDIRECT, "for the TCP stack of the ingress")                       \
-	X(23, TAPPED, "tapped", NONE, "TCP that is read and left alone (--passive)")               \
+	X(23, TAPPED, "tapped", REDIRECT, "TCP that is read and left alone (--passive)")               \
 	X(24, MALFORMED, "malformed", NONE, "an MQTT-SN message whose length is not its own")     \
 	X(25, GATEWAY_FULL, "gateway_full", NONE, "the MQTT-SN gateway is behind: no room for more")
 
@@ -327,6 +333,7 @@ _Static_assert(sizeof(struct hbus_sn_quiet_val) == 8, "one word");
 
 #define HBUS_CONFIG_HAS_SOURCES 1U /* there are source rules: look them up */
 #define HBUS_CONFIG_HAS_STACK 2U   /* a TCP stack owns addresses: look them up */
+#define HBUS_CONFIG_HAS_TAP 4U     /* TCP to tap_ports is read passively */
 
 /*
  * The one entry of map hbus_config. All zero, as the kernel makes it, passes everything to the
@@ -340,8 +347,11 @@ struct hbus_filter_config {
 	__u64 bucket_interval; /* 1/16 ns per packet; 0 = no limit */
 	__u64 bucket_window;   /* burst times interval */
 	__u64 bucket_mask[2];  /* IPv6 sources that share a bucket, network order */
+	__be16 tap_ports[HBUS_TAP_PORTS_MAX]; /* 0: none */
+	__u8 own_mac[6];      /* of the interface: what is sent to it is not tapped */
+	__u8 zero[2];
 };
-_Static_assert(sizeof(struct hbus_filter_config) == 48, "no padding in the configuration");
+_Static_assert(sizeof(struct hbus_filter_config) == 72, "no padding in the configuration");
 
 /* ---- stamp ----------------------------------------------------------------------------- */
 

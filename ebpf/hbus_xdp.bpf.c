@@ -18,6 +18,7 @@
 #include "parse.bpf.h"
 #include "mqttsn.bpf.h"
 #include "stack.bpf.h"
+#include "tap.bpf.h"
 
 /* Tries to move a bucket that other CPUs move too; the rest of a race counts as too fast. */
 #define HBUS_BUCKET_TRIES 4
@@ -198,6 +199,9 @@ static __always_inline __u32 hbus_judge(struct xdp_md *ctx, __u32 frame_size, __
 		    (reason == HBUS_REASON_NOT_IP || reason == HBUS_REASON_NOT_UDP) &&
 		    hbus_is_for_stack(ctx))
 			return HBUS_REASON_STACK;
+		if (config->flags & HBUS_CONFIG_HAS_TAP && reason == HBUS_REASON_NOT_UDP &&
+		    hbus_is_tapped(ctx, frame_size, config))
+			return HBUS_REASON_TAPPED;
 		return reason;
 	}
 	idx = hbus_route_lookup(config, &flow);
@@ -235,7 +239,7 @@ static __always_inline void hbus_count_route(__u32 idx, __u32 reason, __u64 n_by
 
 static __always_inline int hbus_action_of(__u32 reason)
 {
-	if (reason == HBUS_REASON_ACCEPTED || reason == HBUS_REASON_STACK)
+	if (reason == HBUS_REASON_ACCEPTED || reason == HBUS_REASON_STACK || reason == HBUS_REASON_TAPPED)
 		return XDP_REDIRECT;
 	return HBUS_DROP_MASK >> reason & 1 ? XDP_DROP : XDP_PASS;
 }

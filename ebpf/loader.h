@@ -211,6 +211,17 @@ int hbus_filter_stack_add(struct hbus_filter *filter, uint8_t family, const uint
 /* From now on the kernel gets them all again. */
 int hbus_filter_stack_end(struct hbus_filter *filter);
 
+/* ---- passive MQTT ---------------------------------------------------------------------- */
+
+/**
+ * hbus_filter_tap_set() - let TCP that was sent to others be read
+ * @ports: of brokers, host order; none with @n = 0: the kernel gets all again
+ * @own_mac: of the interface: what is sent to it is left alone
+ *
+ * Return: 0, HBUS_FILTER_FULL, or -errno.
+ */
+int hbus_filter_tap_set(struct hbus_filter *filter, const uint16_t *ports, uint32_t n, const uint8_t own_mac[6]);
+
 /* ---- MQTT-SN --------------------------------------------------------------------------- */
 
 /**

@@ -520,6 +520,31 @@ int hbus_filter_stack_end(struct hbus_filter *filter)
 	return hbus_has_stack_set(filter, false);
 }
 
+/* ---- passive MQTT ---------------------------------------------------------------------- */
+
+int hbus_filter_tap_set(struct hbus_filter *filter, const uint16_t *ports, uint32_t n, const uint8_t own_mac[6])
+{
+	struct hbus_filter_config config = filter->config;
+	int ret;
+
+	if (n > HBUS_TAP_PORTS_MAX)
+		return HBUS_FILTER_FULL;
+	config.flags &= ~HBUS_CONFIG_HAS_TAP;
+	ret = hbus_config_set(filter, &config);
+	if (ret != 0 || n == 0)
+		return ret;
+	memset(config.tap_ports, 0, sizeof(config.tap_ports));
+	for (uint32_t i = 0; i < n; i++)
+		config.tap_ports[i] = htons(ports[i]);
+	memcpy(config.own_mac, own_mac, sizeof(config.own_mac));
+	ret = hbus_config_set(filter, &config);
+	if (ret != 0)
+		return ret;
+	/* Last: the program reads word by word. */
+	config.flags |= HBUS_CONFIG_HAS_TAP;
+	return hbus_config_set(filter, &config);
+}
+
 /* ---- MQTT-SN --------------------------------------------------------------------------- */
 
 int hbus_filter_sn_quiet_set(struct hbus_filter *filter, const struct hbus_sn_quiet_key *key,

@@ -140,4 +140,59 @@ a_live_interface_is_read_and_nothing_is_sent() {
 	expect "$(_account '.passive.flows.hole_bytes')" -eq 0
 }
 
+# The capture is sent on to an interface that it is not for, as a mirror does; then to the interface itself.
+a_mirror_port_is_read_through_the_filter_in_the_driver() {
+	[ "$(id -u)" -eq 0 ] || { echo "# mirror: needs root"; return 0; }
+	[ -f "$HBUS_BUILD/ebpf/hbus_xdp.bpf.o" ] || { echo "# mirror: the XDP program is not built"; return 0; }
+	local n
+	lab_namespace switch && lab_namespace listener && lab_link switch s0 10.7.0.1/24 listener m0 10.7.0.2/24 || exit 1
+	bus && _listen || exit 1
+	lab_spawn_in listener ingress hugebus-ingress --no-huge --json --passive 1883 --iface m0
+	lab_wait_line ingress 'ready:' 20 || exit 1
+	# Whoever listens to a mirror needs to see what is not for it; and no longer than it listens.
+	_is_not_promiscuous && { lab_in listener ip -d link show m0 >&2; cat "$lab/ingress.err" >&2; exit 1; }
+	_send_capture 00:00:00:00:00:00
+	lab_until 10 _has_heard "$(wc -l <"$system_dir/data/mosquitto.txt")"
+	_heard | diff - "$system_dir/data/mosquitto.txt" || exit 1
+	_send_capture "$(lab_mac listener m0)"
+	lab_stop ingress || exit 1
+	cp "$lab/ingress.out" "$lab/account.json"
+	_balances
+	n=$(_account '.frames.tapped')
+	expect "$n" -gt 50
+	expect "$(_account '.ports[0].xdp.tapped')" -eq "$n"
+	expect "$(_account '.ports[0].xdp.tapped - .ports[0].missed')" -eq "$(_account '.frames.received')"
+	# What brokers answered, and all that was for the interface itself, went to the kernel.
+	expect "$(_account '.ports[0].xdp.not_udp')" -gt "$n"
+	lab_until 5 _is_not_promiscuous || exit 1
+}
+
+_is_not_promiscuous() { lab_in listener ip -d link show m0 | grep -q 'promiscuity 0'; }
+
+_send_capture() {
+	lab_in switch python3 - "$capture" s0 "$1" <<-'END'
+	import socket, struct, sys, time
+	data, at = open(sys.argv[1], "rb").read(), 24
+	wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+	wire.bind((sys.argv[2], 0))
+	to = bytes.fromhex(sys.argv[3].replace(":", ""))
+	while at < len(data):
+	    size = struct.unpack_from("<I", data, at + 8)[0]
+	    frame = to + data[at + 16 + 6:at + 16 + size]
+	    for part in [frame] if size <= 1514 else []:
+	        wire.send(part)
+	    if size > 1514:  # segments as large as loopback makes them: cut as a sender would
+	        ip = (frame[14] & 15) * 4
+	        head = 14 + ip + (frame[14 + ip + 12] >> 4) * 4
+	        seq = struct.unpack_from(">I", frame, 14 + ip + 4)[0]
+	        for off in range(head, size, 1400):
+	            piece = bytearray(frame[:head] + frame[off:off + 1400])
+	            struct.pack_into(">H", piece, 16, len(piece) - 14)
+	            struct.pack_into(">I", piece, 14 + ip + 4, (seq + off - head) % 2**32)
+	            wire.send(piece)
+	    at += 16 + size
+	    time.sleep(0.0005)
+	END
+}
+
 run_cases "$@"

@@ -248,6 +248,47 @@ Test(filter_agree, that_the_kernel_keeps_what_no_stack_owns)
 	cr_assert_eq(kit_judge(&tcp), HBUS_REASON_NOT_UDP);
 }
 
+/* ---- what is read passively ------------------------------------------------------------------- */
+
+Test(filter_agree, that_tcp_to_others_is_tapped_and_the_rest_is_the_kernels)
+{
+	static const uint16_t ports[] = { 1883, 8883 };
+	struct frame v4 = frame_of_protocol(false, 6, 0), v6 = frame_of_protocol(true, 6, 0), other;
+	uint8_t own[6] = { 2, 9, 9, 9, 9, 9 };
+
+	kit_route_all();
+	frame_put16(v4.bytes + v4.udp_off + 2, 1883);
+	frame_put16(v6.bytes + v6.udp_off + 2, 8883);
+	cr_assert_eq(kit_judge(&v4), HBUS_REASON_NOT_UDP);
+	cr_assert_eq(hbus_filter_tap_set(kit_filter, ports, 2, own), 0);
+	cr_assert_eq(kit_judge(&v4), HBUS_REASON_TAPPED);
+	cr_assert_eq(kit_judge(&v6), HBUS_REASON_TAPPED);
+	/* Another port, another protocol, a fragment, the interface's own. */
+	other = v4;
+	frame_put16(other.bytes + other.udp_off + 2, 1884);
+	cr_assert_eq(kit_judge(&other), HBUS_REASON_NOT_UDP);
+	frame_put16(other.bytes + other.udp_off + 2, 0);
+	cr_assert_eq(kit_judge(&other), HBUS_REASON_NOT_UDP);
+	other = v4;
+	kit_ip(&other)[9] = 2;
+	cr_assert_eq(kit_judge(&other), HBUS_REASON_NOT_UDP);
+	other = v4;
+	kit_ip(&other)[6] = 0x20;
+	cr_assert_eq(kit_judge(&other), HBUS_REASON_NOT_UDP);
+	memcpy(own, v4.bytes, 6);
+	cr_assert_eq(hbus_filter_tap_set(kit_filter, ports, 2, own), 0);
+	cr_assert_eq(kit_judge(&v4), HBUS_REASON_NOT_UDP);
+	own[5] ^= 1;
+	cr_assert_eq(hbus_filter_tap_set(kit_filter, ports, 2, own), 0);
+	cr_assert_eq(kit_judge(&v4), HBUS_REASON_TAPPED);
+	/* What a stack owns is the stack's. */
+	own_addresses();
+	cr_assert_eq(kit_judge(&v4), HBUS_REASON_STACK);
+	cr_assert_eq(hbus_filter_stack_end(kit_filter), 0);
+	cr_assert_eq(hbus_filter_tap_set(kit_filter, NULL, 0, NULL), 0);
+	cr_assert_eq(kit_judge(&v4), HBUS_REASON_NOT_UDP);
+}
+
 /* ---- routes ---------------------------------------------------------------------------------- */
 
 static bool has_prefix(const uint8_t *addr, const struct hbus_route_match *match)
