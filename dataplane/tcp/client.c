@@ -12,9 +12,11 @@
 
 #include <lwip/tcp.h>
 
+#include "dataplane/log.h"
 #include "dataplane/mqtt/gateway_login.h"
 
 enum {
+	FULL_SAID_EACH_MS = 10000,
 	POLL_HALF_SECONDS = 2,       /* how often lwIP reminds us of a connection */
 	ROOM_MIN = 1024,
 	ROOM_KEEP = 16 << 10,        /* a buffer larger than this is freed when it is empty */
@@ -182,6 +184,16 @@ static void watch(struct hbus_tcp_client *c, struct tcp_pcb *pcb)
 	pcb->keep_cnt = KEEP_COUNT;
 }
 
+/* Now and then while it is so: whoever looks at the log should learn why clients stay away. */
+static void say_full(struct hbus_tcp_clients *clients)
+{
+	if (clients->full_said_ms != 0 && clients->now_ms - clients->full_said_ms < FULL_SAID_EACH_MS)
+		return;
+	clients->full_said_ms = clients->now_ms;
+	hbus_log("tcp: there are %u connections (--tcp-connections): no more are taken, %llu refused so far",
+		 clients->max, (unsigned long long)clients->counters->refused);
+}
+
 bool hbus_tcp_clients_accept(void *context, struct tcp_pcb *pcb)
 {
 	struct hbus_tcp_clients *clients = context;
@@ -194,6 +206,8 @@ bool hbus_tcp_clients_accept(void *context, struct tcp_pcb *pcb)
 	if (!c || !c->conn) {
 		free(c);
 		clients->counters->refused++;
+		if (clients->counters->connections_now >= clients->max)
+			say_full(clients);
 		return false;
 	}
 	c->clients = clients;

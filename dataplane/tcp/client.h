@@ -31,6 +31,7 @@ struct hbus_tcp_clients {
 	uint32_t max;
 	uint32_t backlog_high;            /* as the engine has it */
 	uint64_t now_ms;
+	uint64_t full_said_ms;       /* 0: never */
 	uint64_t n_asked;
 	struct hbus_tcp_client *all;
 	struct hbus_tcp_client *dirty;    /* there is something to do for them */
