@@ -76,8 +76,8 @@ MUTANTS = [
     Mutant("release-does-not-look-again", "no check after the last use of the payload", "shm/ring_sub.h",
            "\tif (!hbus_ring_sub_is_whole(sub, sub->batch_position))\n"
            "\t\treturn HBUS_RING_LAPPED;\n"
-           "\tsub->batch_position",
-           "\tsub->batch_position",
+           "\tsub->last_bytes",
+           "\tsub->last_bytes",
            "sched_ring --scenario lossy --count 20000"),
     Mutant("zero-believed-at-once", "a zero word is called empty without the check", "shm/ring_sub.h",
            "if (!hbus_ring_sub_is_whole(sub, sub->batch_position))\n"
