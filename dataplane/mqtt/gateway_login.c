@@ -41,11 +41,16 @@ struct hbus_gateway_login {
 
 /* -- the file -- */
 
-/* The methods that cost memory or much time, and nothing older. */
+/*
+ * The methods that cost memory or much time, and nothing older. mosquitto_passwd writes "$7$" and "$6$" too and means
+ * something else, quick to compute, and padded as crypt(3)'s never is.
+ */
 static bool is_slow_hash(const char *hash)
 {
 	static const char *const prefixes[] = { "$y$", "$gy$", "$7$", "$2b$", "$6$", "$5$" };
 
+	if (*hash && hash[strlen(hash) - 1] == '=')
+		return false;
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
 		if (strncmp(hash, prefixes[i], strlen(prefixes[i])) == 0)
 			return true;

@@ -22,10 +22,13 @@
 
 enum { SPARE_FDS = 64, RESTORE_MS = 10000 };
 
+static unsigned int n_logged;
+
 void hbus_gateway_log(const char *format, ...)
 {
 	va_list args;
 
+	n_logged++;
 	fputs("hugebus-mqtt: ", stderr);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
@@ -267,7 +270,8 @@ static int open_login(struct hbus_gateway *gateway, const char *path)
 	r = hbus_gateway_login_open(path, &line, &gateway->login);
 	if (r < 0) {
 		if (line > 0)
-			hbus_gateway_log("%s:%u: not NAME:HASH with a hash as --hash-password makes", path, line);
+			hbus_gateway_log("%s:%u: not NAME:HASH with a hash as --hash-password makes (mosquitto_passwd's are "
+					 "others)", path, line);
 		else
 			hbus_gateway_log("%s: %s", path, strerror(-r));
 		return r;
@@ -342,6 +346,9 @@ static int open_bus(struct hbus_gateway *gateway, const struct hbus_gateway_opti
 	if (r == 0)
 		return 0;
 	hbus_gateway_log("no bus: %s", hbus_error_text());
+	if (r == HBUS_E_DISCONNECTED)
+		hbus_gateway_log("hugebusd must run first: `hugebusd &` for the usual bus, or `hugebusd --socket PATH &` and "
+				 "--socket PATH here");
 	return -ENOTCONN;
 }
 
@@ -476,7 +483,7 @@ int main(int argc, char **argv)
 		gateway.is_serving = true;
 		hbus_gateway_log("serving on %s%s", options.listen[0], options.n_listen > 1 ? " and more" : "");
 		hbus_gateway_loop(&gateway.workers[0]);
-	} else {
+	} else if (n_logged == 0) {
 		hbus_gateway_log("cannot start: %s", strerror(-r));
 	}
 	stop(&gateway);

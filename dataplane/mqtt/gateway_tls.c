@@ -35,6 +35,14 @@ static int load_files(SSL_CTX *context, const struct hbus_gateway_tls_files *fil
 	return 0;
 }
 
+static const char *describe(unsigned long error, char *text, size_t size)
+{
+	if (ERR_SYSTEM_ERROR(error))
+		return strerror(ERR_GET_REASON(error));
+	ERR_error_string_n(error, text, size);
+	return text;
+}
+
 int hbus_gateway_tls_open(const struct hbus_gateway_tls_files *files, const char **ret_text,
 			  struct hbus_gateway_tls **ret_tls)
 {
@@ -55,8 +63,7 @@ int hbus_gateway_tls_open(const struct hbus_gateway_tls_files *files, const char
 		r = load_files(tls->context, files);
 	}
 	if (r < 0) {
-		ERR_error_string_n(ERR_get_error(), text, sizeof(text));
-		*ret_text = text;
+		*ret_text = describe(ERR_get_error(), text, sizeof(text));
 		hbus_gateway_tls_close(tls);
 		return r;
 	}

@@ -145,6 +145,8 @@ Test(gateway_login, refuses_a_file_with_a_bad_line_and_says_which)
 	cr_assert_eq(line, 2);
 	cr_assert_eq(open_file("ann:plain\n", &line), -EINVAL, "no password in clear");
 	cr_assert_eq(open_file("ann:$1$salt$0123\n", &line), -EINVAL, "no MD5");
+	cr_assert_eq(open_file("ann:$7$101$ptvNnKz/1nqYAS37$/db0WI0j11Mi+OLF9yOcJldYNAOROXLtjn9KUIDDq8FVe7Ltm4ZGP/1bpg==\n",
+			       &line), -EINVAL, "mosquitto_passwd's, of which nobody would ever come in");
 	cr_assert_eq(open_file(":" RIGHT "x\n", &line), -EINVAL);
 	cr_assert_eq(hbus_gateway_login_open("/nonexistent", &line, &login), -ENOENT);
 	cr_assert_eq(line, 0);
