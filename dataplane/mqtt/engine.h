@@ -118,6 +118,7 @@ struct hbus_mqtt_config {
 	uint16_t inflight_max;         /* QoS 1 and 2 messages to a client that it has not acknowledged */
 	uint16_t alias_max;            /* topic aliases, each way */
 	uint16_t keep_alive_max_s;     /* told to MQTT 5 clients that want more or none; 0 = any will do */
+	bool structures_cloudevents;   /* MQTT 3.1.1 clients get CloudEvents as JSON (structured.h) */
 	uint64_t secret[2];            /* unpredictable; also names this engine */
 	const struct hbus_mqtt_queue_ops *queues; /* of sessions; NULL = in memory (queue.h) */
 };

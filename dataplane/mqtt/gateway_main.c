@@ -312,8 +312,8 @@ static void raise_fd_limit(struct hbus_mqtt_config *limits)
 	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted)
 		return;
 	limits->conns_max = limit.rlim_cur > 2 * SPARE_FDS ? (uint32_t)limit.rlim_cur - SPARE_FDS : SPARE_FDS;
-	hbus_gateway_log("%llu descriptors: at most %u connections", (unsigned long long)limit.rlim_cur,
-			 limits->conns_max);
+	hbus_gateway_log("at most %u connections, since this process may have %llu descriptors (ulimit -n)",
+			 limits->conns_max, (unsigned long long)limit.rlim_cur);
 }
 
 static void catch_signals(void)

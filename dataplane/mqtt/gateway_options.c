@@ -50,8 +50,9 @@ static const struct argp_option options[] = {
 	{ NULL, 0, NULL, 0, "The bus:", 2 },
 	{ "socket", 's', "PATH", 0, "its socket (HUGEBUS_SOCKET, else the system's)", 2 },
 	{ "reliable", KEY_RELIABLE, NULL, 0, "publishers on the bus wait for this gateway (needs the right)", 2 },
-	{ "cloudevents", KEY_CLOUDEVENTS, NULL, 0,
-	  "give events of local processes their CloudEvents attributes as user properties", 2 },
+	{ "cloudevents", KEY_CLOUDEVENTS, "all", OPTION_ARG_OPTIONAL,
+	  "give events of local processes their CloudEvents attributes as user properties; =all: MQTT 3.1.1 clients get "
+	  "every CloudEvent too, as JSON", 2 },
 	{ "ring-bytes", KEY_RING, "N", 0, "size of the gateway's ring, a power of two (4194304)", 2 },
 	{ "state", KEY_STATE, "DIR", 0, "keep sessions and retained messages there over a restart", 2 },
 	{ "threads", KEY_THREADS, "N", 0, "threads that share the sockets and TLS (1)", 2 },
@@ -166,7 +167,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->is_reliable = true;
 		return 0;
 	case KEY_CLOUDEVENTS:
+		if (arg && strcmp(arg, "all") != 0)
+			argp_error(state, "--cloudevents is given alone or as --cloudevents=all, not =%s", arg);
 		o->adds_cloudevents = true;
+		o->limits.structures_cloudevents = arg != NULL;
 		return 0;
 	case KEY_RING:
 		o->ring_size = number(state, arg, 65536, UINT64_C(1) << 32);

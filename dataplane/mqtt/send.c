@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "dataplane/mqtt/engine_pvt.h"
+#include "dataplane/mqtt/structured.h"
 
 /* Every subscription identifier of a session, and the few properties beside them. */
 enum { IDS_MAX = 256, MIDDLE_ROOM = 2 + 4 + 5 + 3 + 5 * IDS_MAX, TOPIC_WORTH_ALIAS = 4 };
@@ -122,8 +123,8 @@ static size_t put_own_props(struct hbus_mqtt_writer *writer, const struct hbus_m
 	return size;
 }
 
-bool hbus_mqtt_send_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_message *message,
-			    uint64_t expires_ms, const struct hbus_mqtt_how *how, uint16_t packet_id, bool is_dup)
+static bool send_message(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_message *message, uint64_t expires_ms,
+			 const struct hbus_mqtt_how *how, uint16_t packet_id, bool is_dup)
 {
 	bool is_v5 = conn->version == HBUS_MQTT_V5, is_new = true;
 	size_t topic_size = strlen(message->topic), said_size = topic_size, body_size;
@@ -160,4 +161,21 @@ bool hbus_mqtt_send_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_
 	conn->engine->counters.publishes_out++;
 	send_parts(conn, parts, 5);
 	return true;
+}
+
+bool hbus_mqtt_send_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_message *message,
+			    uint64_t expires_ms, const struct hbus_mqtt_how *how, uint16_t packet_id, bool is_dup)
+{
+	struct hbus_mqtt_message structured;
+	char *json = NULL;
+	bool is_sent;
+
+	if (conn->version == HBUS_MQTT_V5 || !conn->engine->config.structures_cloudevents)
+		return send_message(conn, message, expires_ms, how, packet_id, is_dup);
+	structured = *message;
+	structured.payload_size = hbus_mqtt_structured(message, &json);
+	structured.payload = json;
+	is_sent = send_message(conn, structured.payload_size > 0 ? &structured : message, expires_ms, how, packet_id, is_dup);
+	free(json);
+	return is_sent;
 }

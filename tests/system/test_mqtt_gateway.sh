@@ -146,7 +146,7 @@ too_few_descriptors_are_said_and_refuse_nobody_else() {
 	prlimit --nofile=200:200 bash -c '! ulimit -n 300' 2>/dev/null || return 0
 	lab_spawn gateway prlimit --nofile=200:200 hugebus-mqtt --socket "$lab/bus" --listen "127.0.0.1:$port" --allow-anonymous
 	lab_wait_line gateway serving
-	grep -q '200 descriptors: at most 136 connections' "$lab/gateway.err" || return 1
+	grep -q 'at most 136 connections, since this process may have 200 descriptors' "$lab/gateway.err" || return 1
 	timeout 20 python3 - "$port" <<-'END' || return 1
 		import socket, sys
 		hello = b"\x10\x0c\0\4MQTT\4\2\0\0\0\0"
