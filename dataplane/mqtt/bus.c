@@ -35,6 +35,10 @@
 
 enum { POLL_MAX = 16, EVENT_OVERHEAD = 64 };
 
+/* How often, and how many of those who wait for room at a time. */
+#define RETRY_NS UINT64_C(1000000)
+enum { RETRIES_MAX = 256 };
+
 _Static_assert(sizeof(struct hbus_counter) == sizeof(struct hbus_counter_cell), "the library's cells are ours");
 
 #define COUNT_FIELD(name, text) +1
@@ -57,6 +61,10 @@ struct hbus_mqtt_bus {
 	bool is_asking_rules;
 	const struct hbus_mqtt_answer *refused; /* while the engine hears that this topic is not to be had */
 	bool adds_cloudevents, is_in_batch;
+	bool waits_for_room;
+	char **stuck; /* topics of messages that wait for room, in their order; some more than once */
+	size_t n_stuck, stuck_room;
+	uint64_t retry_ns;
 	bool is_stalled; /* a reliable reader holds us up: what it cannot see does not help it on, so no batches */
 	void (*log)(const char *sentence);
 	char source[128]; /* begins the source of CloudEvents */
@@ -140,6 +148,7 @@ int hbus_mqtt_bus_open(const struct hbus_mqtt_bus_options *options, struct hbus_
 	bus->ring_size = options->ring_size;
 	bus->event_max = options->event_max;
 	bus->adds_cloudevents = options->adds_cloudevents;
+	bus->waits_for_room = options->waits_for_room;
 	name_source(bus);
 	if (getrandom(bus->topics.secret, sizeof(bus->topics.secret), 0) != (ssize_t)sizeof(bus->topics.secret)) {
 		free(bus);
@@ -164,6 +173,9 @@ struct hbus_mqtt_bus *hbus_mqtt_bus_close(struct hbus_mqtt_bus *bus)
 	hbus_publisher_close(bus->publisher);
 	hbus_mqtt_topics_deinit(&bus->topics);
 	hbus_mqtt_rules_deinit(&bus->rules);
+	while (bus->n_stuck > 0)
+		free(bus->stuck[--bus->n_stuck]);
+	free(bus->stuck);
 	free(bus->room);
 	free(bus);
 	return NULL;
@@ -190,6 +202,14 @@ void hbus_mqtt_bus_wake(struct hbus_mqtt_bus *bus)
 }
 
 /* -- to the bus -- */
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
 
 static uint8_t reason_of(int error)
 {
@@ -250,6 +270,51 @@ static int publish_in_batch(struct hbus_mqtt_bus *bus, hbus_topic_t topic, const
 	return hbus_publish_with(bus->publisher, topic, message->payload, message->payload_size, attributes);
 }
 
+bool hbus_mqtt_bus_is_stuck(const struct hbus_mqtt_bus *bus)
+{
+	return bus->n_stuck > 0;
+}
+
+/* Whoever publishes to this topic waits: as many entries as there are clients at most. Return: false without memory. */
+static bool note_stuck(struct hbus_mqtt_bus *bus, const char *topic)
+{
+	char **more;
+
+	if (bus->n_stuck == bus->stuck_room) {
+		size_t room = bus->stuck_room ? 2 * bus->stuck_room : 16;
+
+		more = reallocarray(bus->stuck, room, sizeof(*more));
+		if (!more)
+			return false;
+		bus->stuck = more;
+		bus->stuck_room = room;
+	}
+	bus->stuck[bus->n_stuck] = strdup(topic);
+	return bus->stuck[bus->n_stuck] && ++bus->n_stuck;
+}
+
+/* Those who have waited longest try again; who still finds no room is noted behind the others. */
+static void retry_stuck(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine)
+{
+	size_t n = bus->n_stuck < RETRIES_MAX ? bus->n_stuck : RETRIES_MAX;
+	uint64_t now;
+	char *topics[RETRIES_MAX];
+
+	if (n == 0)
+		return;
+	now = now_ns(CLOCK_MONOTONIC);
+	if (now < bus->retry_ns)
+		return;
+	bus->retry_ns = now + RETRY_NS;
+	memcpy(topics, bus->stuck, n * sizeof(topics[0]));
+	memmove(bus->stuck, bus->stuck + n, (bus->n_stuck - n) * sizeof(topics[0]));
+	bus->n_stuck -= n;
+	for (size_t i = 0; i < n; i++) {
+		hbus_mqtt_topic_answer(engine, topics[i]);
+		free(topics[i]);
+	}
+}
+
 static uint8_t publish(void *context, const struct hbus_mqtt_message *message)
 {
 	struct hbus_mqtt_bus *bus = context;
@@ -271,6 +336,8 @@ static uint8_t publish(void *context, const struct hbus_mqtt_message *message)
 		r = publish_in_batch(bus, topic, message, &attributes);
 	}
 	bus->is_stalled = r == HBUS_FULL;
+	if (r == HBUS_FULL && bus->waits_for_room && note_stuck(bus, message->topic))
+		return HBUS_MQTT_PENDING;
 	bus->pressure += message->payload_size + attributes.extra_size + EVENT_OVERHEAD;
 	return r == 0 ? 0 : reason_of(r);
 }
@@ -330,14 +397,6 @@ void hbus_mqtt_bus_io(struct hbus_mqtt_bus *bus, struct hbus_mqtt_io *io)
 }
 
 /* -- from the bus -- */
-
-static uint64_t now_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static bool is_taken(const struct hbus_mqtt_bus *bus, const struct hbus_event *event)
 {
@@ -451,6 +510,7 @@ bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine)
 	int n;
 
 	take_answers(bus, engine);
+	retry_stuck(bus, engine);
 	hbus_mqtt_bus_commit(bus);
 	n = hbus_poll(bus->subscriber, events, POLL_MAX);
 	if (n <= 0) {

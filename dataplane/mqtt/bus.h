@@ -34,6 +34,7 @@ struct hbus_mqtt_bus_options {
 	uint64_t ring_size;       /* bytes of the publisher's ring, a power of two */
 	uint64_t event_max;       /* bytes of a payload to give to the engine; larger ones are counted */
 	int32_t publish_wait_ms;  /* for a reliable reader that is a ring behind; 0 = do not wait */
+	bool waits_for_room;      /* a client whose message finds the ring full waits with it, instead of being refused */
 	bool is_reliable;         /* publishers wait for this reader */
 	bool adds_cloudevents;    /* events of local processes get user properties */
 	bool wakes_later;         /* readers are woken by hbus_mqtt_bus_wake() only */
@@ -50,6 +51,9 @@ int hbus_mqtt_bus_open(const struct hbus_mqtt_bus_options *options, struct hbus_
 
 /* After the engine was freed. Accepts NULL, returns NULL. */
 struct hbus_mqtt_bus *hbus_mqtt_bus_close(struct hbus_mqtt_bus *bus);
+
+/* Somebody waits for room in the ring: hbus_mqtt_bus_take() is to be called each millisecond. */
+bool hbus_mqtt_bus_is_stuck(const struct hbus_mqtt_bus *bus);
 
 /* Sets the callbacks that concern the bus, and their context. */
 void hbus_mqtt_bus_io(struct hbus_mqtt_bus *bus, struct hbus_mqtt_io *io);

@@ -115,6 +115,9 @@ static void conn_timer(struct hbus_mqtt_conn *conn)
 	struct hbus_mqtt *engine = conn->engine;
 	uint64_t due_ms = conn->heard_ms + conn->keep_alive_ms;
 
+	/* It may not speak, and is not silent. */
+	if (conn->state == CONN_OPEN && conn->held)
+		due_ms = hbus_mqtt_now(engine) + conn->keep_alive_ms;
 	if (conn->state != CONN_OPEN) {
 		engine->counters.connect_timeouts++;
 		hbus_mqtt_conn_close(conn, true);
@@ -390,6 +393,7 @@ void hbus_mqtt_go_on(struct hbus_mqtt_conn *conn)
 
 	conn->held = conn->rest = NULL;
 	conn->held_size = conn->rest_size = 0;
+	conn->heard_ms = hbus_mqtt_now(conn->engine);
 	take_packet(conn, &whole);
 	free(held);
 	input(conn, rest, rest_size);

@@ -34,7 +34,6 @@ enum {
 	HBUS_GATEWAY_LISTENERS_MAX = 16,
 	HBUS_GATEWAY_THREADS_MAX = 64,
 	HBUS_GATEWAY_READ_SIZE = 128 << 10,
-	HBUS_GATEWAY_PUBLISH_WAIT_MS = 20, /* for a reliable reader that is a ring behind; all clients wait meanwhile */
 };
 
 /* -- options -- */

@@ -210,6 +210,8 @@ static int timeout_of(struct hbus_gateway_worker *worker, bool has_more, uint64_
 		return 0;
 	next = hbus_mqtt_next_ms(gateway->engine);
 	next = next < chores_ms ? next : chores_ms;
+	if (hbus_mqtt_bus_is_stuck(gateway->bus) && next > gateway->now_ms + 1)
+		return 1;
 	return next <= gateway->now_ms ? 0 : (int)(next - gateway->now_ms);
 }
 

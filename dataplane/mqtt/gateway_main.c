@@ -333,7 +333,7 @@ static int open_bus(struct hbus_gateway *gateway, const struct hbus_gateway_opti
 		.counters = "mqtt",
 		.ring_size = options->ring_size,
 		.event_max = options->limits.packet_max,
-		.publish_wait_ms = HBUS_GATEWAY_PUBLISH_WAIT_MS,
+		.waits_for_room = true,
 		.is_reliable = options->is_reliable,
 		.adds_cloudevents = options->adds_cloudevents,
 		.log = log_sentence,

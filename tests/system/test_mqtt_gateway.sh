@@ -312,4 +312,31 @@ a_declared_type_reaches_mqtt_clients() {
 	lab_wait_line five '^\{\}\|application/json\|.*type:org.example.reading' 20
 }
 
+a_publisher_waits_for_a_reliable_reader_that_is_behind() {
+	local n=20000
+	_start --ring-bytes 65536 || return 1
+	lab_spawn reader hugebus --socket "$lab/bus" sub -t 'flood/#' --reliable --stall 20s
+	lab_until 5 _is_subscribed || return 1
+	kill -STOP "${lab_pids[reader]}"
+	# MQTT 3.1.1 has no word for "later"; nobody else has to wait.
+	seq "$n" | timeout 60 mosquitto_pub -p "$port" -t flood/1 -q 1 -l &
+	local publisher=$!
+	lab_until 5 _is_stuck || return 1
+	sub other -t other -C 1
+	expect "$(kill -0 "$publisher" 2>/dev/null && echo waits)" = waits
+	kill -CONT "${lab_pids[reader]}"
+	wait "$publisher"
+	expect $? = 0
+	lab_until 10 _has_lines reader "$n" || return 1
+	seq "$n" | cmp - "$lab/reader.out"
+	pub -t other -m x
+	lab_wait_line other x
+	expect "$(_counter publishes_bus_refused)" = 0
+}
+
+_is_subscribed() { hugebus --socket "$lab/bus" ls | grep -q flood; }
+_counter() { hugebus --socket "$lab/bus" stats | awk -v name="$1" '$1 == "mqtt" && $2 == name { print $3 }'; }
+_is_stuck() { [ "$(_counter waits)" -gt 1 ]; }
+_has_lines() { [ "$(wc -l <"$lab/$1.out")" -ge "$2" ]; }
+
 run_cases "$@"

@@ -195,3 +195,19 @@ Test(mqtt_wait, a_will_that_is_refused_is_forgotten)
 	answer("T w", HBUS_MQTT_NOT_AUTHORIZED);
 	cr_assert(counters->wills == 0 && counters->message_bytes_now == 0);
 }
+
+Test(mqtt_wait, who_waits_is_not_silent)
+{
+	struct kit_client *c = connected("c", (struct kit_hello){ .version = 5, .keep_alive = 10 });
+
+	publish(c, "new", "1", 2, 1);
+	pass(60000);
+	IS_OPEN(c);
+	answer("T new", 0);
+	HEARS(c, "PUBACK #1");
+	pass(14000);
+	IS_OPEN(c);
+	pass(16000);
+	HEARS(c, "DISCONNECT 8d");
+	IS_CLOSED(c);
+}
