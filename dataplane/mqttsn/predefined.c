@@ -41,7 +41,8 @@ int hbus_sn_predefined_read(struct hbus_sn *engine, const char *path,
 	}
 	while (r == 0 && fgets(line, sizeof(line), file)) {
 		line_no++;
-		r = read_line(engine, line);
+		/* The rest of a line that is too long is no line. */
+		r = strchr(line, '\n') || feof(file) ? read_line(engine, line) : -EINVAL;
 	}
 	fclose(file);
 	if (r < 0) {
