@@ -485,6 +485,7 @@ void hbus_attachment_ring_ended(struct hbus_state *state, struct hbus_attachment
 	struct hbus_ring *ring = att->ring;
 
 	hbus_deadline_disarm(&state->deadlines, &att->deadline);
+	done(state, &att->accepting);
 	att->is_announcing = false;
 	if (att->gate != HBUS_GATE_INSTALLED)
 		att->is_without_gate = true;
@@ -502,7 +503,6 @@ void hbus_attachment_ring_ended(struct hbus_state *state, struct hbus_attachment
 		break;
 	case HBUS_READER_OPENED:
 	case HBUS_READER_MAPPED:
-		done(state, &att->accepting);
 		send_ended(state, att, HBUS_MSG_RING_ENDED, ring->end_flags);
 		break;
 	case HBUS_READER_LEAVING:

@@ -481,7 +481,7 @@ static void resume_rings(struct hbus_state *state, struct hbus_member *member)
 	}
 }
 
-/* What its rings carry is known again: who holds one and asks for nothing of it any more leaves. */
+/* What its rings carry is known again, and may be less: who holds one and asks for nothing of it any more leaves. */
 static void release_readers(struct hbus_state *state, struct hbus_member *member)
 {
 	struct hbus_attachment *att, *next;
@@ -499,13 +499,10 @@ static void release_readers(struct hbus_state *state, struct hbus_member *member
 void hbus_member_resumed(struct hbus_state *state, struct hbus_member *member,
 			 const struct hbus_msg_simple *msg)
 {
-	bool was_restored = member->was_restored;
-
 	member->phase = HBUS_MEMBER_READY;
 	resume_rings(state, member);
 	resume_subs(state, member);
 	hbus_state_reply(state, member, &msg->header, 0, NULL, 0);
 	is_back_or_gone(state, member);
-	if (was_restored)
-		release_readers(state, member);
+	release_readers(state, member);
 }

@@ -92,6 +92,7 @@ void hbus_ring_unlink_topic(struct hbus_state *state, struct hbus_ring_topic *ca
 
 	LIST_REMOVE(carried, in_topic);
 	TAILQ_REMOVE(&carried->ring->topics, carried, in_ring);
+	carried->ring->n_topics--;
 	free(carried);
 	hbus_topic_check_unused(state, topic);
 }

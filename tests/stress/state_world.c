@@ -330,7 +330,7 @@ static void op_daemon_read(void *context, struct hbus_daemon_stats *stats)
 
 static bool is_same_entry(const struct hbus_journal_record *a, const struct hbus_journal_record *b)
 {
-	return a->kind == b->kind && a->id == b->id && memcmp(&a->route, &b->route, sizeof(a->route)) == 0;
+	return a->kind == b->kind && a->id == b->id && a->topic_id == b->topic_id && memcmp(&a->route, &b->route, sizeof(a->route)) == 0;
 }
 
 static void journal_put(struct world *w, const struct hbus_journal_record *record)
@@ -362,6 +362,17 @@ static void journal_take(struct world *w, const struct hbus_journal_record *reco
 		   (unsigned long long)record->id);
 }
 
+/* What a ring carried goes with it. */
+static void journal_forget_topics(struct world *w, uint64_t ring_id)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->n_journal; i++)
+		if (w->journal[i].kind != HBUS_RECORD_RING_TOPIC || w->journal[i].id != ring_id)
+			w->journal[n++] = w->journal[i];
+	w->n_journal = n;
+}
+
 static void op_persist(void *context, const struct hbus_journal_record *record)
 {
 	struct world *w = context;
@@ -374,11 +385,22 @@ static void op_persist(void *context, const struct hbus_journal_record *record)
 	case HBUS_RECORD_TOPIC:
 	case HBUS_RECORD_MEMBER:
 	case HBUS_RECORD_RING:
+	case HBUS_RECORD_RING_TOPIC:
 	case HBUS_RECORD_ROUTE:
 		journal_put(w, record);
 		break;
-	default: /* each kind is followed by its end */
-		journal_take(w, record, (enum hbus_record_kind)(record->kind - 1));
+	case HBUS_RECORD_TOPIC_GONE:
+		journal_take(w, record, HBUS_RECORD_TOPIC);
+		break;
+	case HBUS_RECORD_MEMBER_GONE:
+		journal_take(w, record, HBUS_RECORD_MEMBER);
+		break;
+	case HBUS_RECORD_RING_GONE:
+		journal_take(w, record, HBUS_RECORD_RING);
+		journal_forget_topics(w, record->id);
+		break;
+	case HBUS_RECORD_ROUTE_GONE:
+		journal_take(w, record, HBUS_RECORD_ROUTE);
 		break;
 	}
 }
