@@ -60,7 +60,7 @@ static void count(struct hbus_worker *worker, unsigned int cell_idx, uint64_t n)
 	worker->pending_cells |= UINT64_C(1) << cell_idx;
 }
 
-/* What nearly every frame adds to is looked at after each burst, and needs no mark. */
+/* What nearly every frame adds to is looked at after each burst, and needs no mark; most are plain, which says it all. */
 #define COMMON_CELLS                                                                              \
 	(UINT64_C(1) << HBUS_CELL_BYTES | UINT64_C(1) << (HBUS_CELL_FRAMES + HBUS_REASON_ACCEPTED) | \
 	 UINT64_C(1) << HBUS_CELL_EVENTS_RECEIVED | UINT64_C(1) << HBUS_CELL_EVENTS_PUBLISHED)
@@ -72,6 +72,11 @@ static void count_common(struct hbus_worker *worker, unsigned int cell_idx, uint
 
 static void show_counts(struct hbus_worker *worker)
 {
+	count_common(worker, HBUS_CELL_EVENTS_RECEIVED, worker->n_plain);
+	count_common(worker, HBUS_CELL_EVENTS_PUBLISHED, worker->n_plain);
+	count_common(worker, HBUS_CELL_FRAMES + HBUS_REASON_ACCEPTED, worker->n_plain);
+	worker->n_plain = 0;
+	worker->pending_cells |= COMMON_CELLS;
 	for (uint64_t left = worker->pending_cells; left != 0; left &= left - 1) {
 		unsigned int cell_idx = (unsigned int)__builtin_ctzll(left);
 
@@ -440,9 +445,14 @@ void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t 
 		if (!publish_mqttsn(worker, path, frame, udp_size, &reason))
 			reason = judge(worker, frame, size, flags);
 	} else if (__builtin_expect(path != NULL, 1)) {
-		reason = publish_plain(worker, &path->topic, frame + PLAIN_PAYLOAD,
-				       udp_size - HBUS_NET_UDP_SIZE);
+		reason = publish(worker, &path->topic, frame + PLAIN_PAYLOAD, udp_size - HBUS_NET_UDP_SIZE);
 		count_topic(worker, &path->topic, reason);
+		if (__builtin_expect(reason == HBUS_REASON_ACCEPTED, 1)) {
+			count_common(worker, HBUS_CELL_BYTES, size);
+			worker->n_plain++;
+			return;
+		}
+		count_event(worker, reason);
 	} else {
 		reason = judge(worker, frame, size, flags);
 	}
@@ -483,7 +493,6 @@ void hbus_worker_commit(struct hbus_worker *worker)
 
 	worker->sink->commit(worker->sink);
 	count(worker, HBUS_CELL_BURSTS, 1);
-	worker->pending_cells |= COMMON_CELLS;
 	show_counts(worker);
 	set(worker, HBUS_CELL_BATCH_MISSING, batch->n_missing);
 	set(worker, HBUS_CELL_BATCH_GAPS, batch->n_gaps);

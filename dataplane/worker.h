@@ -109,6 +109,7 @@ struct hbus_worker {
 	uint64_t now_ns;                     /* of the burst under way */
 	uint64_t pending_cells;              /* bit n: pending[n] is not 0 */
 	uint64_t pending[HBUS_N_WORKER_CELLS];
+	uint64_t n_plain;                    /* frames of one event that was published, in none of these yet */
 	uint64_t flows_of;                   /* number of the plan that the flows are of */
 	struct hbus_worker_flow flows[HBUS_WORKER_FLOWS];
 };

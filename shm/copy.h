@@ -100,9 +100,19 @@ static inline void hbus_copy_in_words(void *to, const void *from, size_t n)
 	const unsigned char *in = from;
 	unsigned char *out = to;
 
-	while (__builtin_expect(n % 8 != 0, 0)) {
-		n--;
-		out[n] = in[n];
+	if (__builtin_expect(n % 8 != 0, 0)) {
+		if (n & 1) {
+			n -= 1;
+			out[n] = in[n];
+		}
+		if (n & 2) {
+			n -= 2;
+			memcpy(out + n, in + n, 2);
+		}
+		if (n & 4) {
+			n -= 4;
+			memcpy(out + n, in + n, 4);
+		}
 	}
 	if (n % 16 != 0) {
 		n -= 8;

@@ -12,20 +12,6 @@
 #include "ctl/client/publisher.h"
 
 #define SMALL_MAX 1024u /* bytes; larger ones are copied by memcpy() */
-#define SPIN_US 2
-#define SLEEP_FIRST_US 50
-#define SLEEP_MOST_US 1000
-/* hbus_try_publish() on a full ring looks for dead readers at most this often. */
-#define TRY_REAP_US 1000
-
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ __volatile__("yield");
-#endif
-}
 
 /* Prefix and payload, also when their sum would wrap around: then it is too large in any case. */
 static inline uint64_t body_len(uint64_t prefix, size_t size)
@@ -42,93 +28,11 @@ static int too_large(const struct hbus_pub_ring *ring, uint64_t len)
 			 (unsigned long long)ring->pub.batch_max);
 }
 
-static void sleep_us(uint64_t us)
-{
-	struct timespec span = {.tv_nsec = (long)us * 1000};
-
-	nanosleep(&span, NULL);
-}
-
-static unsigned int reap(struct hbus_pub_ring *ring, uint64_t len, uint64_t waited_us)
-{
-	struct hbus_ring_pub *pub = &ring->pub;
-	uint64_t need = hbus_ring_pub_need(pub, hbus_ring_pub_head(pub) + hbus_record_size(len));
-
-	return hbus_gates_reap(&ring->gates, ring->header, pub->tail, need, pub->capacity, waited_us);
-}
-
 /* The ring had been full and is not any more: nobody has used up any of its limit. */
 static void end_stall(struct hbus_pub_ring *ring)
 {
 	hbus_gates_forgive(&ring->gates);
 	ring->is_stalled = false;
-}
-
-/* One look at a full ring by somebody who will not wait; time passes between the looks. */
-static int look_at_full(struct hbus_pub_ring *ring, uint64_t len, unsigned char **ret_body)
-{
-	uint64_t now_us = hbus_now_us();
-
-	if (!ring->is_stalled) {
-		ring->is_stalled = true;
-		ring->stalled_at_us = now_us;
-		reap(ring, len, 0);
-	} else if (now_us - ring->stalled_at_us >= TRY_REAP_US) {
-		reap(ring, len, now_us - ring->stalled_at_us);
-		ring->stalled_at_us = now_us;
-	}
-	return hbus_ring_pub_claim(&ring->pub, len, ret_body);
-}
-
-/* Waits until the claim succeeds, or the time is over. Drops dead and stalled readers on the way. */
-static int wait_for_room(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint64_t len,
-			 int64_t timeout_us, unsigned char **ret_body)
-{
-	uint64_t begin_us = hbus_now_us(), last_us = begin_us, sleep_for_us = SLEEP_FIRST_US;
-	int r = HBUS_RING_FULL;
-
-	ring->is_stalled = true;
-	/* They sleep, and it is us who would wake them later. */
-	if (publisher->flags & HBUS_PUB_DEFER_WAKE)
-		hbus_gates_wake(&ring->gates, &ring->pub.header->notify);
-	while (r == HBUS_RING_FULL) {
-		uint64_t now_us = hbus_now_us();
-
-		if (timeout_us >= 0 && now_us - begin_us >= (uint64_t)timeout_us)
-			break;
-		if (now_us - begin_us < SPIN_US) {
-			relax();
-		} else {
-			reap(ring, len, now_us - last_us);
-			last_us = now_us;
-			r = hbus_ring_pub_claim(&ring->pub, len, ret_body);
-			if (r != HBUS_RING_FULL)
-				break;
-			sleep_us(sleep_for_us);
-			sleep_for_us = sleep_for_us * 2 < SLEEP_MOST_US ? sleep_for_us * 2 : SLEEP_MOST_US;
-		}
-		r = hbus_ring_pub_claim(&ring->pub, len, ret_body);
-	}
-	return r;
-}
-
-static int claim_slowly(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint64_t len,
-			int64_t timeout_us, unsigned char **ret_body)
-{
-	int r, cancel_state;
-
-	/* A thread that is cancelled while it waits must not leave the handle busy. */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	hbus_publisher_step_out(publisher);
-	if (timeout_us == 0)
-		r = look_at_full(ring, len, ret_body);
-	else
-		r = wait_for_room(publisher, ring, len, timeout_us, ret_body);
-	hbus_publisher_step_in(publisher);
-	pthread_setcancelstate(cancel_state, NULL);
-	if (r != 0)
-		hbus_ring_pub_hold(&ring->pub);
-	return r;
 }
 
 static inline int claim(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint64_t len,
@@ -137,7 +41,7 @@ static inline int claim(struct hbus_publisher *publisher, struct hbus_pub_ring *
 	int r = hbus_ring_pub_claim(&ring->pub, len, ret_body);
 
 	if (__builtin_expect(r == HBUS_RING_FULL, 0))
-		r = claim_slowly(publisher, ring, len, timeout_us, ret_body);
+		r = hbus_publisher_claim_slowly(publisher, ring, len, timeout_us, ret_body);
 	if (__builtin_expect(r == 0, 1)) {
 		if (__builtin_expect(ring->is_stalled, 0))
 			end_stall(ring);
@@ -166,17 +70,25 @@ void hbus_publisher_commit(struct hbus_publisher *publisher, struct hbus_pub_rin
 	commit(publisher, ring);
 }
 
-static __attribute__((noinline)) int look_up(struct hbus_publisher *publisher, hbus_topic_t topic)
+/* Ring and number of the topic, as in struct hbus_topic_page; 0: it cannot be published now, look_up() says why. */
+static inline uint32_t place_of(const struct hbus_publisher *publisher, hbus_topic_t topic)
 {
 	const struct hbus_topic_page *page;
-	uint32_t place;
+
+	if (publisher->reserved || topic > HBUS_TOPIC_ID_MAX)
+		return 0;
+	page = publisher->pages[topic / HBUS_TOPIC_PAGE_SIZE];
+	return page ? page->place[topic % HBUS_TOPIC_PAGE_SIZE] : 0;
+}
+
+static __attribute__((noinline)) int look_up(struct hbus_publisher *publisher, hbus_topic_t topic)
+{
+	uint32_t place = place_of(publisher, topic);
 
 	if (publisher->reserved)
 		return hbus_fail(HBUS_E_BUSY, "a reservation is open: commit or abort it first");
 	if (topic == 0 || topic > HBUS_TOPIC_ID_MAX)
 		return hbus_fail(HBUS_E_INVALID, "%u is not a topic number", topic);
-	page = publisher->pages[topic / HBUS_TOPIC_PAGE_SIZE];
-	place = page ? page->place[topic % HBUS_TOPIC_PAGE_SIZE] : 0;
 	if (place == 0)
 		return hbus_fail(HBUS_E_INVALID, "topic %u is not one of this publisher's", topic);
 	publisher->last_topic = topic;
@@ -309,25 +221,52 @@ static inline bool is_quick(const struct hbus_publisher *publisher, hbus_topic_t
 	       atomic_load_explicit(&publisher->last_ring->is_refused, memory_order_relaxed) == 0;
 }
 
-/* One more of a batch, likewise. */
-static __attribute__((noinline)) int publish_more(struct hbus_publisher *publisher, const void *data, size_t size,
-						  bool may_wait)
+/* One more of a batch, of any topic, with the time of those before. */
+static inline bool may_be_batched(const struct hbus_publisher *publisher, const void *data, size_t size)
 {
-	struct hbus_ring_pub *pub = &publisher->last_ring->pub;
+	/* relaxed, both: as in is_quick() */
+	return data && size <= SMALL_MAX && (!(publisher->flags & HBUS_PUB_TIMESTAMP) || publisher->batch_time_ns != 0) &&
+	       atomic_load_explicit(publisher->alive, memory_order_relaxed) != 0 &&
+	       !(atomic_load_explicit(&publisher->busy, memory_order_relaxed) & HBUS_GATES_CALL);
+}
+
+/* @place: of its topic */
+static inline bool add_batched(struct hbus_publisher *publisher, uint32_t place, const void *data, size_t size)
+{
+	struct hbus_pub_ring *ring = publisher->rings[(place >> 24) - 1];
+	uint64_t prefix = own_prefix(publisher), word = hbus_word_make(0, place, 0);
 	unsigned char *body;
 
-	hbus_publisher_enter_quickly(publisher);
-	body = hbus_ring_pub_begin_more(pub, size);
-	if (__builtin_expect(!body, 0)) {
-		hbus_publisher_leave(publisher);
-		return publish_slowly(publisher, publisher->last_topic, data, size, may_wait);
+	if (atomic_load_explicit(&ring->is_refused, memory_order_relaxed) != 0) /* relaxed: as in begin() */
+		return false;
+	body = hbus_ring_pub_begin_more(&ring->pub, prefix + size);
+	if (__builtin_expect(!body, 0))
+		return false;
+	if (prefix) {
+		word |= hbus_word_make(HBUS_FLAG_TIME, 0, 0);
+		put_u64(body, publisher->batch_time_ns);
+		body += prefix;
 	}
 	hbus_copy_in_words(body, data, size);
-	hbus_ring_pub_add_word(pub, publisher->last_word | size, size, 1);
-	if (__builtin_expect(hbus_ring_pub_is_own_due(pub), 0))
-		return finish(publisher, false);
+	hbus_ring_pub_add_word(&ring->pub, word | (prefix + size), prefix + size, 1);
+	if (__builtin_expect(hbus_ring_pub_is_own_due(&ring->pub), 0))
+		hbus_ring_pub_own(&ring->pub);
+	return true;
+}
+
+static __attribute__((noinline)) int publish_in_batch(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
+						      size_t size, bool may_wait)
+{
+	uint32_t place;
+	bool is_done;
+
+	if (__builtin_expect(!may_be_batched(publisher, data, size), 0))
+		return publish_slowly(publisher, topic, data, size, may_wait);
+	hbus_publisher_enter_quickly(publisher);
+	place = place_of(publisher, topic);
+	is_done = place != 0 && add_batched(publisher, place, data, size);
 	hbus_publisher_leave(publisher);
-	return 0;
+	return __builtin_expect(is_done, 1) ? 0 : publish_slowly(publisher, topic, data, size, may_wait);
 }
 
 /*
@@ -342,10 +281,10 @@ static inline __attribute__((always_inline)) int publish(struct hbus_publisher *
 	unsigned char *body;
 	bool has_waiter;
 
+	if (publisher && publisher->in_batch)
+		return publish_in_batch(publisher, topic, data, size, may_wait);
 	if (__builtin_expect(!is_quick(publisher, topic, data, size, SMALL_MAX), 0))
 		return publish_slowly(publisher, topic, data, size, may_wait);
-	if (publisher->in_batch)
-		return publish_more(publisher, data, size, may_wait);
 	pub = &publisher->last_ring->pub;
 	hbus_publisher_enter_quickly(publisher);
 	body = hbus_ring_pub_begin_one(pub, size);

@@ -146,6 +146,13 @@ static inline void hbus_publisher_step_in(struct hbus_publisher *publisher)
 /* Makes what was added to the ring visible, and wakes who sleeps. */
 void hbus_publisher_commit(struct hbus_publisher *publisher, struct hbus_pub_ring *ring);
 
+/*
+ * room.c: room for @len bytes in a ring that is full; waits for @timeout_us (negative: for ever). 0, or what
+ * hbus_ring_pub_claim() says.
+ */
+int hbus_publisher_claim_slowly(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint64_t len,
+				int64_t timeout_us, unsigned char **ret_body);
+
 /* publisher.c, for who declares: asks for one more topic of a ring, and remembers it. */
 int hbus_publisher_add_topic(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint32_t user_id,
 			     const char *name, const char *type, const char *content_type, uint32_t *ret_id);
