@@ -39,17 +39,18 @@ library_sources() {
 	ls ctl/daemon/{config,deadline,fd,log,policy,quota,route,table}.c ctl/daemon/state*.c
 	sources_of hbus_dataplane dataplane
 	sources_of hbus_mqtt dataplane/mqtt
-	echo dataplane/mqtt/websocket.c
+	sources_of hbus_mqttsn dataplane/mqttsn
+	printf '%s\n' dataplane/mqtt/websocket.c dataplane/passive/flow.c dataplane/passive/reader.c
 }
 
 # Unit tests that need nothing but these and criterion's few macros.
 unit_tests() {
 	printf '%s\n' ring gate segment wait record topic topic_trie wire policy quota log state state_hostile client_loss \
 		client_topics net route batch bucket directory eal_args worker mqtt_attributes mqtt_limits mqtt_packet mqtt_received mqtt_v3 \
-		mqtt_v5 wheel
+		mqtt_v5 mqttsn mqttsn_door passive tcp wheel
 }
 
-fuzz_targets() { printf '%s\n' ring net batch topic mqtt; }
+fuzz_targets() { printf '%s\n' ring net batch topic mqtt mqttsn passive tcp; }
 
 # -- one combination --
 
