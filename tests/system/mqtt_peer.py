@@ -7,6 +7,7 @@
     mqtt_peer.py crowd HOST COUNT [SECONDS]       so many connections at once, each subscribed to "crowd"; says
                                                   READY, then how many have heard a message, and ends
     mqtt_peer.py bad-wire IF IF LOSS REORDER      frames between two interfaces, some lost, doubled or late (percent)
+    mqtt_peer.py capture IF FILE                  all frames of an interface into a capture, from READY until SIGTERM
     mqtt_peer.py noise IF MAC ADDRESS COUNT       frames to an address with anything wrong in them
 """
 import os
@@ -158,6 +159,19 @@ def bad_wire(a, b, loss, reorder):
             out.send(frame)
 
 
+def capture(interface, path):
+    """Unlike a program of others, this one has begun when it says so."""
+    s = raw(interface)
+    s.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+    with open(path, "wb", buffering=0) as out:
+        out.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1))
+        print("READY", flush=True)
+        while True:
+            frame = s.recv(65536)
+            now = time.time()
+            out.write(struct.pack("<IIII", int(now), int(now % 1 * 1e6), len(frame), len(frame)) + frame)
+
+
 def checksum(data):
     data += b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f">{len(data) // 2}H", data))
@@ -206,7 +220,7 @@ def noise(interface, mac, address, count):
 
 
 def main():
-    commands = {"publish": publish, "crowd": crowd, "bad-wire": bad_wire, "noise": noise}
+    commands = {"publish": publish, "crowd": crowd, "bad-wire": bad_wire, "capture": capture, "noise": noise}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](*sys.argv[2:])

@@ -112,15 +112,14 @@ what_is_on_the_wire_is_sound() {
 	command -v tshark >/dev/null || exit 0
 	_network
 	_start
-	lab_spawn_in devices capture tshark -i dev0 -w "$lab/wire.pcap" -q
-	lab_wait_line capture 'Capturing' 20 || return 1
-	sleep 0.5
+	lab_spawn_in devices capture python3 "$system_dir/mqtt_peer.py" capture dev0 "$lab/wire.pcap"
+	lab_wait_line capture READY 20 || return 1
 	sub one -t a -q 2
 	pub -t a -m hello -q 2 || return 1
 	hears one hello || return 1
 	lab_stop one
-	sleep 0.5
-	lab_stop capture INT
+	sleep 0.3
+	lab_stop capture
 	expect "$(tshark -r "$lab/wire.pcap" -Y "tcp.flags.syn == 1 && tcp.flags.ack == 1 && ip.src == $STACK" 2>/dev/null | wc -l)" -eq 2
 	expect "$(tshark -r "$lab/wire.pcap" -Y "mqtt.msgtype == 2 && ip.src == $STACK" 2>/dev/null | wc -l)" -eq 2
 	expect "$(tshark -r "$lab/wire.pcap" -o tcp.check_checksum:TRUE -o ip.check_checksum:TRUE \
