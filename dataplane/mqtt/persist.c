@@ -21,6 +21,7 @@ static const uint8_t magic[8] = { 'H', 'B', 'M', 'Q', 'T', 'T', 0, 1 };
 static const uint64_t check_key[2] = { 0x6873756765627573, 0x7374617465636865 };
 
 enum { HEAD_SIZE = 16, CHECK_SIZE = 8, MESSAGES_MAX = 1 << 24 };
+#define LEFT_MS_MAX (UINT32_MAX * UINT64_C(1000)) /* of a message: a four byte integer of seconds */
 enum { FLAG_RETAIN = 1, FLAG_EXPIRES = 2, FLAG_SENT = 4 };
 enum { SUB_NO_LOCAL = 4, SUB_AS_PUBLISHED = 8 }; /* as in SUBSCRIBE */
 
@@ -245,7 +246,7 @@ static struct hbus_mqtt_kept *get_message(struct loader *l)
 	struct hbus_mqtt_props props;
 
 	payload = hbus_mqtt_get_bytes(&l->in, hbus_mqtt_get_u32(&l->in));
-	if (l->in.is_bad || qos > 2 || hbus_topic_check_name((const char *)topic.data, topic.size) ||
+	if (l->in.is_bad || qos > 2 || (flags & FLAG_EXPIRES && left_ms > LEFT_MS_MAX) || hbus_topic_check_name((const char *)topic.data, topic.size) ||
 	    !hbus_mqtt_check_carried(carried.data, carried.size, &props)) {
 		l->in.is_bad = true;
 		return NULL;
@@ -302,7 +303,9 @@ static void load_session(struct loader *l)
 
 	l->session = NULL;
 	if (l->in.is_bad || id.size == 0 || id.size > HBUS_MQTT_CLIENT_ID_MAX || expiry_s == 0 ||
-	    principal.size >= HBUS_MQTT_PRINCIPAL_MAX) {
+	    principal.size >= HBUS_MQTT_PRINCIPAL_MAX ||
+	    (principal.size > 0 && memchr(principal.data, 0, principal.size)) ||
+	    (expiry_s != HBUS_MQTT_FOREVER && left_ms > (uint64_t)expiry_s * 1000)) {
 		l->in.is_bad = true;
 		return;
 	}
