@@ -4,7 +4,7 @@
 # Builds the tree once more with a sanitizer and runs the tests that it can judge:
 #
 #     tests/sanitizers.sh address BUILD-DIR    unit tests, fuzzers, simulations, kills and a scribbler with ASan and UBSan
-#     tests/sanitizers.sh thread BUILD-DIR     stress tests with TSan (criterion cannot run under it)
+#     tests/sanitizers.sh thread BUILD-DIR     stress tests with TSan (criterion cannot run under it), and a bus of TSan programs
 set -euo pipefail
 kind=$1
 dir=$2
@@ -31,3 +31,4 @@ esac
 ninja -C "$dir" >"$dir.log" || { tail -n 40 "$dir.log" && exit 1; }
 # What is instrumented is slow, and the machine may be: a test that hangs is ended all the same.
 "$top/tests/report.py" "$dir" "${suite[@]/#/--suite=hugebus:}" --no-suite long --timeout-multiplier 10
+[ "$kind" != thread ] || "$top/tests/stress/tsan_bus.sh" "$dir"
