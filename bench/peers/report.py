@@ -31,6 +31,13 @@ def human(value):
     return f"{value:.3g}"
 
 
+def span(ns):
+    for factor, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
+        if ns >= factor:
+            return f"{ns / factor:.3g} {unit}"
+    return f"{ns:.3g} ns"
+
+
 def cell_text(cell, is_rate):
     if cell is None:
         return ""
@@ -79,14 +86,15 @@ def results_table(run):
             rows.append([result["title"], "failed", "", "", ""])
             continue
         unit = result["unit"]
-        number = (lambda v: f"{v:.3g}") if result["lower_is_better"] else human
+        number = span if unit == "ns" else (lambda v: f"{v:.3g}") if result["lower_is_better"] else human
+        name = "" if unit == "ns" else " " + unit
         limit = ratio = spread = ""
         if "limit" in result and result["limit"]["samples"]:
             limit = f"{number(result['limit']['median'])} ({result['limit_name']})"
             ratio = f"{result['ratio']['median']:.2f}"
             spread = f"±{100 * result['ratio']['spread']:.0f} %"
         title = result["title"] + (" (oversubscribed)" if result.get("oversubscribed") else "")
-        rows.append([title, f"{number(result['value']['median'])} {unit}", limit, ratio, spread])
+        rows.append([title, f"{number(result['value']['median'])}{name}", limit, ratio, spread])
     return table(["measure", "median", "limit", "ratio", "spread"], rows)
 
 
