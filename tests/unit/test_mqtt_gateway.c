@@ -272,6 +272,22 @@ Test(websocket, ends_on_close_and_on_frames_that_are_not_allowed)
 	ends_on("\x82\xff\xff\0\0\0\0\0\0\0\0\0\0\0", 14, "\x88\x02\x03\xea"); /* 2^63 bytes */
 }
 
+Test(websocket, each_frame_is_unmasked_from_its_mask_s_beginning)
+{
+	/* "abc" and "def", each with the mask 1 2 3 4 */
+	static const uint8_t frames[] = "\x82\x83\1\2\3\4" "``\x60" "\x82\x83\1\2\3\4" "ege";
+	uint8_t copy[sizeof(frames) - 1], *at = copy;
+	size_t left = sizeof(copy);
+
+	open_websocket();
+	memcpy(copy, frames, sizeof(copy));
+	cr_assert_eq(hbus_websocket_input(&ws, &at, &left), HBUS_WEBSOCKET_DATA);
+	cr_assert_eq(ws.data_size, 3);
+	cr_assert_arr_eq(ws.data, "abc", 3);
+	cr_assert_eq(hbus_websocket_input(&ws, &at, &left), HBUS_WEBSOCKET_DATA);
+	cr_assert_arr_eq(ws.data, "def", 3);
+}
+
 /* The head that it writes, read as a client's with a mask of zero. */
 Test(websocket, gives_the_same_bytes_however_frames_are_cut)
 {

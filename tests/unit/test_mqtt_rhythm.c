@@ -135,3 +135,23 @@ Test(rhythm, of_those_who_are_known_is_not_lost_to_a_crowd)
 	cr_assert(hbus_rhythm_next(&rhythms, now + 250, &begin, &end));
 	cr_assert(begin <= now + 1000 && now + 1000 < end);
 }
+
+/* A day of idling saves up no more than a moment of looking. */
+Test(rhythm, what_was_not_used_is_not_saved_up)
+{
+	struct hbus_rhythms rhythms = { .paid_us = 1000000 };
+	uint64_t now = 1000000, day = 86400000000, begin_us, end_us, spent = 0;
+
+	for (int i = 0; i < 40; i++)
+		hbus_rhythm_heard(&rhythms, who, now += 1000);
+	now += day;
+	hbus_rhythm_heard(&rhythms, who, now);
+	for (int i = 0; i < 40; i++)
+		hbus_rhythm_heard(&rhythms, who, now += 1000);
+	/* It is late each time, so that all that may be spent is. */
+	while (spent < 1000000 && hbus_rhythm_next(&rhythms, now, &begin_us, &end_us)) {
+		hbus_rhythm_spent(&rhythms, 100);
+		spent += 100;
+	}
+	cr_assert_lt(spent, 100000);
+}

@@ -374,6 +374,19 @@ Test(passive, hole_in_a_packet_costs_that_packet)
 	hbus_mqtt_tap_free(tap);
 }
 
+Test(passive, what_follows_a_hole_in_a_packet_is_no_packet_of_its_own)
+{
+	struct hbus_mqtt_tap *tap = new_tap();
+
+	GIVE(tap, CONNECT_3 "\x30\x0c\0\x01t" "a");
+	hbus_mqtt_tap_hole(tap, 2);
+	GIVE(tap, "\x30\x04\0\x01t" "x" "\x30\x04\0\x01t" "z"); /* the first six still belong to the torn one */
+	cr_assert_str_eq(heard, "t=z;");
+	cr_assert_eq(shared.counters.n_torn, 1);
+	cr_assert_eq(shared.counters.n_lost, 0);
+	hbus_mqtt_tap_free(tap);
+}
+
 Test(passive, hole_beyond_a_packet_costs_the_stream)
 {
 	struct hbus_mqtt_tap *tap = new_tap();
