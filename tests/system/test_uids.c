@@ -521,7 +521,8 @@ static void fill_until_killed(void *context)
 	say(to_parent);
 	begin_ms = bus_now_ms();
 	OK(hbus_publish(publisher, topic, "x", 1));
-	CHECK(bus_now_ms() - begin_ms < 200 + 250);
+	/* Its end was noticed: far below the 5 s that a reader which lives may hold it. Ending a container takes its time on a busy machine. */
+	CHECK(bus_now_ms() - begin_ms < 2500);
 	hbus_publisher_close(publisher);
 	hbus_close(bus);
 }
