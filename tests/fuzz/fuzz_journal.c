@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "ctl/daemon/journal.h"
 #include "tests/unit/sim.h"
@@ -21,6 +22,7 @@ static void require(bool is_true)
 		abort();
 }
 
+/* Each time: a fuzzer does not end in a way that would let it tidy up. */
 static void tidy(void)
 {
 	unlink(file);
@@ -48,7 +50,6 @@ static void learn_head(void)
 	strcpy(dir, "/tmp/hugebus-fuzz-XXXXXX");
 	require(sim && mkdtemp(dir));
 	snprintf(file, sizeof(file), "%s/journal.jsonl", dir);
-	atexit(tidy);
 	sim_init(sim);
 	require(hbus_journal_open(dir, &journal, &unused, &error) == 0);
 	require(hbus_journal_rewrite(journal, sim->state) == 0);
@@ -59,6 +60,7 @@ static void learn_head(void)
 	head_size = strlen(head);
 	sim_deinit(sim);
 	free(sim);
+	tidy();
 }
 
 static void count(void *context, const struct hbus_journal_record *record)
@@ -107,6 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		learn_head();
 	if (size == 0)
 		return 0;
+	require(mkdir(dir, 0700) == 0);
 	put_file(head, data[0] & 1 ? head_size : 0, data + 1, size - 1);
 	for (int i = 0; i < 2 && n[0] >= 0; i++) {
 		struct sim *sim = calloc(1, sizeof(*sim));
@@ -116,6 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		n[i] = take(sim);
 		leave(sim);
 	}
+	tidy();
 	require(n[0] < 0 || n[0] == n[1]);
 	return 0;
 }
