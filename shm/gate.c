@@ -70,6 +70,8 @@ void hbus_gates_deinit(struct hbus_gates *table)
 		atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_relaxed);
 	}
 	atomic_store_explicit(&table->n_used, 0, memory_order_relaxed); /* relaxed: as above */
+	for (uint32_t i = 0; i < HBUS_RING_WAKERS_MAX / 64; i++)
+		atomic_store_explicit(&table->used[i], 0, memory_order_relaxed); /* relaxed: as above */
 }
 
 /* Every later enter of the data thread sees what was stored before this call. 0 or -errno: then it may not. */
@@ -80,6 +82,16 @@ static int process_barrier(const struct hbus_gates *table)
 	if (table->is_isolated || !hbus_membarrier_is_registered())
 		return 0;
 	return hbus_membarrier_private();
+}
+
+/* For those who look at the entries in use only. */
+static void mark(struct hbus_gates *table, uint32_t idx, bool is_used)
+{
+	uint64_t bit = UINT64_C(1) << idx % 64;
+	uint64_t word = atomic_load_explicit(&table->used[idx / 64], memory_order_relaxed); /* relaxed: own word */
+
+	/* R(gate.used): as in hbus_gates_install(). */
+	atomic_store_explicit(&table->used[idx / 64], is_used ? word | bit : word & ~bit, memory_order_release);
 }
 
 int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec)
@@ -108,6 +120,7 @@ int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus
 	if (atomic_load_explicit(&table->n_used, memory_order_relaxed) <= idx)
 		/* R(gate.used): the entry before the count that makes a scan look at it. */
 		atomic_store_explicit(&table->n_used, idx + 1, memory_order_release);
+	mark(table, idx, true);
 	r = process_barrier(table);
 	if (r < 0) /* R(gate.state): nothing is taken over */
 		atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_release);
@@ -147,6 +160,7 @@ int hbus_gates_remove(struct hbus_gates *table, uint32_t idx, uint64_t gate_id)
 	while ((busy & HBUS_GATES_INSIDE) && atomic_load_explicit(table->busy, memory_order_acquire) == busy)
 		sched_yield();
 	spec_release(&gate->spec);
+	mark(table, idx, false);
 	shrink_used(table);
 	return 0;
 }

@@ -71,6 +71,7 @@ struct hbus_gate {
 
 struct hbus_gates {
 	_Atomic uint32_t n_used;  /* entries below this may be in use; control thread writes */
+	_Atomic uint64_t used[HBUS_RING_WAKERS_MAX / 64]; /* likewise, a bit each: who does not gate stands behind many free ones */
 	_Atomic uint32_t *busy;   /* HBUS_GATES_*; data thread writes */
 	_Atomic uint32_t own_busy; /* what that points to, unless the data thread has a word for several tables */
 	bool needs_fence;         /* no membarrier: fence at enter, and at each commit; data thread */
@@ -163,14 +164,18 @@ static inline bool hbus_gates_look(const struct hbus_gates *table)
 	uint32_t n = atomic_load_explicit(&table->n_used, memory_order_relaxed);
 	uint32_t found = 0;
 
-	for (uint32_t i = 0; i < n; i++) {
-		const struct hbus_gate *gate = &table->gates[i];
+	for (uint32_t first = 0; first < n; first += 64) {
+		uint64_t left = atomic_load_explicit(&table->used[first / 64], memory_order_relaxed); /* relaxed: as above */
 
-		/* A(gate.state): pairs with R(gate.state) in hbus_gates_install(). */
-		if (atomic_load_explicit(&gate->state, memory_order_acquire) == HBUS_GATE_FREE)
-			continue;
-		/* relaxed: the subscriber writes it before its membarrier */
-		found |= atomic_load_explicit(&gate->spec.slot->waiting, memory_order_relaxed);
+		for (; left != 0; left &= left - 1) {
+			const struct hbus_gate *gate = &table->gates[first + (uint32_t)__builtin_ctzll(left)];
+
+			/* A(gate.state): pairs with R(gate.state) in hbus_gates_install(). */
+			if (atomic_load_explicit(&gate->state, memory_order_acquire) == HBUS_GATE_FREE)
+				continue;
+			/* relaxed: the subscriber writes it before its membarrier */
+			found |= atomic_load_explicit(&gate->spec.slot->waiting, memory_order_relaxed);
+		}
 	}
 	return found != 0;
 }
