@@ -246,6 +246,19 @@ def rule_text(source):
             yield n, "blanks at the end of the line"
 
 
+def rule_changelog(source):
+    """A merge that takes the lines of both sides leaves an entry twice, perhaps in two versions."""
+    entries = set()
+    for n, line in enumerate(source.lines if source.path == "CHANGELOG.md" else []):
+        if line.startswith("## "):
+            entries.clear()
+        if line.startswith("- "):
+            name = line.split("**")[1] if line.startswith("- **") else re.sub(r"\d+", "", line)
+            if name in entries:
+                yield n, "an entry that stands there already"
+            entries.add(name)
+
+
 # -- rules on the whole tree: yield (path, line number from 0, message) --
 
 def rule_edges(sources):
@@ -277,7 +290,7 @@ def rule_edges(sources):
 
 
 FILE_RULES = [rule_licence, rule_include, rule_volatile, rule_atomic, rule_seq_cst, rule_order_comment, rule_abi,
-              rule_public_header, rule_print, rule_text]
+              rule_public_header, rule_print, rule_text, rule_changelog]
 TREE_RULES = [rule_edges]
 
 

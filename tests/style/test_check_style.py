@@ -49,6 +49,8 @@ PLANTED = [
     ("a path of one machine", "text", "docs/a.md", f"See {PATH_OF_A_MACHINE}.\n"),
     ("unfinished work", "text", "shm/a.c", f"/* {UNFINISHED}: later */\n"),
     ("blanks at the end of a line", "text", "shm/a.c", "int x; \n"),
+    ("an entry twice in two versions", "changelog", "CHANGELOG.md",
+     "- **Proved**: 7 planted bugs, each noticed by its test.\n- **Proved**: 8 planted bugs, each noticed by it.\n"),
     ("a release that nobody acquires", "edges", "ctl/client/a.c",
      "/* R(a.b): this before that. */\n"),
     ("an acquire whose partner is named but missing", "edges", "ctl/client/a.c",
