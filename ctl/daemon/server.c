@@ -31,11 +31,6 @@ uint64_t hbus_server_clock(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-const char *hbus_server_socket_path(const struct hbus_server *server)
-{
-	return server->place.socket_path;
-}
-
 /* ---- configuration ---- */
 
 static void limit_fds(struct hbus_config *config)

@@ -39,6 +39,3 @@ void hbus_server_stop(struct hbus_server *server);
 int hbus_server_adopt(struct hbus_server *server, int socket);
 
 struct hbus_server *hbus_server_free(struct hbus_server *server);
-
-/** hbus_server_socket_path() - where it listens. */
-const char *hbus_server_socket_path(const struct hbus_server *server);

@@ -91,7 +91,7 @@ static int open_handles(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_bus_op
 {
 	struct hbus_publisher_options pub = {
 		.struct_size = sizeof(pub),
-		.flags = HBUS_PUB_TIMESTAMP | (options->wakes_later ? HBUS_PUB_DEFER_WAKE : 0) |
+		.flags = HBUS_PUB_TIMESTAMP |
 			 (options->publish_wait_ms == 0 ? HBUS_PUB_NEVER_WAIT : 0),
 		.capacity = options->ring_size,
 		.timeout_ms = options->publish_wait_ms,
@@ -194,11 +194,6 @@ bool hbus_mqtt_bus_is_asking(const struct hbus_mqtt_bus *bus)
 int hbus_mqtt_bus_answer_fd(const struct hbus_mqtt_bus *bus)
 {
 	return hbus_mqtt_asker_fd(bus->asker);
-}
-
-void hbus_mqtt_bus_wake(struct hbus_mqtt_bus *bus)
-{
-	(void)hbus_publisher_wake(bus->publisher);
 }
 
 /* -- to the bus -- */

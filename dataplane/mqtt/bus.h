@@ -37,7 +37,6 @@ struct hbus_mqtt_bus_options {
 	bool waits_for_room;      /* a client whose message finds the ring full waits with it, instead of being refused */
 	bool is_reliable;         /* publishers wait for this reader */
 	bool adds_cloudevents;    /* events of local processes get user properties */
-	bool wakes_later;         /* readers are woken by hbus_mqtt_bus_wake() only */
 	/* Where sentences for an operator go; NULL = nowhere. */
 	void (*log)(const char *sentence);
 };
@@ -85,9 +84,6 @@ bool hbus_mqtt_bus_arm(struct hbus_mqtt_bus *bus, bool has_rung);
 
 /* So much was published that our own events should be taken before more is. */
 bool hbus_mqtt_bus_is_pressed(const struct hbus_mqtt_bus *bus);
-
-/* With ->wakes_later: wakes the readers that sleep. Any thread. */
-void hbus_mqtt_bus_wake(struct hbus_mqtt_bus *bus);
 
 /* Now and then: copies counters to where `hugebus stats` finds them, and asks what the policy says of clients. */
 void hbus_mqtt_bus_count(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_counters *counters);
