@@ -6,13 +6,17 @@
 #include <stdio.h>
 #include <string.h>
 
-/* After the end of an outage it takes a moment until everybody is back. */
-#define GRACE_NS 1000000000u
+/* After the end of an outage it takes a moment until everybody is back, */
+#define GRACE_NS UINT64_C(1000000000)
+/* and who has not met a ring of before the outage meets it when all who have are back: 2 s. */
+#define RETURN_NS UINT64_C(3500000000)
 
-static bool overlaps(const struct span *spans, unsigned int n, uint64_t from_ns, uint64_t until_ns)
+/* A ring that came while somebody was not there to introduce it or to meet it, and went before that could be made up for. */
+static bool came_and_went(const struct span *spans, unsigned int n, uint64_t created_ns, uint64_t ended_ns)
 {
-	for (unsigned int i = 0; i < n; i++)
-		if (spans[i].from_ns <= until_ns && spans[i].until_ns + GRACE_NS >= from_ns)
+	for (unsigned int i = 0; i < n && ended_ns; i++)
+		if (spans[i].from_ns <= ended_ns && spans[i].until_ns + GRACE_NS >= created_ns &&
+		    ended_ns <= spans[i].until_ns + RETURN_NS)
 			return true;
 	return false;
 }
@@ -77,7 +81,7 @@ static void judge_subscriber(const struct ledger *ledger, const struct ledger_su
 	for (uint32_t i = begin; i < end; i++) {
 		const struct ledger_publisher *publisher = &ledger->publisher[i];
 		const struct ledger_view *view = view_of(subscriber, i);
-		uint64_t until = view->first_event_ns ? view->first_event_ns : UINT64_MAX;
+		bool is_excused;
 
 		verdict->received += view->received;
 		verdict->told_lost += view->lost;
@@ -86,9 +90,9 @@ static void judge_subscriber(const struct ledger *ledger, const struct ledger_su
 		verdict->unreported += view->unreported;
 		if (!subscriber->has_finished || !publisher->ring_id || subscriber->subscribed_ns > publisher->created_ns)
 			continue;
-		if (until == UINT64_MAX && publisher->ended_ns)
-			until = publisher->ended_ns;
-		judge_pair(publisher, view, overlaps(outages, n_outages, publisher->created_ns, until), verdict);
+		is_excused = came_and_went(outages, n_outages, publisher->created_ns, publisher->ended_ns) ||
+			     came_and_went(subscriber->away, subscriber->n_aways, publisher->created_ns, publisher->ended_ns);
+		judge_pair(publisher, view, is_excused, verdict);
 		verdict->n_ingress += i >= LEDGER_PUBLISHERS_MAX;
 	}
 }

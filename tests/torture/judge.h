@@ -6,12 +6,6 @@
 
 #include "tests/torture/ledger.h"
 
-/* From when to when: the daemon was dead, the machine stood still, or an ingress lived. */
-struct span {
-	uint64_t from_ns;
-	uint64_t until_ns;
-};
-
 struct verdict {
 	uint64_t acked;         /* events of which publish said yes, and of the ingress those that somebody knows of */
 	uint64_t received;      /* by all subscribers together */

@@ -16,7 +16,14 @@
 #define LEDGER_PUBLISHERS_MAX 16384u
 #define LEDGER_SUBSCRIBERS_MAX 8192u
 #define LEDGER_INGRESS_RINGS_MAX 4096u
+#define LEDGER_AWAYS_MAX 2048u
 #define LEDGER_RINGS_MAX (LEDGER_PUBLISHERS_MAX + LEDGER_INGRESS_RINGS_MAX)
+
+/* From when to when: the daemon was dead, the machine stood still, an ingress lived, a subscriber was between two daemons. */
+struct span {
+	uint64_t from_ns;
+	uint64_t until_ns;
+};
 
 /* Bugs that are planted, to see that the judge finds them. */
 enum plant { PLANT_NOTHING, PLANT_LOST, PLANT_TORN, PLANT_ORDER, PLANT_GAP, PLANT_WEDGE, PLANT_LEFTOVER, N_PLANTS };
@@ -56,6 +63,8 @@ struct ledger_subscriber {
 	_Atomic uint32_t has_finished;
 	_Atomic uint32_t errors;
 	_Atomic uint32_t begin, end;    /* views that it ever touched: begin..end - 1 */
+	_Atomic uint32_t n_aways;
+	struct span away[LEDGER_AWAYS_MAX]; /* from when it last saw itself with one daemon until it saw itself with the next */
 	struct ledger_view view[LEDGER_RINGS_MAX];
 };
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ctl/client/hugebus.h"
+#include "ctl/client/bus.h"
 #include "tests/torture/roles.h"
 
 #define EVENTS 64u
@@ -229,6 +229,35 @@ static int poll_once(struct ledger *ledger, struct ledger_subscriber *me, struct
 	return n;
 }
 
+/* A ring that comes and goes while its link is down was never offered to it. */
+static void note_link(struct ledger_subscriber *me, struct hbus *bus, uint64_t now_ns)
+{
+	static uint64_t up_ns;
+	static uint32_t last_links;
+	static bool is_away;
+	uint32_t n = atomic_load_explicit(&me->n_aways, memory_order_relaxed), n_links;
+	bool is_up;
+
+	pthread_mutex_lock(&bus->lock);
+	n_links = bus->n_links;
+	is_up = bus->link == HBUS_LINK_CONNECTED;
+	pthread_mutex_unlock(&bus->lock);
+	if (up_ns == 0 || (is_up && !is_away && n_links == last_links)) {
+		up_ns = now_ns;
+		last_links = n_links;
+		return;
+	}
+	if (!is_away && n == LEDGER_AWAYS_MAX)
+		return;
+	n += !is_away;
+	is_away = !is_up;
+	me->away[n - 1] = (struct span){.from_ns = up_ns, .until_ns = now_ns};
+	atomic_store_explicit(&me->n_aways, n, memory_order_relaxed);
+	last_links = n_links;
+	if (is_up)
+		up_ns = now_ns;
+}
+
 int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, bool is_reliable)
 {
 	struct hbus_subscriber_options options = {.struct_size = sizeof(options), .flags = is_reliable ? HBUS_SUB_FLAG_RELIABLE : 0,
@@ -257,6 +286,7 @@ int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, boo
 			return 1;
 		}
 		atomic_store_explicit(&me->last_poll_ns, now, memory_order_relaxed);
+		note_link(me, bus, now);
 		if (n > 0 || !drains)
 			quiet_since = now;
 		else if (now - quiet_since > DRAIN_QUIET_NS)

@@ -43,7 +43,7 @@ static void doctor_begin(void)
 
 		subscriber->subscribed_ns = 50;
 		subscriber->has_finished = 1;
-		subscriber->errors = subscriber->begin = subscriber->end = 0;
+		subscriber->errors = subscriber->begin = subscriber->end = subscriber->n_aways = 0;
 		subscriber_reads(subscriber, 0, N_ACKED);
 		subscriber_reads(subscriber, RING, 700);
 	}
@@ -77,6 +77,20 @@ static void a_ring_was_never_met(void)
 static void a_ring_was_never_met_while_the_daemon_was_dead(void)
 {
 	outage = (struct span){.from_ns = 150, .until_ns = 1000};
+	memset(view_of(0, 0), 0, sizeof(struct ledger_view));
+}
+
+static void a_ring_came_and_went_while_its_subscriber_was_between_two_daemons(void)
+{
+	ledger->subscriber[0].n_aways = 1;
+	ledger->subscriber[0].away[0] = (struct span){.from_ns = 150, .until_ns = 1000};
+	memset(view_of(0, 0), 0, sizeof(struct ledger_view));
+}
+
+static void a_ring_that_outlived_the_outage_was_never_met(void)
+{
+	outage = (struct span){.from_ns = 150, .until_ns = 1000};
+	ledger->publisher[0].ended_ns = UINT64_C(10000000000);
 	memset(view_of(0, 0), 0, sizeof(struct ledger_view));
 }
 
@@ -151,6 +165,8 @@ static const struct {
 	CASE(the_last_are_missing, LOST),
 	CASE(a_ring_was_never_met, LOST),
 	CASE(a_ring_was_never_met_while_the_daemon_was_dead, NOTHING),
+	CASE(a_ring_came_and_went_while_its_subscriber_was_between_two_daemons, NOTHING),
+	CASE(a_ring_that_outlived_the_outage_was_never_met, LOST),
 	CASE(a_ring_was_met_late, LATE),
 	CASE(a_loss_was_told, NOTHING),
 	CASE(one_is_torn, TORN),
@@ -186,7 +202,7 @@ int main(void)
 		struct verdict verdict = {.is_quiet = true};
 		bool is_right;
 
-		outage = (struct span){.from_ns = UINT64_C(5000000000), .until_ns = UINT64_C(5000000001)};
+		outage = (struct span){.from_ns = UINT64_C(50000000000), .until_ns = UINT64_C(50000000001)};
 		doctor_begin();
 		cases[i].doctor();
 		judge(ledger, &outage, 1, &ingress, 1, &verdict);

@@ -163,7 +163,7 @@ static int report(struct torture *t, const struct verdict *v, unsigned int n_lef
 		printf("packets sent %" PRIu64 "; ingress started %u times, refused %u times\n", t->ledger->n_packets_sent,
 		       t->n_ingresses, t->n_ingress_refused);
 	printf("longest publish %u ms; the machine ran others, or nobody, for %.1f of %u s\n", v->slowest_ms,
-	       (double)t->starved_ns / 1e9, seconds);
+	       (double)probes_starved_ns(ledger_now_ns()) / 1e9, seconds);
 	if (v->too_many + v->late + v->errors + t->n_bad_exits)
 		printf("too many %" PRIu64 ", late %" PRIu64 ", errors %" PRIu64 ", bad exits %u\n", v->too_many, v->late,
 		       v->errors, t->n_bad_exits);
@@ -223,7 +223,7 @@ static void show_progress(const struct torture *t, uint64_t begin_ns)
 	fprintf(stderr, "%5u s, step %" PRIu64 ": kills %u, publishers %u, subscribers %u, ingresses %u, acknowledged %" PRIu64
 		", wedges %u, starved %.1f s\n",
 		(unsigned int)((ledger_now_ns() - begin_ns) / 1000000000u), t->n_steps, sum(t->n_kills), t->ledger->n_publishers,
-		t->ledger->n_subscribers, t->n_ingresses, acked, t->n_wedges, (double)t->starved_ns / 1e9);
+		t->ledger->n_subscribers, t->n_ingresses, acked, t->n_wedges, (double)probes_starved_ns(ledger_now_ns()) / 1e9);
 }
 
 /* Until both are reached. */
@@ -252,6 +252,7 @@ static int run(struct torture *t, unsigned int seconds, unsigned int kills, enum
 	struct leftovers before;
 	int r;
 
+	probes_start();
 	if (!begin(t)) {
 		fprintf(stderr, "torture: %s did not start\n", t->daemon_path);
 		end_everything(t);
@@ -273,6 +274,7 @@ static int run(struct torture *t, unsigned int seconds, unsigned int kills, enum
 	n_leftovers = leftovers_after(t, &before);
 	end_everything(t);
 	r = report(t, &verdict, n_leftovers, (unsigned int)((ledger_now_ns() - begin_ns) / 1000000000u));
+	probes_end();
 	return plant == PLANT_NOTHING ? r : report_plant(t, &verdict, n_leftovers, plant);
 }
 

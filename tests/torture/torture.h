@@ -50,7 +50,6 @@ struct torture {
 	struct span ingresses[SPANS_MAX];
 	unsigned int n_ingresses;
 	unsigned int n_ingress_refused; /* it would not start: the one before was still ending */
-	uint64_t starved_ns;  /* how long this process was kept waiting for a CPU */
 	uint32_t recovery_us[RECOVERIES_MAX];
 	unsigned int n_recoveries;
 	unsigned int n_kills[N_KINDS];
@@ -80,17 +79,24 @@ void tend(struct torture *t);
 
 /* -- watch.c: time as the machine grants it, recovery and wedges -- */
 
-/*
- * Sleeps. What it takes longer than asked for, beyond some milliseconds, is time in which this machine ran somebody
- * else, or stopped all of us: it does not count against those who are watched.
- */
+/* Sleeps, and enters when the machine stood still. */
 void nap_us(struct torture *t, uint64_t us);
+/* Without the time in which this machine ran somebody else, or stopped all of us: it does not count against those who are watched. */
 uint64_t fair_now_ns(const struct torture *t);
 /* Looks at everybody who should move. */
 void watch(struct torture *t);
 /* After a kill: how long until every running publisher has published again. */
 void measure_recovery(struct torture *t, enum kind killed);
 double recovery_ms(struct torture *t, double fraction);
+
+/* -- probe.c: what the machine gives to others -- */
+
+void probes_start(void);
+void probes_end(void);
+/* Until now, since the start: how long some CPU did not run us though it should have. */
+uint64_t probes_starved_ns(uint64_t now_ns);
+/* The longer ones of these, each once. Return: how many. */
+unsigned int probes_take_stills(struct span *ret_spans, unsigned int n_max);
 
 /* -- packets.c: an interface of our own, and packets on it -- */
 

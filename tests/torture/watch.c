@@ -6,11 +6,6 @@
 
 #include "tests/torture/torture.h"
 
-/* Later than this is not the timer but somebody else on the CPU. */
-#define LATE_NS UINT64_C(5000000)
-/* As long as this nobody can be expected to have been introduced to anybody. */
-#define STOOD_STILL_NS UINT64_C(300000000)
-
 uint64_t ledger_now_ns(void)
 {
 	struct timespec ts;
@@ -21,21 +16,18 @@ uint64_t ledger_now_ns(void)
 
 uint64_t fair_now_ns(const struct torture *t)
 {
-	return ledger_now_ns() - t->starved_ns;
+	uint64_t now_ns = ledger_now_ns();
+
+	(void)t;
+	return now_ns - probes_starved_ns(now_ns);
 }
 
 void nap_us(struct torture *t, uint64_t us)
 {
 	struct timespec nap = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
-	uint64_t begin = ledger_now_ns(), took;
 
 	nanosleep(&nap, NULL);
-	took = ledger_now_ns() - begin;
-	if (took < us * 1000 + LATE_NS)
-		return;
-	t->starved_ns += took - us * 1000;
-	if (took > us * 1000 + STOOD_STILL_NS && t->n_outages < SPANS_MAX)
-		t->outages[t->n_outages++] = (struct span){.from_ns = begin, .until_ns = begin + took};
+	t->n_outages += probes_take_stills(t->outages + t->n_outages, SPANS_MAX - t->n_outages);
 }
 
 /* -- recovery -- */
