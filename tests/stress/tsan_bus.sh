@@ -70,7 +70,6 @@ for program in reader gateway daemon; do
 	kill -TERM "${!program}"
 	wait "${!program}" || { echo "$program: exit status $?"; status=1; }
 done
-pids=()
 if compgen -G "$dir/tsan*" >/dev/null; then
 	cat "$dir"/tsan*
 	status=1
