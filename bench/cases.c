@@ -382,7 +382,7 @@ static int wake_subscriber(struct bench_run *run, unsigned int role)
 			continue;
 		now = bench_now_ns() % LAST_VALUE;
 		memcpy(&value, event.data, 8);
-		if (event.size != params->size || bench_event_sum(event.data, event.size) != value * (params->size / 8))
+		if (event.size != params->size || bench_event_sum(event.data, params->size) != value * (params->size / 8))
 			return bench_complain("wake content");
 		if (value == LAST_VALUE)
 			return 0;

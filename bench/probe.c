@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/event.h"
+
 #define STREAM_BYTES (2u << 20)
 #define STREAM_PARTS 8u
 
@@ -30,23 +32,6 @@ struct stream_params {
 	uint64_t n_items; /* in the buffer */
 };
 
-static void fill(unsigned char *item, unsigned int size, uint64_t value)
-{
-	for (unsigned int i = 0; i < size; i += 8)
-		memcpy(item + i, &value, 8);
-}
-
-static uint64_t sum(const unsigned char *item, unsigned int size)
-{
-	uint64_t total = 0, word;
-
-	for (unsigned int i = 0; i < size; i += 8) {
-		memcpy(&word, item + i, 8);
-		total += word;
-	}
-	return total;
-}
-
 static int stream_writer(struct bench_run *run, unsigned int role)
 {
 	const struct stream_params *params = run->params;
@@ -59,7 +44,7 @@ static int stream_writer(struct bench_run *run, unsigned int role)
 		while (n + part - atomic_load_explicit(&stream->read, memory_order_acquire) > params->n_items)
 			bench_pause();
 		for (uint64_t i = 0; i < part; i++)
-			fill(stream->data + (n + i) % params->n_items * params->size, params->size, n + i);
+			bench_event_fill(stream->data + (n + i) % params->n_items * params->size, params->size, n + i);
 		n += part;
 		atomic_store_explicit(&stream->written, n, memory_order_release);
 	} while (!bench_is_over(run));
@@ -80,7 +65,7 @@ static int stream_reader(struct bench_run *run, unsigned int role)
 
 		while (n < written) {
 			for (uint64_t i = 0; i < part; i++)
-				check += sum(stream->data + (n + i) % params->n_items * params->size, params->size);
+				check += bench_event_sum(stream->data + (n + i) % params->n_items * params->size, params->size);
 			n += part;
 			atomic_store_explicit(&stream->read, n, memory_order_release);
 		}
