@@ -316,7 +316,8 @@ static int fds_of(pid_t pid)
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	dir = opendir(path);
-	CHECK(dir != NULL);
+	if (!dir)
+		return -1;
 	while (readdir(dir))
 		n++;
 	closedir(dir);
@@ -328,6 +329,7 @@ static void when_its_last_descriptor_is_taken_it_still_says_no(void)
 {
 	struct rlimit limit = { 0, 0 }, few;
 	struct raw first, other;
+	int n_fds;
 	pid_t pid;
 
 	make_place();
@@ -336,7 +338,13 @@ static void when_its_last_descriptor_is_taken_it_still_says_no(void)
 	CHECK_EQ(publish_status(&first, "t"), 0);
 	CHECK_EQ(prlimit(pid, RLIMIT_NOFILE, NULL, &limit), 0);
 	few = limit;
-	few.rlim_cur = (rlim_t)fds_of(pid);
+	n_fds = fds_of(pid);
+	if (n_fds < 0) {
+		kill(pid, SIGTERM);
+		CHECK_EQ(wait_for(pid), 0);
+		bus_skip("only root may count the daemon's descriptors");
+	}
+	few.rlim_cur = (rlim_t)n_fds;
 	CHECK_EQ(prlimit(pid, RLIMIT_NOFILE, &few, NULL), 0);
 	for (int i = 0; i < 3; i++) {
 		other = connect_to(socket_path);
