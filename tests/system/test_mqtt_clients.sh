@@ -85,10 +85,10 @@ the_same_holds_with_mqtt_5() {
 
 _share_between_two() {
 	_start
-	_sub a -V "$1" -q 1 -t '$share/g/work/#'
-	_sub b -V "$1" -q 1 -t '$share/g/work/#'
-	_sub all -V "$1" -q 1 -t 'work/#'
-	seq 400 | timeout 20 mosquitto_pub -p "$port" -V "$1" -t work/1 -q 1 -l || return 1
+	_sub a -V "$1" -q 1 -t '$share/g/jobs/#'
+	_sub b -V "$1" -q 1 -t '$share/g/jobs/#'
+	_sub all -V "$1" -q 1 -t 'jobs/#'
+	seq 400 | timeout 20 mosquitto_pub -p "$port" -V "$1" -t jobs/1 -q 1 -l || return 1
 	_hears all 400
 	lab_until 5 _all_shared
 	sort -n <(_heard a) <(_heard b) | cmp - <(seq 400) || return 1
