@@ -14,6 +14,8 @@ import glob
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -86,6 +88,17 @@ def left_behind(before):
     return [line for line in difflib.unified_diff(before, after, lineterm="", n=0) if line[:2].strip("+-@")]
 
 
+def run_meson(build, options):
+    """Its exit status. It ends when we are told to end, or are killed, and ends its tests."""
+    command = ["meson", "test", "-C", build, "--no-rebuild", *options]
+    if shutil.which("setpriv"):
+        command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as meson:
+        signal.signal(signal.SIGTERM, lambda *_: meson.terminate())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells meson too, which then says what came out
+        return meson.wait()
+
+
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
@@ -96,7 +109,7 @@ def main():
         before = leftovers()
     for log in glob.glob(os.path.join(build, "meson-logs", "testlog*.json")):
         os.remove(log)
-    status = subprocess.call(["meson", "test", "-C", build, "--no-rebuild", *options], stdin=subprocess.DEVNULL)
+    status = run_meson(build, options)
 
     path = newest_log(build)
     tests = read_log(path) if path else []

@@ -9,6 +9,7 @@ subscriber what it got. Prints it by topic, and exits with 0 only when every eve
 import glob
 import json
 import os
+import signal
 import sys
 
 TOPICS = {"5001": "plant/temperature", "5002": "plant/vibration", "5003": "plant/pressure"}
@@ -253,6 +254,7 @@ def print_table(account):
 
 
 def main():
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who has read enough is no fault
     directory, packets = sys.argv[1:]
     account = Account()
     if packets == "live":

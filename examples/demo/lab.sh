@@ -6,17 +6,41 @@
 #
 # Programs and namespaces die with the shell that sourced this, also when it is killed: each child asks
 # the kernel for that. Namespaces have no names, so nothing is mounted, and parallel labs do not meet.
+# The directory and hugepages of a killed lab are given back by the next one.
 
 declare -A lab_pids=()
 lab=
+lab_lock= # a descriptor of the directory, locked as long as the lab lives
 lab_hugepages_added=0
 
 lab_begin() {
+	lab_sweep
 	lab=$(mktemp -d "${TMPDIR:-/tmp}/hugebus-lab.XXXXXX")
+	exec {lab_lock}<"$lab"
+	flock "$lab_lock"
+	echo 0 >"$lab/.hugepages" # from here on, without the lock it is a killed lab's
 	trap lab_end EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 }
+
+# What killed labs of this user have left.
+lab_sweep() {
+	local left lock added
+	for left in "${TMPDIR:-/tmp}"/hugebus-lab.*; do
+		[ -O "$left" ] && [ ! -L "$left" ] && [ -f "$left/.hugepages" ] || continue
+		{ exec {lock}<"$left"; } 2>/dev/null || continue
+		if flock -n "$lock"; then
+			added=$(cat "$left/.hugepages" 2>/dev/null)
+			[ "${added:-0}" -eq 0 ] || lab_give_hugepages_back "$added"
+			rm -rf -- "$left"
+		fi
+		exec {lock}<&-
+	done
+}
+
+# The difference, not what there was: another lab may have come or gone meanwhile.
+lab_give_hugepages_back() { echo $(($(cat /proc/sys/vm/nr_hugepages) - $1)) >/proc/sys/vm/nr_hugepages; }
 
 lab_end() {
 	local pid
@@ -24,11 +48,11 @@ lab_end() {
 	for pid in "${lab_pids[@]}"; do kill -KILL "$pid" 2>/dev/null; done
 	for pid in "${lab_pids[@]}"; do wait "$pid" 2>/dev/null; done
 	if [ "$lab_hugepages_added" -ne 0 ]; then
-		# The difference, not what there was: another lab may have come or gone meanwhile.
-		echo $(($(cat /proc/sys/vm/nr_hugepages) - lab_hugepages_added)) >/proc/sys/vm/nr_hugepages
+		lab_give_hugepages_back "$lab_hugepages_added"
 		lab_hugepages_added=0
 	fi
 	rm -rf -- "$lab"
+	exec {lab_lock}<&-
 }
 
 # lab_spawn NAME COMMAND...: in the background; its output goes to $lab/NAME.out and NAME.err.
@@ -37,7 +61,7 @@ lab_spawn() {
 	shift
 	# Here, not in the child: what an earlier program of this name has said must not be taken for its word.
 	: >"${lab:?lab_begin first}/$name.out" 2>"$lab/$name.err"
-	setpriv --pdeathsig KILL -- "$@" >"${lab:?lab_begin first}/$name.out" 2>"$lab/$name.err" </dev/null &
+	setpriv --pdeathsig KILL -- "$@" >"${lab:?lab_begin first}/$name.out" 2>"$lab/$name.err" </dev/null {lab_lock}<&- &
 	lab_pids[$name]=$!
 }
 
@@ -147,7 +171,9 @@ lab_want_hugepages() {
 	[ "${free:-0}" -lt "$1" ] || return 0
 	[ "$(id -u)" -eq 0 ] && [ -w /proc/sys/vm/nr_hugepages ] || return 1
 	: "${lab:?lab_begin first}"
+	echo $((lab_hugepages_added + $1 - free)) >"$lab/.hugepages" # before, for who clears up after a kill
 	echo $((total + $1 - free)) >/proc/sys/vm/nr_hugepages
 	lab_hugepages_added=$((lab_hugepages_added + $(cat /proc/sys/vm/nr_hugepages) - total))
+	echo "$lab_hugepages_added" >"$lab/.hugepages"
 	[ "$(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)" -ge "$1" ]
 }

@@ -6,6 +6,7 @@ The numbers are those of `hugebus stats --json`; `hugebus top` shows more of the
 """
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -94,6 +95,7 @@ def show(second, before, now):
 
 
 def main():
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who has read enough is no fault
     seconds = int(sys.argv[1])
     counters = Counters()
     print_fitting(HEADING)

@@ -80,6 +80,36 @@ from_a_capture_it_balances_and_every_miscount_is_seen() {
 		_is_missed '"topic":"meter/gas","received":[0-9]+,"published":[0-9]+,"no_interest":' ingress-2.out capture
 }
 
+# _ends_alone SIGNAL STATUS [OPTION...]: in the middle of its show; nothing of its session stays, whatever it has started.
+_ends_alone() {
+	local signal=$1 status=$2
+	shift 2
+	mkdir -p "$lab/tmp"
+	TMPDIR=$lab/tmp lab_spawn show setsid env --default-signal=INT,QUIT "$demo/demo" --build "$HBUS_BUILD" --seconds 6 --rate 100 "$@"
+	lab_wait_line show '^ +[0-9]+ \|' 20 || return 1
+	kill "-$signal" -- "-${lab_pids[show]}"
+	wait "${lab_pids[show]}"
+	expect $? -eq "$status"
+	lab_until 3 _is_empty "${lab_pids[show]}" || { ps -o pid,args -s "${lab_pids[show]}"; return 1; }
+	grep -q Traceback "$lab/show.err" && { cat "$lab/show.err"; return 1; }
+	expect -z "$(ls -A "$lab/tmp")"
+}
+
+_is_empty() { ! pgrep -s "$1" >/dev/null; }
+
+told_to_end_it_leaves_nothing() {
+	_ends_alone TERM 143
+}
+
+interrupted_it_leaves_nothing() {
+	_ends_alone INT 130 --no-root
+}
+
+who_reads_the_first_lines_only_hears_no_complaint() {
+	"$demo/demo" --build "$HBUS_BUILD" --seconds 1 --rate 100 --no-root 2>"$lab/complaint" | head -n 2 >/dev/null
+	[ ! -s "$lab/complaint" ] || { cat "$lab/complaint"; return 1; }
+}
+
 an_ordinary_user_is_told_what_is_less() {
 	[ "$(id -u)" -eq 0 ] || return 0
 	chmod 755 "$lab"

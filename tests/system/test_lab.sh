@@ -40,6 +40,23 @@ a_killed_lab_leaves_no_process() {
 
 _is_gone() { [ ! -e "/proc/$1" ]; }
 
+what_a_killed_lab_has_left_the_next_one_gives_back() {
+	local before left
+	before=$(cat /proc/sys/vm/nr_hugepages)
+	bash -c ". '$top/examples/demo/lab.sh'; lab_begin; echo \$lab; lab_want_hugepages $((before + 2)); kill -KILL \$\$" \
+		>"$lab/killed" 2>/dev/null
+	read -r left <"$lab/killed"
+	expect -d "$left"
+	(lab_begin)
+	expect ! -e "$left"
+	expect "$(cat /proc/sys/vm/nr_hugepages)" -eq "$before"
+}
+
+a_lab_that_lives_is_left_alone() {
+	(lab_begin)
+	expect -d "$lab"
+}
+
 hugepages_are_given_back() {
 	local before
 	before=$(cat /proc/sys/vm/nr_hugepages)
