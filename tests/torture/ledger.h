@@ -28,6 +28,35 @@ struct span {
 /* Bugs that are planted, to see that the judge finds them. */
 enum plant { PLANT_NOTHING, PLANT_LOST, PLANT_TORN, PLANT_ORDER, PLANT_GAP, PLANT_WEDGE, PLANT_LEFTOVER, N_PLANTS };
 
+/* What a process is in, as it said last. */
+enum ledger_call {
+	CALL_NONE,
+	CALL_OPEN,
+	CALL_PUBLISHER_OPEN,
+	CALL_TOPIC,
+	CALL_PUBLISH,
+	CALL_RESERVE,
+	CALL_COMMIT,
+	CALL_ABORT,
+	CALL_BATCH_BEGIN,
+	CALL_BATCH_PUBLISH,
+	CALL_BATCH_COMMIT,
+	CALL_BATCH_ABORT,
+	CALL_SUBSCRIBER_OPEN,
+	CALL_SUBSCRIBE,
+	CALL_POLL,
+	CALL_RELEASE,
+	CALL_WAIT,
+	CALL_CLOSE,
+	CALL_OWN, /* none of the library's: a nap, the test's own work */
+	N_CALLS
+};
+
+struct ledger_where {
+	_Atomic uint64_t since_ns;
+	_Atomic uint32_t call; /* enum ledger_call */
+};
+
 /* One ring: of a publisher process, from its start to its end, or of the ingress. */
 struct ledger_publisher {
 	_Atomic uint64_t ring_id;    /* 0 = none yet */
@@ -36,8 +65,8 @@ struct ledger_publisher {
 	_Atomic uint64_t ended_ns;   /* 0 = lives */
 	_Atomic uint64_t sent_ns;    /* of an ingress: when some packet of it was sent, 0 = not known */
 	_Atomic uint32_t has_finished; /* ended by itself: acked is exact */
-	_Atomic uint32_t slowest_ms; /* longest call */
-	uint32_t pad[2];
+	_Atomic uint32_t slowest_ms; /* longest publish, also one that a kill ended */
+	struct ledger_where where;
 };
 
 /* What one subscriber knows of one ring. */
@@ -64,6 +93,7 @@ struct ledger_subscriber {
 	_Atomic uint32_t errors;
 	_Atomic uint32_t begin, end;    /* views that it ever touched: begin..end - 1 */
 	_Atomic uint32_t n_aways;
+	struct ledger_where where;
 	struct span away[LEDGER_AWAYS_MAX]; /* from when it last saw itself with one daemon until it saw itself with the next */
 	struct ledger_view view[LEDGER_RINGS_MAX];
 };
@@ -81,6 +111,12 @@ struct ledger {
 };
 
 uint64_t ledger_now_ns(void);
+
+static inline void ledger_enter(struct ledger_where *where, enum ledger_call call)
+{
+	atomic_store_explicit(&where->since_ns, ledger_now_ns(), memory_order_relaxed);
+	atomic_store_explicit(&where->call, call, memory_order_relaxed);
+}
 
 /* An event's content: who, which, and a pattern to the last byte. */
 struct payload {

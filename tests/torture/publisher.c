@@ -58,8 +58,10 @@ static int publish_one(struct publishing *p)
 {
 	unsigned char bytes[PAYLOAD_MAX];
 	uint32_t size = fill(p, bytes, p->sequence);
-	int r = hbus_publish(p->publisher, p->topic, bytes, size);
+	int r;
 
+	ledger_enter(&p->entry->where, CALL_PUBLISH);
+	r = hbus_publish(p->publisher, p->topic, bytes, size);
 	if (r == 0)
 		acked(p, 1);
 	return r;
@@ -69,13 +71,18 @@ static int publish_in_place(struct publishing *p)
 {
 	void *room;
 	uint32_t size;
-	int r = hbus_reserve(p->publisher, p->topic, PAYLOAD_MAX, &room);
+	int r;
 
+	ledger_enter(&p->entry->where, CALL_RESERVE);
+	r = hbus_reserve(p->publisher, p->topic, PAYLOAD_MAX, &room);
 	if (r)
 		return r;
-	if (next_random(p) % 8 == 0)
+	if (next_random(p) % 8 == 0) {
+		ledger_enter(&p->entry->where, CALL_ABORT);
 		return hbus_abort(p->publisher);
+	}
 	size = fill(p, room, p->sequence);
+	ledger_enter(&p->entry->where, CALL_COMMIT);
 	r = hbus_commit(p->publisher, size);
 	if (r == 0)
 		acked(p, 1);
@@ -86,10 +93,13 @@ static int publish_batch(struct publishing *p)
 {
 	unsigned char bytes[PAYLOAD_MAX];
 	uint64_t n = 0, n_wanted = 1 + next_random(p) % 16;
-	int r = hbus_batch_begin(p->publisher);
+	int r;
 
+	ledger_enter(&p->entry->where, CALL_BATCH_BEGIN);
+	r = hbus_batch_begin(p->publisher);
 	if (r)
 		return r;
+	ledger_enter(&p->entry->where, CALL_BATCH_PUBLISH);
 	for (; n < n_wanted; n++) {
 		uint32_t size = fill(p, bytes, p->sequence + n);
 
@@ -97,8 +107,11 @@ static int publish_batch(struct publishing *p)
 		if (r)
 			break;
 	}
-	if (next_random(p) % 8 == 0)
+	if (next_random(p) % 8 == 0) {
+		ledger_enter(&p->entry->where, CALL_BATCH_ABORT);
 		return hbus_batch_abort(p->publisher);
+	}
+	ledger_enter(&p->entry->where, CALL_BATCH_COMMIT);
 	if (hbus_batch_commit(p->publisher) == 0)
 		acked(p, n);
 	return r < 0 ? r : 0;
@@ -133,6 +146,7 @@ static int run(struct ledger *ledger, struct publishing *p)
 			uint64_t begin = ledger_now_ns();
 			int r = publish_something(p);
 
+			ledger_enter(&p->entry->where, CALL_OWN);
 			if (p->plant == PLANT_WEDGE && p->sequence > 500 && !p->has_slept) {
 				p->has_slept = true;
 				nanosleep(&(struct timespec){.tv_sec = 4}, NULL);
@@ -162,8 +176,13 @@ int role_publisher(struct ledger *ledger, uint32_t idx, const char *socket, uint
 	snprintf(topic, sizeof(topic), "torture/%u", topic_idx);
 	options.flags = seed % 3 == 0 ? HBUS_PUB_TIMESTAMP : 0;
 	atomic_store_explicit(&p.entry->created_ns, ledger_now_ns(), memory_order_relaxed);
-	if (hbus_open(socket, &bus_options, &bus) || hbus_publisher_open(bus, &options, &p.publisher))
+	ledger_enter(&p.entry->where, CALL_OPEN);
+	if (hbus_open(socket, &bus_options, &bus))
 		return 3;
+	ledger_enter(&p.entry->where, CALL_PUBLISHER_OPEN);
+	if (hbus_publisher_open(bus, &options, &p.publisher))
+		return 3;
+	ledger_enter(&p.entry->where, CALL_TOPIC);
 	/* The daemon may be dead at this moment: try on. */
 	for (int i = 0; (r = hbus_publisher_topic(p.publisher, topic, NULL, NULL, &p.topic)) != 0 && i < 100; i++) {
 		struct timespec nap = {.tv_nsec = 20000000};
@@ -178,6 +197,7 @@ int role_publisher(struct ledger *ledger, uint32_t idx, const char *socket, uint
 		return 3;
 	atomic_store_explicit(&p.entry->ring_id, info.ring_id, memory_order_release);
 	r = run(ledger, &p);
+	ledger_enter(&p.entry->where, CALL_CLOSE);
 	hbus_publisher_close(p.publisher);
 	hbus_close(bus);
 	atomic_store_explicit(&p.entry->has_finished, r == 0, memory_order_release);

@@ -207,8 +207,11 @@ static int poll_once(struct ledger *ledger, struct ledger_subscriber *me, struct
 {
 	static struct kept kept[EVENTS];
 	struct hbus_event events[EVENTS];
-	int n = hbus_poll(subscriber, events, EVENTS), r;
+	int n, r;
 
+	ledger_enter(&me->where, CALL_POLL);
+	n = hbus_poll(subscriber, events, EVENTS);
+	ledger_enter(&me->where, CALL_OWN);
 	if (n <= 0) {
 		take_reports(ledger, me, subscriber);
 		return n;
@@ -221,7 +224,9 @@ static int poll_once(struct ledger *ledger, struct ledger_subscriber *me, struct
 	}
 	/* Losses before this batch were reported by the poll that found them. */
 	take_reports(ledger, me, subscriber);
+	ledger_enter(&me->where, CALL_RELEASE);
 	r = hbus_release(subscriber);
+	ledger_enter(&me->where, CALL_OWN);
 	if (r == 0)
 		for (int i = 0; i < n; i++)
 			if (!is_dropped_by_plant(ledger))
@@ -270,8 +275,13 @@ int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, boo
 	int r = 0;
 
 	is_silent = atomic_load_explicit(&ledger->plant, memory_order_relaxed) != PLANT_NOTHING;
-	if (hbus_open(socket, &bus_options, &bus) || hbus_subscriber_open(bus, &options, &subscriber))
+	ledger_enter(&me->where, CALL_OPEN);
+	if (hbus_open(socket, &bus_options, &bus))
 		return 3;
+	ledger_enter(&me->where, CALL_SUBSCRIBER_OPEN);
+	if (hbus_subscriber_open(bus, &options, &subscriber))
+		return 3;
+	ledger_enter(&me->where, CALL_SUBSCRIBE);
 	for (int i = 0; (r = hbus_subscribe(subscriber, "torture/#")) != 0 && i < 100; i++)
 		if (r != HBUS_E_DISCONNECTED && r != HBUS_E_TIMEOUT)
 			return 3;
@@ -291,9 +301,11 @@ int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, boo
 			quiet_since = now;
 		else if (now - quiet_since > DRAIN_QUIET_NS)
 			break;
+		ledger_enter(&me->where, CALL_WAIT);
 		if (n == 0 && hbus_wait(subscriber, 100) < 0)
 			return 1;
 	}
+	ledger_enter(&me->where, CALL_CLOSE);
 	hbus_subscriber_close(subscriber);
 	hbus_close(bus);
 	atomic_store_explicit(&me->has_finished, 1, memory_order_release);

@@ -27,6 +27,8 @@ struct victim {
 	uint64_t waited_ns;   /* for a CPU, when it was asked to end */
 	uint64_t began_ns;    /* fair time of its start */
 	uint64_t moved_ns;    /* fair time at which it was last seen to move */
+	uint64_t sampled_ns;  /* the moved_ns for which this is known: */
+	uint64_t stood_waited_ns; /* how long it had waited for a CPU when it was first seen not to move */
 	uint64_t progress;    /* what was seen then */
 	bool is_wedged;       /* said already */
 	bool was_hurt;        /* ingress: its poll process was killed */
@@ -88,6 +90,17 @@ void watch(struct torture *t);
 /* After a kill: how long until every running publisher has published again. */
 void measure_recovery(struct torture *t, enum kind killed);
 double recovery_ms(struct torture *t, double fraction);
+
+/* -- where.c: where somebody is who does not move -- */
+
+/* How long that thread of it has waited for a CPU, since it began, which has waited longest. Of an ingress: its poll process. */
+uint64_t waited_ns(const struct victim *victim);
+/* The guard's child does the work. 0: there is none yet. */
+pid_t poll_process_of(pid_t guard);
+/* Its call of the library, and each thread of it: state, where in the kernel, how long it ran and waited for a CPU. */
+void show_where(const struct torture *t, const struct victim *victim);
+/* Everybody: one may wait for another. */
+void show_everybody(const struct torture *t);
 
 /* -- probe.c: what the machine gives to others -- */
 

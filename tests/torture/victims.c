@@ -38,7 +38,8 @@ static pid_t spawn(char *const argv[], const char *log)
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (log) {
-		int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		/* Whoever of the one before still ends may write too: behind what is there, not over it. */
+		int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
 
 		dup2(fd, STDOUT_FILENO);
 		dup2(fd, STDERR_FILENO);
@@ -131,23 +132,6 @@ bool start_victim(struct torture *t, struct victim *victim)
 
 /* -- ending -- */
 
-/* The guard's child does the work. 0: there is none yet. */
-static pid_t poll_process_of(pid_t guard)
-{
-	char path[64], text[32];
-	FILE *file;
-	pid_t pid = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)guard, (int)guard);
-	file = fopen(path, "r");
-	if (!file)
-		return 0;
-	if (fgets(text, sizeof(text), file))
-		pid = (pid_t)strtol(text, NULL, 10);
-	fclose(file);
-	return pid;
-}
-
 /* An ingress is two processes. */
 static void signal_victim(const struct victim *victim, int signal_number)
 {
@@ -196,12 +180,25 @@ static void show_log(const struct torture *t)
 		fprintf(stderr, "torture: it has said nothing\n");
 }
 
+/* A kill may end the longest of its calls. */
+static void publisher_ended(struct torture *t, const struct victim *victim, uint64_t now)
+{
+	struct ledger_publisher *entry = &t->ledger->publisher[victim->idx];
+	/* relaxed, all: it is dead */
+	uint32_t call = atomic_load_explicit(&entry->where.call, memory_order_relaxed);
+	uint64_t since_ns = atomic_load_explicit(&entry->where.since_ns, memory_order_relaxed);
+
+	entry->ended_ns = now;
+	if (!victim->resume_ns && call >= CALL_PUBLISH && call <= CALL_BATCH_ABORT && now - since_ns > entry->slowest_ms * UINT64_C(1000000))
+		entry->slowest_ms = (uint32_t)((now - since_ns) / 1000000);
+}
+
 static void reaped(struct torture *t, struct victim *victim, int status, bool was_us)
 {
 	uint64_t now = ledger_now_ns();
 
 	if (victim->kind == PUBLISHER)
-		t->ledger->publisher[victim->idx].ended_ns = now;
+		publisher_ended(t, victim, now);
 	else if (victim->kind == INGRESS)
 		t->ingresses[victim->idx].until_ns = now;
 	else if (victim->kind != DAEMON)
@@ -254,23 +251,6 @@ void kill_victim(struct torture *t, struct victim *victim)
 	reaped(t, victim, status, true);
 }
 
-/* How long its main thread has waited for a CPU, since it began. */
-static uint64_t waited_ns(const struct victim *victim)
-{
-	pid_t child = victim->kind == INGRESS ? poll_process_of(victim->pid) : 0;
-	unsigned long long ran = 0, waited = 0;
-	char path[64];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)(child > 0 ? child : victim->pid));
-	file = fopen(path, "r");
-	if (file && fscanf(file, "%llu %llu", &ran, &waited) != 2)
-		waited = 0;
-	if (file)
-		fclose(file);
-	return waited;
-}
-
 /* Asks it to end; tend() starts it again. */
 void restart_victim(struct torture *t, struct victim *victim)
 {
@@ -305,19 +285,6 @@ void resume_victim(struct torture *t, struct victim *victim)
 	victim->moved_ns = fair_now_ns(t);
 }
 
-/* What it said last, and where each of its threads is. */
-static void show_hung(const struct torture *t, const struct victim *victim)
-{
-	char command[512];
-
-	snprintf(command, sizeof(command),
-		 "{ tail -n 12 %s; for p in %d %d; do for d in /proc/$p/task/*; do "
-		 "echo \"$(cat $d/comm) $(grep State $d/status) in $(cat $d/wchan), $(cat $d/syscall)\"; cat $d/stack; done; done; } >&2 2>/dev/null; :",
-		 victim->kind == INGRESS ? t->log : "/dev/null", (int)victim->pid, (int)poll_process_of(victim->pid));
-	if (system(command) != 0)
-		fprintf(stderr, "torture: it cannot be said where\n");
-}
-
 /* The kernel's check of the XDP program, say, takes a second of CPU, which a busy machine may not give for many. */
 static bool has_had_its_time(const struct torture *t, const struct victim *victim)
 {
@@ -331,7 +298,9 @@ static void end_by_force(struct torture *t, struct victim *victim)
 	int status = 0;
 
 	fprintf(stderr, "torture: %s did not end within %u s of SIGTERM\n", kind_names[victim->kind], TERM_MS / 1000);
-	show_hung(t, victim);
+	if (victim->kind == INGRESS)
+		show_log(t);
+	show_where(t, victim);
 	t->n_wedges++;
 	signal_victim(victim, SIGKILL);
 	waitpid(victim->pid, &status, 0);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "tests/torture/fair.h"
 #include "tests/torture/torture.h"
 
 uint64_t ledger_now_ns(void)
@@ -16,10 +17,11 @@ uint64_t ledger_now_ns(void)
 
 uint64_t fair_now_ns(const struct torture *t)
 {
+	static struct fair_clock clock;
 	uint64_t now_ns = ledger_now_ns();
 
 	(void)t;
-	return now_ns - probes_starved_ns(now_ns);
+	return fair_clock_ns(&clock, now_ns, probes_starved_ns(now_ns));
 }
 
 void nap_us(struct torture *t, uint64_t us)
@@ -72,7 +74,9 @@ void measure_recovery(struct torture *t, enum kind killed)
 	} while (n_waiting > 0 && us <= WEDGE_MS * 1000);
 	if (n_waiting) {
 		t->n_wedges++;
-		fprintf(stderr, "torture: %u publishers did not move for %u ms after a kill\n", n_waiting, WEDGE_MS);
+		fprintf(stderr, "torture: %u publishers did not move for %u ms after a %s was killed\n", n_waiting, WEDGE_MS,
+			kind_names[killed]);
+		show_everybody(t);
 	}
 	if (t->n_recoveries < RECOVERIES_MAX)
 		t->recovery_us[t->n_recoveries++] = (uint32_t)us;
@@ -112,6 +116,25 @@ static uint64_t progress_of(const struct torture *t, const struct victim *victim
 	}
 }
 
+/* It stands. What it waited for a CPU meanwhile is the machine's, and not counted against it. */
+static void stands(struct torture *t, struct victim *victim, uint64_t now)
+{
+	uint64_t most = WEDGE_MS * UINT64_C(1000000), stood = now - victim->moved_ns, waited = waited_ns(victim);
+
+	if (victim->sampled_ns != victim->moved_ns) {
+		victim->sampled_ns = victim->moved_ns;
+		victim->stood_waited_ns = waited;
+	}
+	waited = waited > victim->stood_waited_ns ? waited - victim->stood_waited_ns : 0;
+	if (victim->is_wedged || !fair_is_wedge(stood, waited, most))
+		return;
+	victim->is_wedged = true;
+	t->n_wedges++;
+	fprintf(stderr, "torture: a %s (pid %d) has stood still for %u ms, of which it waited %u ms for a CPU\n",
+		kind_names[victim->kind], (int)victim->pid, (unsigned int)(stood / 1000000), (unsigned int)(waited / 1000000));
+	show_everybody(t);
+}
+
 /* A stopped reliable subscriber may hold a publisher for its stall limit, a dead daemon nobody at all. */
 void watch(struct torture *t)
 {
@@ -125,14 +148,14 @@ void watch(struct torture *t)
 			continue;
 		progress = progress_of(t, victim);
 		if (progress != victim->progress || progress == 0) {
+			if (victim->is_wedged)
+				fprintf(stderr, "torture: %s (pid %d) moves again after %u ms\n", kind_names[victim->kind],
+					(int)victim->pid, (unsigned int)((now - victim->moved_ns) / 1000000));
 			victim->progress = progress;
 			victim->moved_ns = now;
 			victim->is_wedged = false;
-		} else if (now - victim->moved_ns > WEDGE_MS * UINT64_C(1000000) && !victim->is_wedged) {
-			victim->is_wedged = true;
-			t->n_wedges++;
-			fprintf(stderr, "torture: a %s (pid %d) has stood still for %u ms\n", kind_names[victim->kind],
-				(int)victim->pid, WEDGE_MS);
+		} else {
+			stands(t, victim, now);
 		}
 	}
 }
