@@ -169,7 +169,8 @@ static int wait_connected(struct hbus *bus, struct hbus_call *call, uint64_t unt
 		if (call->no_retry)
 			return hbus_fail(HBUS_E_DISCONNECTED, "the daemon went away");
 		/* One that has come back is given time to hear all that we hold. */
-		int left_ms = ms_until(bus->link == HBUS_LINK_AWAY ? until_ms : until_ms + HBUS_CALL_TIMEOUT_MS);
+		int left_ms = ms_until(bus->link == HBUS_LINK_AWAY || call->is_brief ? until_ms
+										  : until_ms + HBUS_CALL_TIMEOUT_MS);
 
 		if (left_ms == 0)
 			return hbus_fail(HBUS_E_DISCONNECTED, "no daemon answers");
@@ -179,10 +180,10 @@ static int wait_connected(struct hbus *bus, struct hbus_call *call, uint64_t unt
 }
 
 /* Sends and waits. 0 when the reply is there; *ret_lost when the link broke first. */
-static int call_once(struct hbus *bus, void *message, const int *fds, unsigned int n_fds, struct hbus_call *call)
+static int call_once(struct hbus *bus, void *message, const int *fds, unsigned int n_fds, struct hbus_call *call,
+		     uint64_t until_ms)
 {
 	struct hbus_msg_header *header = message;
-	uint64_t until_ms = hbus_now_ms() + (uint64_t)(call->timeout_ms ? call->timeout_ms : HBUS_CALL_TIMEOUT_MS);
 	int r;
 
 	call->is_done = call->is_lost = false;
@@ -221,7 +222,8 @@ static int call_status(const struct hbus_call *call)
 
 int hbus_call(struct hbus *bus, void *message, const int *fds, unsigned int n_fds, struct hbus_call *call)
 {
-	uint64_t away_until_ms = hbus_now_ms() + HBUS_AWAY_TIMEOUT_MS;
+	uint64_t timeout_ms = (uint64_t)(call->timeout_ms ? call->timeout_ms : HBUS_CALL_TIMEOUT_MS);
+	uint64_t begin_ms = hbus_now_ms(), away_until_ms = begin_ms + (call->is_brief ? timeout_ms : HBUS_AWAY_TIMEOUT_MS);
 	int r;
 
 	memset(call->fds.fd, 0xff, sizeof(call->fds.fd));
@@ -230,7 +232,8 @@ int hbus_call(struct hbus *bus, void *message, const int *fds, unsigned int n_fd
 		r = wait_connected(bus, call, away_until_ms);
 		if (r < 0)
 			break;
-		r = call_once(bus, message, fds, n_fds, call);
+		r = call_once(bus, message, fds, n_fds, call,
+			      (call->is_brief ? begin_ms : hbus_now_ms()) + timeout_ms);
 		if (r < 0 || !call->is_lost)
 			break;
 		if (call->no_retry) {
@@ -337,6 +340,19 @@ static void on_refusal(struct hbus *bus, const struct hbus_msg_reply *reply)
 	memcpy(bus->hello_text, reply->text, sizeof(bus->hello_text));
 }
 
+void hbus_give_back_ring_locked(struct hbus *bus, uint64_t ring_id)
+{
+	struct hbus_call *call = hbus_call_new(NULL, NULL);
+	union hbus_msg message;
+
+	if (!call) /* it goes when we go */
+		return;
+	hbus_wire_init(&message, HBUS_MSG_RING_CLOSE, 0);
+	message.ring.ring_id = ring_id;
+	if (hbus_call_start_locked(bus, &message, NULL, 0, call) < 0)
+		hbus_link_lost_locked(bus);
+}
+
 static void on_reply(struct hbus *bus, const union hbus_msg *message, struct hbus_wire_fds *fds)
 {
 	struct hbus_call *call = bus->calls;
@@ -346,6 +362,8 @@ static void on_reply(struct hbus *bus, const union hbus_msg *message, struct hbu
 	if (!call) { /* timed out meanwhile */
 		if (message->header.type == HBUS_MSG_REPLY)
 			on_refusal(bus, &message->reply);
+		else if (message->header.type == HBUS_MSG_RING_GRANT)
+			hbus_give_back_ring_locked(bus, message->ring_grant.geometry.ring_id);
 		return;
 	}
 	if (message->header.type == HBUS_MSG_ROW) {

@@ -25,6 +25,7 @@ struct hbus_call {
 	bool is_lost;          /* the link broke before the reply */
 	bool no_retry;         /* without a link, or when it is lost, it fails; else it is sent when the link is back */
 	int timeout_ms;        /* 0 = HBUS_CALL_TIMEOUT_MS */
+	bool is_brief;         /* timeout_ms is for all of it: a link that comes back, sending again, the reply */
 	hbus_reply_fn on_reply; /* NULL: somebody waits in hbus_call() */
 	hbus_call_row_fn on_row;
 	hbus_call_wait_fn on_wait;
@@ -53,6 +54,9 @@ int hbus_call_start_locked(struct hbus *bus, void *message, const int *fds, unsi
 
 /* Sends, or queues when the socket is full. Errors end the link, so there is nothing to return. */
 void hbus_send_locked(struct hbus *bus, void *message, const int *fds, unsigned int n_fds);
+
+/* Tells the daemon that a ring which it has granted is not wanted any more; nobody waits for the answer. */
+void hbus_give_back_ring_locked(struct hbus *bus, uint64_t ring_id);
 
 /* The link is broken: close it, finish all calls as lost, come back later. */
 void hbus_link_lost_locked(struct hbus *bus);

@@ -170,9 +170,10 @@ static void ring_unlink(struct hbus *bus, struct hbus_pub_ring *ring)
 	pthread_mutex_unlock(&bus->lock);
 }
 
-static int ask(struct hbus *bus, const struct hbus_publisher_options *options, const char *name, const char *type,
-	       const char *content_type, struct hbus_call *call)
+static int ask(const struct hbus_publisher *publisher, const char *name, const char *type, const char *content_type,
+	       struct hbus_call *call)
 {
+	const struct hbus_publisher_options *options = &publisher->options;
 	union hbus_msg message;
 	struct hbus_msg_ring_create *create = &message.ring_create;
 	int r;
@@ -187,26 +188,38 @@ static int ask(struct hbus *bus, const struct hbus_publisher_options *options, c
 	    !hbus_wire_put_string(create->type, sizeof(create->type), type) ||
 	    !hbus_wire_put_string(create->content_type, sizeof(create->content_type), content_type))
 		return hbus_fail(HBUS_E_NAME, "a topic's name has at most 255 bytes, its types 63");
-	r = hbus_call(bus, &message, NULL, 0, call);
+	r = hbus_call(publisher->bus, &message, NULL, 0, call);
 	if (r == 0 && call->reply.header.type != HBUS_MSG_RING_GRANT)
 		r = hbus_fail(HBUS_E_PROTOCOL, "the daemon answered RING_CREATE without a ring");
 	return r;
 }
 
 /* Tells the daemon that the ring is mapped; when it answers, all gates are in place. */
-static int announce(struct hbus *bus, struct hbus_pub_ring *ring, uint32_t *ret_topic_id)
+static int announce(const struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint32_t *ret_topic_id)
 {
-	struct hbus_call call = {.no_retry = true, .ret_ok = &ring->is_announced};
+	struct hbus_call call = hbus_publisher_call(publisher);
 	union hbus_msg message;
 	int r;
 
+	call.no_retry = true;
+	call.ret_ok = &ring->is_announced;
 	hbus_wire_init(&message, HBUS_MSG_RING_MAPPED, 0);
 	message.ring.ring_id = ring->geometry.ring_id;
-	r = hbus_call(bus, &message, NULL, 0, &call);
+	r = hbus_call(publisher->bus, &message, NULL, 0, &call);
 	if (r < 0)
 		return r;
 	*ret_topic_id = (uint32_t)call.reply.reply.value[0] & HBUS_TOPIC_ID_MAX;
 	return 0;
+}
+
+void hbus_pub_ring_give_up(struct hbus *bus, struct hbus_pub_ring *ring)
+{
+	hbus_pub_ring_retire(bus, ring);
+	pthread_mutex_lock(&bus->lock);
+	if (bus->link == HBUS_LINK_CONNECTED)
+		hbus_give_back_ring_locked(bus, ring->geometry.ring_id);
+	pthread_mutex_unlock(&bus->lock);
+	hbus_pub_ring_free(ring);
 }
 
 int hbus_pub_ring_new(struct hbus_publisher *publisher, const char *name, const char *type, const char *content_type,
@@ -216,25 +229,24 @@ int hbus_pub_ring_new(struct hbus_publisher *publisher, const char *name, const 
 	int r = 0;
 
 	for (int i = 0; i < ATTEMPTS_MAX; i++) {
-		struct hbus_call call = {0};
+		struct hbus_call call = hbus_publisher_call(publisher);
 		struct hbus_pub_ring *ring = NULL;
 
-		r = ask(bus, &publisher->options, name, type, content_type, &call);
+		r = ask(publisher, name, type, content_type, &call);
 		if (r == 0)
 			r = ring_from_grant(&call, &ring);
 		if (r < 0)
 			return r;
 		ring->gates.busy = &publisher->busy;
 		ring_link(bus, ring);
-		r = announce(bus, ring, ret_topic_id);
+		r = announce(publisher, ring, ret_topic_id);
 		if (r == 0)
 			r = hbus_pub_ring_note_topic(bus, ring, *ret_topic_id, *ret_topic_id, name, type, content_type);
 		if (r == 0) {
 			*ret_ring = ring;
 			return 0;
 		}
-		ring_unlink(bus, ring);
-		hbus_pub_ring_free(ring);
+		hbus_pub_ring_give_up(bus, ring);
 		/* Lost with the daemon that granted it: its successor has never heard of the ring. */
 		if (r != HBUS_E_DISCONNECTED && r != HBUS_E_NOT_FOUND)
 			return r;

@@ -107,10 +107,22 @@ int hbus_publisher_place_topic(struct hbus_publisher *publisher, hbus_topic_t us
 	return 0;
 }
 
-static int ask_topic_add(struct hbus *bus, const struct hbus_pub_ring *ring, const char *name, const char *type,
-			 const char *content_type, uint32_t *ret_id)
+struct hbus_call hbus_publisher_call(const struct hbus_publisher *publisher)
 {
-	struct hbus_call call = {0};
+	uint64_t now_ms = hbus_now_ms();
+
+	if (publisher->renew_until_ms == 0)
+		return (struct hbus_call){0};
+	return (struct hbus_call){
+		.is_brief = true,
+		.timeout_ms = publisher->renew_until_ms > now_ms ? (int)(publisher->renew_until_ms - now_ms) : 1,
+	};
+}
+
+static int ask_topic_add(struct hbus_publisher *publisher, const struct hbus_pub_ring *ring, const char *name,
+			 const char *type, const char *content_type, uint32_t *ret_id)
+{
+	struct hbus_call call = hbus_publisher_call(publisher);
 	union hbus_msg message;
 	struct hbus_msg_ring_topic_add *add = &message.ring_topic_add;
 	int r;
@@ -121,7 +133,7 @@ static int ask_topic_add(struct hbus *bus, const struct hbus_pub_ring *ring, con
 	    !hbus_wire_put_string(add->type, sizeof(add->type), type) ||
 	    !hbus_wire_put_string(add->content_type, sizeof(add->content_type), content_type))
 		return hbus_fail(HBUS_E_NAME, "a topic's name has at most 255 bytes, its types 63");
-	r = hbus_call(bus, &message, NULL, 0, &call);
+	r = hbus_call(publisher->bus, &message, NULL, 0, &call);
 	if (r == 0)
 		*ret_id = (uint32_t)call.reply.reply.value[0] & HBUS_TOPIC_ID_MAX;
 	return r;
@@ -132,7 +144,7 @@ int hbus_publisher_add_topic(struct hbus_publisher *publisher, struct hbus_pub_r
 {
 	int r;
 
-	r = ask_topic_add(publisher->bus, ring, name, type, content_type, ret_id);
+	r = ask_topic_add(publisher, ring, name, type, content_type, ret_id);
 	if (r < 0)
 		return r;
 	return hbus_pub_ring_note_topic(publisher->bus, ring, *ret_id, user_id ? user_id : *ret_id, name, type,

@@ -85,6 +85,8 @@ struct hbus_publisher {
 	pthread_mutex_t rings_lock; /* hbus_publisher_wake() against a change of rings[] */
 	struct hbus_pub_ring *retired; /* replaced by others; freed with the publisher */
 	uint64_t renew_after_ms;
+	int renew_for_ms;         /* how long the next attempt may take; 0 = the first */
+	uint64_t renew_until_ms;  /* while renew.c is at it: when it gives up for now; else 0 */
 	struct hbus_topic_page *pages[HBUS_TOPIC_PAGE_SIZE];
 	struct hbus_publisher_options options;
 	struct hbus *bus;
@@ -153,6 +155,9 @@ void hbus_publisher_commit(struct hbus_publisher *publisher, struct hbus_pub_rin
 int hbus_publisher_claim_slowly(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint64_t len,
 				int64_t timeout_us, unsigned char **ret_body);
 
+/* What a request of who declares may take. In a publish, which is where rings are renewed, that is little. */
+struct hbus_call hbus_publisher_call(const struct hbus_publisher *publisher);
+
 /* publisher.c, for who declares: asks for one more topic of a ring, and remembers it. */
 int hbus_publisher_add_topic(struct hbus_publisher *publisher, struct hbus_pub_ring *ring, uint32_t user_id,
 			     const char *name, const char *type, const char *content_type, uint32_t *ret_id);
@@ -166,6 +171,8 @@ int hbus_pub_ring_new(struct hbus_publisher *publisher, const char *name, const 
 		      struct hbus_pub_ring **ret_ring, uint32_t *ret_topic_id);
 /* Says that nothing more comes, tells the daemon, frees it. */
 void hbus_pub_ring_close(struct hbus *bus, struct hbus_pub_ring *ring);
+/* The same, when nobody waits for the daemon's answer. */
+void hbus_pub_ring_give_up(struct hbus *bus, struct hbus_pub_ring *ring);
 /* In a child after fork(): frees memory only. */
 void hbus_pub_ring_free_forked(struct hbus_pub_ring *ring);
 /* Remembers the topic for a restarted daemon. 0 or HBUS_E_NO_MEMORY. Takes the lock. */

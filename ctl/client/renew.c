@@ -9,22 +9,44 @@
 #include "ctl/client/publisher.h"
 
 #define RETRY_MS 500
+/* So long a publish that finds out waits for the daemon, which may be busy or stand still; the next that tries, twice as long. */
+#define RENEW_FIRST_MS 200
+#define RENEW_MOST_MS 1000
 
-/* Topics that the new ring takes; the first is there already. A topic that is refused now is not ours any more. */
-static void move_topics(struct hbus_publisher *publisher, const struct hbus_pub_ring *old, uint32_t ring_idx,
-			struct hbus_pub_ring *fresh)
+/* It says no, and will again. Anything else may pass: then the whole begins anew later. */
+static bool is_refusal(int r)
+{
+	return r != HBUS_E_DISCONNECTED && r != HBUS_E_TIMEOUT && r != HBUS_E_NOT_FOUND && r != HBUS_E_NO_MEMORY;
+}
+
+/* Topics that the new ring takes; the first is there already. */
+static int take_topics(struct hbus_publisher *publisher, const struct hbus_pub_ring *old, struct hbus_pub_ring *fresh)
 {
 	for (uint32_t i = 1; i < old->n_topics; i++) {
 		const struct hbus_pub_topic *topic = &old->topics[i];
 		uint32_t id = 0;
+		int r = hbus_publisher_add_topic(publisher, fresh, topic->user_id, topic->name, topic->type,
+						 topic->content_type, &id);
 
-		if (hbus_publisher_add_topic(publisher, fresh, topic->user_id, topic->name, topic->type,
-					     topic->content_type, &id) < 0)
-			publisher->pages[topic->user_id / HBUS_TOPIC_PAGE_SIZE]
-				->place[topic->user_id % HBUS_TOPIC_PAGE_SIZE] = 0;
-		else
-			hbus_publisher_place_topic(publisher, topic->user_id, ring_idx, id);
+		if (r < 0 && !is_refusal(r))
+			return r;
 	}
+	return 0;
+}
+
+/* A topic that the new ring was refused is not ours any more. Their pages are there: no memory is needed. */
+static void move_topics(struct hbus_publisher *publisher, const struct hbus_pub_ring *old, uint32_t ring_idx,
+			const struct hbus_pub_ring *fresh)
+{
+	for (uint32_t i = 0; i < old->n_topics; i++) {
+		uint32_t user_id = old->topics[i].user_id;
+		struct hbus_topic_page *page = publisher->pages[user_id / HBUS_TOPIC_PAGE_SIZE];
+
+		if (page) /* else there was no memory to declare it */
+			page->place[user_id % HBUS_TOPIC_PAGE_SIZE] = 0;
+	}
+	for (uint32_t i = 0; i < fresh->n_topics; i++)
+		hbus_publisher_place_topic(publisher, fresh->topics[i].user_id, ring_idx, fresh->topics[i].id);
 }
 
 static int renew(struct hbus_publisher *publisher, struct hbus_pub_ring *old, uint32_t ring_idx)
@@ -39,7 +61,11 @@ static int renew(struct hbus_publisher *publisher, struct hbus_pub_ring *old, ui
 	if (r < 0)
 		return r;
 	fresh->topics[0].user_id = first->user_id;
-	hbus_publisher_place_topic(publisher, first->user_id, ring_idx, id);
+	r = take_topics(publisher, old, fresh);
+	if (r < 0) {
+		hbus_pub_ring_give_up(publisher->bus, fresh);
+		return r;
+	}
 	move_topics(publisher, old, ring_idx, fresh);
 	pthread_mutex_lock(&publisher->rings_lock);
 	publisher->rings[ring_idx] = fresh;
@@ -49,6 +75,21 @@ static int renew(struct hbus_publisher *publisher, struct hbus_pub_ring *old, ui
 	publisher->retired = old;
 	publisher->last_topic = 0;
 	return 0;
+}
+
+/* Nobody has asked this publish to wait for the daemon: what it may take has an end. */
+static void renew_within_limits(struct hbus_publisher *publisher, struct hbus_pub_ring *old, uint32_t ring_idx)
+{
+	int ms = publisher->renew_for_ms ? publisher->renew_for_ms : RENEW_FIRST_MS;
+
+	publisher->renew_until_ms = hbus_now_ms() + (uint64_t)ms;
+	if (renew(publisher, old, ring_idx) < 0) {
+		publisher->renew_after_ms = hbus_now_ms() + RETRY_MS;
+		publisher->renew_for_ms = 2 * ms < RENEW_MOST_MS ? 2 * ms : RENEW_MOST_MS;
+	} else {
+		publisher->renew_for_ms = 0;
+	}
+	publisher->renew_until_ms = 0;
 }
 
 void hbus_publisher_renew(struct hbus_publisher *publisher, struct hbus_pub_ring *old)
@@ -62,8 +103,7 @@ void hbus_publisher_renew(struct hbus_publisher *publisher, struct hbus_pub_ring
 		return;
 	while (publisher->rings[ring_idx] != old)
 		ring_idx++;
-	if (renew(publisher, old, ring_idx) < 0)
-		publisher->renew_after_ms = hbus_now_ms() + RETRY_MS;
+	renew_within_limits(publisher, old, ring_idx);
 	/* R(publisher.is_declaring): as in hbus_publisher_topic(). */
 	atomic_store_explicit(&publisher->is_declaring, 0, memory_order_release);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What happens between the end of one daemon and the return of everybody to the next. */
 #include <poll.h>
+#include <signal.h>
 
 #include "bus.h"
 
@@ -161,6 +162,112 @@ static void a_daemon_that_dies_again_and_again_costs_nothing(void)
 	hbus_close(publisher_bus);
 }
 
+/* A daemon that has lost its journal refuses the ring, which the publisher hears at once. */
+static void lose_the_journal(struct hbus *bus)
+{
+	bus_daemon_kill();
+	bus_daemon_forget();
+	bus_daemon_start();
+	while (!hbus_is_connected(bus))
+		bus_sleep_ms(1);
+}
+
+static uint64_t ring_of(struct hbus_publisher *publisher)
+{
+	struct hbus_publisher_info info;
+
+	OK(hbus_publisher_info(publisher, &info));
+	return info.ring_id;
+}
+
+/* Publishes until the ring is another. Return: how long the longest publish took, in ms. */
+static uint64_t publish_into_another_ring(struct hbus_publisher *publisher, hbus_topic_t topic)
+{
+	uint64_t before = ring_of(publisher), longest = 0;
+
+	while (ring_of(publisher) == before) {
+		uint64_t begin = bus_now_ms(), took;
+
+		publish_numbers(publisher, topic, 0, 1);
+		took = bus_now_ms() - begin;
+		longest = took > longest ? took : longest;
+		bus_sleep_ms(1);
+	}
+	return longest;
+}
+
+/* It may stop it for a moment, not for as long as a call waits: 2.5 s for one that is away, 10 s for one that stands still. */
+static void a_daemon_that_stands_still_holds_no_publisher_whose_ring_it_has_refused(void)
+{
+	struct hbus *bus = bus_open(), *reader_bus = bus_open();
+	struct hbus_publisher *publisher = bus_publisher(bus, 0, 0, 0);
+	struct hbus_subscriber *sub = bus_subscriber(reader_bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "#");
+	uint64_t begin;
+	hbus_topic_t topic;
+
+	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
+	for (int round = 0; round < 2; round++) {
+		lose_the_journal(bus);
+		if (round == 0)
+			kill(bus_daemon_pid(), SIGSTOP);
+		else
+			bus_daemon_kill();
+		begin = bus_now_ms();
+		publish_numbers(publisher, topic, 0, 1000);
+		CHECK(bus_now_ms() - begin < 1000);
+		if (round == 0)
+			kill(bus_daemon_pid(), SIGCONT);
+		else
+			bus_daemon_start();
+		CHECK(publish_into_another_ring(publisher, topic) < 2000);
+	}
+	while (bus_collect(sub, (uint64_t[1000]){0}, 1000, 200) > 0)
+		;
+	publish_numbers(publisher, topic, 0, 500);
+	expect_numbers(sub, 0, 500);
+	hbus_publisher_close(publisher);
+	hbus_subscriber_close(sub);
+	hbus_close(reader_bus);
+	hbus_close(bus);
+}
+
+#define MANY_TOPICS 200u
+
+/* Killed while a new ring is given its topics: none of them may be forgotten over that. */
+static void topics_outlive_a_daemon_that_dies_while_they_move(void)
+{
+	struct hbus *bus = bus_open();
+	struct hbus_publisher *publisher = bus_publisher(bus, 0, 0, 0);
+	hbus_topic_t topic[MANY_TOPICS];
+	char name[16];
+
+	for (unsigned int i = 0; i < MANY_TOPICS; i++) {
+		snprintf(name, sizeof(name), "t/%u", i);
+		OK(hbus_publisher_topic(publisher, name, NULL, NULL, &topic[i]));
+	}
+	for (unsigned int round = 0; round < 8; round++) {
+		pid_t killer;
+
+		lose_the_journal(bus);
+		killer = fork();
+		if (killer == 0) {
+			bus_sleep_ms(1 + round);
+			kill(bus_daemon_pid(), SIGKILL);
+			_exit(0);
+		}
+		publish_numbers(publisher, topic[0], 0, 1);
+		bus_join(killer);
+		for (unsigned int i = 0; i < MANY_TOPICS; i++)
+			publish_numbers(publisher, topic[i], 0, 1);
+	}
+	lose_the_journal(bus);
+	publish_into_another_ring(publisher, topic[0]);
+	for (unsigned int i = 0; i < MANY_TOPICS; i++)
+		publish_numbers(publisher, topic[i], 0, 1);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
 static void closing_while_no_daemon_is_there_is_quick(void)
 {
 	struct hbus *bus = bus_open();
@@ -186,6 +293,9 @@ static const struct bus_case cases[] = {
 	{"a_publisher_that_comes_back_late_is_read_without_a_gap", a_publisher_that_comes_back_late_is_read_without_a_gap},
 	{"a_publisher_that_lives_and_stays_away_keeps_its_readers", a_publisher_that_lives_and_stays_away_keeps_its_readers},
 	{"a_daemon_that_dies_again_and_again_costs_nothing", a_daemon_that_dies_again_and_again_costs_nothing},
+	{"a_daemon_that_stands_still_holds_no_publisher_whose_ring_it_has_refused",
+	 a_daemon_that_stands_still_holds_no_publisher_whose_ring_it_has_refused},
+	{"topics_outlive_a_daemon_that_dies_while_they_move", topics_outlive_a_daemon_that_dies_while_they_move},
 	{"closing_while_no_daemon_is_there_is_quick", closing_while_no_daemon_is_there_is_quick},
 };
 
