@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -274,6 +276,79 @@ static void publisher_resumes_after_kill(bool kills_daemon)
 static void a_publisher_gated_by_a_killed_reader_resumes(void)
 {
 	publisher_resumes_after_kill(false);
+}
+
+#define DUMPED_BYTES (192u << 20)
+#define STALL_MS 5000u /* what a reader has that asks for nothing else */
+
+/* Its core file takes the kernel a while, and for so long it is not dead. */
+static void gate_and_dump_much(void *context)
+{
+	struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+	void *much = mmap(NULL, DUMPED_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	char byte = 'x';
+
+	CHECK(much != MAP_FAILED && setrlimit(RLIMIT_CORE, &unlimited) == 0 && chdir(context) == 0);
+	bus_subscriber(bus_open(), HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
+	CHECK_EQ(write(ready_pipe[1], &byte, 1), 1);
+	raise(SIGSTOP);
+	abort();
+}
+
+/* "core" in the process's own directory; elsewhere it is somebody else's. */
+static bool cores_are_files_here(void)
+{
+	char pattern[128] = "";
+	FILE *file = fopen("/proc/sys/kernel/core_pattern", "r");
+
+	if (file && !fgets(pattern, sizeof(pattern), file))
+		pattern[0] = '\0';
+	if (file)
+		fclose(file);
+	return pattern[0] != '\0' && !strpbrk(pattern, "|/");
+}
+
+static void remove_with_cores(const char *directory)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf -- %s", directory);
+	CHECK_EQ(system(command), 0);
+}
+
+/* It stands still until then, which its stall limit allows; its end is seen when it comes. */
+static void a_reader_that_is_long_dying_holds_the_publisher_until_it_is_dead(void)
+{
+	char directory[] = "/tmp/hugebus-core-XXXXXX", byte;
+	uint64_t began_ms, gone_ms, resumed_ms;
+	int status = 0;
+	pid_t pid;
+
+	if (!cores_are_files_here())
+		bus_skip("core files go elsewhere (kernel.core_pattern)");
+	CHECK(mkdtemp(directory) != NULL);
+	open_publisher(SMALL_RING, 20000);
+	CHECK_EQ(pipe(ready_pipe), 0);
+	pid = bus_fork(gate_and_dump_much, directory);
+	CHECK_EQ(read(ready_pipe[0], &byte, 1), 1);
+	CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	fill_ring();
+	began_ms = bus_now_ms();
+	kill(pid, SIGCONT);
+	OK(publish_number(1, 100));
+	resumed_ms = bus_now_ms();
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	gone_ms = bus_now_ms();
+	remove_with_cores(directory);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	if (!WCOREDUMP(status))
+		bus_skip("no core file was written");
+	printf("# dying took %llu ms, publishing went on after %llu ms\n", (unsigned long long)(gone_ms - began_ms),
+	       (unsigned long long)(resumed_ms - began_ms));
+	CHECK(resumed_ms <= gone_ms + 1);
+	CHECK(gone_ms - resumed_ms < 100 || resumed_ms - began_ms >= STALL_MS - 100);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
 }
 
 static void a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon(void)
@@ -587,6 +662,8 @@ static const struct bus_case cases[] = {
 	{"what_was_told_lost_does_not_come_again", what_was_told_lost_does_not_come_again},
 	{"who_has_no_time_for_its_messages_misses_nothing", who_has_no_time_for_its_messages_misses_nothing},
 	{"a_publisher_gated_by_a_killed_reader_resumes", a_publisher_gated_by_a_killed_reader_resumes},
+	{"a_reader_that_is_long_dying_holds_the_publisher_until_it_is_dead",
+	 a_reader_that_is_long_dying_holds_the_publisher_until_it_is_dead},
 	{"a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon",
 	 a_publisher_gated_by_a_killed_reader_resumes_without_the_daemon},
 	{"try_publish_alone_gets_rid_of_a_killed_reader", try_publish_alone_gets_rid_of_a_killed_reader},

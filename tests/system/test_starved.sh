@@ -162,6 +162,54 @@ on_one_processor_everything_flows() {
 	ended mqtt 0
 }
 
+# Real-time programs among the others: what they wait for has to run too, on the same processor. So no wait may spin.
+real_time_programs_wait_without_spinning() {
+	chrt -f 1 true 2>/dev/null || skip "needs the right to real-time priorities"
+	export HUGEBUS_SOCKET=$lab/bus.sock
+	lab_spawn hugebusd taskset -c 0 hugebusd --socket "$HUGEBUS_SOCKET"
+	lab_until 10 test -S "$HUGEBUS_SOCKET" || return 1
+	with=(taskset -c 0)
+	# The publisher waits for a reader that only runs when it sleeps, then the reader for the publisher.
+	subscriber reader -t 'flow/#' --reliable -C 20000 -W 30
+	exits 0 taskset -c 0 chrt -f 1 hugebus pub -t flow/a --count 20000 --size 100 --ring 64K --timeout 20
+	ended reader 0
+	expect "$(jq .lost "$lab/reader.json")" -eq 0
+	with=(taskset -c 0 chrt -f 1)
+	subscriber reader -t 'flow/#' --reliable -C 20000 -W 30
+	with=(taskset -c 0)
+	exits 0 "${with[@]}" hugebus pub -t flow/a --count 20000 --size 100 --ring 64K --timeout 20
+	ended reader 0
+	expect "$(jq .lost "$lab/reader.json")" -eq 0
+	with=(taskset -c 0 chrt -f 1)
+	flows 20000
+	_is_alive
+}
+
+# Somebody else's that never sleeps: what the kernel takes from it (sched_rt_runtime_us, one part in twenty) has to do.
+a_spinning_real_time_thread_delays_and_loses_nothing() {
+	chrt -f 1 true 2>/dev/null || skip "needs the right to real-time priorities"
+	[ "$(nproc)" -gt 1 ] || skip "needs a second processor, for the test itself"
+	[ "$(cat /proc/sys/kernel/sched_rt_runtime_us)" -gt 0 ] || skip "the kernel leaves nothing to others (sched_rt_runtime_us)"
+	export HUGEBUS_SOCKET=$lab/bus.sock
+	lab_spawn hugebusd taskset -c 0 hugebusd --socket "$HUGEBUS_SOCKET"
+	lab_until 10 test -S "$HUGEBUS_SOCKET" || return 1
+	with=(taskset -c 0)
+	flows 1000
+	subscriber steady -t steady --reliable --stall 2 -C 2000 -W 40
+	lab_spawn publisher "${with[@]}" hugebus pub -t steady --count 2000 --rate 1000 --timeout 20
+	lab_spawn spinner timeout -s KILL 3 taskset -c 0 chrt -f 1 sh -c 'while :; do :; done'
+	sleep 0.5
+	flows 1000
+	lab_is_running spinner || { echo "it ended before anything was shown" >&2; return 1; }
+	ended publisher 0
+	ended steady 0
+	expect "$(jq .delivered "$lab/steady.json")" -eq 2000
+	expect "$(jq .lost "$lab/steady.json")" -eq 0
+	lab_until 10 lab_has_ended spinner || return 1
+	flows 1000
+	_is_alive
+}
+
 # The clock of every program goes a day on, then two back, again and again; the monotonic one does not.
 a_wall_clock_that_jumps_evicts_nobody() {
 	local faketime=/usr/lib/$(uname -m)-linux-gnu/faketime/libfaketime.so.1 i
