@@ -50,7 +50,7 @@
 /* ---- limits ---------------------------------------------------------------------------- */
 
 /* Bumped with any change of a map's layout or of a number in this file. */
-#define HBUS_FILTER_ABI_VERSION 4U
+#define HBUS_FILTER_ABI_VERSION 5U
 
 #define HBUS_VLAN_TAGS_MAX 2U
 #define HBUS_IPV6_EXT_MAX 4U
@@ -70,6 +70,9 @@
 #define HBUS_TAP_PORTS_MAX 8U
 /* Topics of MQTT-SN clients of one port that XDP knows to be unwanted. */
 #define HBUS_SN_QUIET_MAX 65536U
+/* Lookups that each CPU remembers, of routes and of sources. */
+#define HBUS_LATELY_BITS 10U
+#define HBUS_LATELY_MAX (1U << HBUS_LATELY_BITS)
 /* Room for reasons in the maps: more than there are today. */
 #define HBUS_REASONS_MAX 32U
 
@@ -288,6 +291,22 @@ static inline __u64 hbus_bucket_next(__u64 full_at, __u64 now, __u64 interval, _
 	return next - now > window ? 0 : next;
 }
 
+/* ---- lookups made lately ------------------------------------------------------------------ */
+
+/*
+ * Value of maps hbus_flows and hbus_senders (per-CPU arrays by a hash of key): what the trie of routes or of
+ * sources has said last of this key. It holds while @generation is that of the configuration, so whoever changes a
+ * trie gives the configuration another generation afterwards. All zero is nobody's: a key has a family.
+ */
+struct hbus_lately {
+	__u64 generation;
+	__u64 addr[2];
+	__u64 rest; /* HBUS_LATELY_REST() */
+	__u64 found; /* route index, or HBUS_SOURCE_* */
+};
+_Static_assert(sizeof(struct hbus_lately) == 40, "no padding");
+#define HBUS_LATELY_REST(family, vlan, port) ((__u64)(family) << 32 | (__u32)(vlan) << 16 | (port))
+
 /* ---- TCP stack --------------------------------------------------------------------------- */
 
 /* Key of map hbus_stack (hash): an address that a TCP stack of the ingress owns. The value is 1. */
@@ -344,6 +363,7 @@ struct hbus_filter_config {
 	__u32 source_default; /* HBUS_SOURCE_*: for sources that no rule names */
 	__u32 classes_used;   /* HBUS_CLASS_BIT()s: only classes that have routes are looked up */
 	__u32 reserved;	      /* 0 */
+	__u64 generation;     /* of what the tries say: another one after each change */
 	__u64 bucket_interval; /* 1/16 ns per packet; 0 = no limit */
 	__u64 bucket_window;   /* burst times interval */
 	__u64 bucket_mask[2];  /* IPv6 sources that share a bucket, network order */
@@ -351,7 +371,16 @@ struct hbus_filter_config {
 	__u8 own_mac[6];      /* of the interface: what is sent to it is not tapped */
 	__u8 zero[2];
 };
-_Static_assert(sizeof(struct hbus_filter_config) == 72, "no padding in the configuration");
+_Static_assert(sizeof(struct hbus_filter_config) == 80, "no padding in the configuration");
+
+/*
+ * The generation behind @generation. No number comes twice in 2^64 steps, and what a CPU reads while another writes,
+ * some bytes of one and some of the next, is none that comes soon.
+ */
+static inline __u64 hbus_generation_next(__u64 generation)
+{
+	return generation * 6364136223846793005ULL + 1442695040888963407ULL;
+}
 
 /* ---- stamp ----------------------------------------------------------------------------- */
 

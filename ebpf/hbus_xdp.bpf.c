@@ -14,6 +14,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "filter_abi.h"
+#include "lately.bpf.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
 #include "mqttsn.bpf.h"
@@ -34,7 +35,7 @@
 /* ---- route ----------------------------------------------------------------------------- */
 
 /* Return: the index of the best route, or HBUS_ROUTES_MAX. */
-static __always_inline __u32 hbus_route_lookup(const struct hbus_filter_config *config,
+static __always_inline __u32 hbus_route_look_up(const struct hbus_filter_config *config,
 					       const struct hbus_flow *flow)
 {
 	bool is_ipv4 = flow->family == HBUS_FAMILY_IPV4;
@@ -68,10 +69,31 @@ static __always_inline __u32 hbus_route_lookup(const struct hbus_filter_config *
 	return best_idx;
 }
 
+/* Only what matched is remembered: what did not may be anything. */
+static __always_inline __u32 hbus_route_of(const struct hbus_filter_config *config,
+					   const struct hbus_flow *flow)
+{
+	struct hbus_lately wanted;
+	struct hbus_lately *lately;
+	__u32 idx;
+
+	hbus_lately_init(&wanted, config->generation, flow->dst,
+			 HBUS_LATELY_REST(flow->family, flow->vlan, flow->port));
+	lately = hbus_lately_find(&hbus_flows, &wanted);
+	if (hbus_lately_is(lately, &wanted))
+		return lately->found;
+	idx = hbus_route_look_up(config, flow);
+	if (lately && idx < HBUS_ROUTES_MAX) {
+		wanted.found = idx;
+		*lately = wanted;
+	}
+	return idx;
+}
+
 /* ---- source ---------------------------------------------------------------------------- */
 
-static __always_inline __u32 hbus_source_action(const struct hbus_filter_config *config,
-						const struct hbus_flow *flow)
+static __always_inline __u32 hbus_source_look_up(const struct hbus_filter_config *config,
+						 const struct hbus_flow *flow)
 {
 	struct hbus_source_key key = {
 		.prefix_bits = HBUS_SOURCE_KEY_FIXED_BITS +
@@ -80,11 +102,27 @@ static __always_inline __u32 hbus_source_action(const struct hbus_filter_config 
 	};
 	const struct hbus_source_val *val;
 
-	if (!(config->flags & HBUS_CONFIG_HAS_SOURCES))
-		return config->source_default;
 	__builtin_memcpy(key.addr, flow->src, sizeof(key.addr));
 	val = bpf_map_lookup_elem(&hbus_sources, &key);
 	return val ? val->action : config->source_default;
+}
+
+static __always_inline __u32 hbus_source_action(const struct hbus_filter_config *config,
+						const struct hbus_flow *flow)
+{
+	struct hbus_lately wanted;
+	struct hbus_lately *lately;
+
+	if (!(config->flags & HBUS_CONFIG_HAS_SOURCES))
+		return config->source_default;
+	hbus_lately_init(&wanted, config->generation, flow->src, HBUS_LATELY_REST(flow->family, 0, 0));
+	lately = hbus_lately_find(&hbus_senders, &wanted);
+	if (hbus_lately_is(lately, &wanted))
+		return lately->found;
+	wanted.found = hbus_source_look_up(config, flow);
+	if (lately)
+		*lately = wanted;
+	return wanted.found;
 }
 
 /* ---- rate ------------------------------------------------------------------------------ */
@@ -204,7 +242,7 @@ static __always_inline __u32 hbus_judge(struct xdp_md *ctx, __u32 frame_size, __
 			return HBUS_REASON_TAPPED;
 		return reason;
 	}
-	idx = hbus_route_lookup(config, &flow);
+	idx = hbus_route_of(config, &flow);
 	if (idx >= HBUS_ROUTES_MAX)
 		return HBUS_REASON_UNKNOWN_PORT;
 	*ret_idx = idx;

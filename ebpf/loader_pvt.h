@@ -23,6 +23,8 @@ struct bpf_object;
 	X(ROUTE_STATS, "hbus_rt_stats", 4, sizeof(struct hbus_route_stats), HBUS_ROUTES_MAX)      \
 	X(SOURCES, "hbus_sources", sizeof(struct hbus_source_key),                                \
 	  sizeof(struct hbus_source_val), HBUS_SOURCES_MAX)                                       \
+	X(FLOWS, "hbus_flows", 4, sizeof(struct hbus_lately), HBUS_LATELY_MAX)                    \
+	X(SENDERS, "hbus_senders", 4, sizeof(struct hbus_lately), HBUS_LATELY_MAX)                \
 	X(BUCKETS, "hbus_buckets", sizeof(struct hbus_bucket_key), sizeof(struct hbus_bucket),    \
 	  HBUS_BUCKETS_MAX)                                                                       \
 	X(STACK, "hbus_stack", sizeof(struct hbus_stack_key), 4, HBUS_STACK_ADDRS_MAX)            \

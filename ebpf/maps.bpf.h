@@ -56,6 +56,21 @@ struct {
 	__type(value, struct hbus_source_val);
 } hbus_sources SEC(".maps");
 
+/* Each CPU's own, so that an entry is never half one's and half another's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HBUS_LATELY_MAX);
+	__type(key, __u32);
+	__type(value, struct hbus_lately);
+} hbus_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HBUS_LATELY_MAX);
+	__type(key, __u32);
+	__type(value, struct hbus_lately);
+} hbus_senders SEC(".maps");
+
 /* Allocated whole at load: a flood of forged sources evicts entries, it does not take memory. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -158,6 +158,8 @@ static __always_inline __u32 hbus_parse_ipv6(struct hbus_cursor *cur, struct hbu
 					     __u32 *ret_left, bool *ret_has_moved)
 {
 	const struct ipv6hdr *ip;
+	struct hbus_cursor walk;
+	__u32 left, reason;
 
 	if (!hbus_cursor_take(cur, sizeof(*ip), (const void **)&ip))
 		return HBUS_REASON_TRUNCATED;
@@ -167,9 +169,17 @@ static __always_inline __u32 hbus_parse_ipv6(struct hbus_cursor *cur, struct hbu
 	flow->family = HBUS_FAMILY_IPV6;
 	__builtin_memcpy(flow->src, &ip->saddr, sizeof(flow->src));
 	__builtin_memcpy(flow->dst, &ip->daddr, sizeof(flow->dst));
-	*ret_left = bpf_ntohs(ip->payload_len);
-	*ret_has_moved = ip->nexthdr != IPPROTO_UDP;
-	return hbus_parse_ipv6_ext(cur, ip->nexthdr, ret_left);
+	left = bpf_ntohs(ip->payload_len);
+	*ret_left = left;
+	if (ip->nexthdr == IPPROTO_UDP)
+		return HBUS_REASON_ACCEPTED;
+	*ret_has_moved = true;
+	/* On copies: what a function has seen the address of stays in memory for all other frames too. */
+	walk = *cur;
+	reason = hbus_parse_ipv6_ext(&walk, ip->nexthdr, &left);
+	*cur = walk;
+	*ret_left = left;
+	return reason;
 }
 
 static __always_inline bool hbus_take_udp(struct hbus_cursor *cur, bool has_moved,
@@ -205,7 +215,7 @@ static __always_inline __u32 hbus_parse_udp(struct hbus_cursor *cur, struct hbus
 }
 
 /* Return: ACCEPTED with @flow (zeroed by the caller) filled, or why the frame is not ours. */
-static __noinline __u32 hbus_parse(struct xdp_md *ctx, __u32 frame_size,
+static __always_inline __u32 hbus_parse(struct xdp_md *ctx, __u32 frame_size,
 					struct hbus_flow *flow)
 {
 	struct hbus_cursor cur = hbus_cursor_of(ctx, frame_size);

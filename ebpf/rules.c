@@ -60,18 +60,28 @@ static int hbus_map_get(const struct hbus_filter *filter, enum hbus_filter_map m
 	return bpf_map_lookup_elem(filter->map_fds[map], key, ret_value) < 0 ? -errno : 0;
 }
 
-/* Puts @config into the kernel, and into the handle when that went well. */
-static int hbus_config_set(struct hbus_filter *filter, const struct hbus_filter_config *config)
+/* Puts @config into the kernel as a new generation, and into the handle when that went well. */
+static int hbus_config_renew(struct hbus_filter *filter, struct hbus_filter_config config)
 {
 	uint32_t zero = 0;
 	int ret;
 
-	if (memcmp(config, &filter->config, sizeof(*config)) == 0)
-		return 0;
-	ret = hbus_map_set(filter, HBUS_FILTER_MAP_CONFIG, &zero, config);
+	config.generation = hbus_generation_next(filter->config.generation);
+	ret = hbus_map_set(filter, HBUS_FILTER_MAP_CONFIG, &zero, &config);
 	if (ret == 0)
-		filter->config = *config;
+		filter->config = config;
 	return ret;
+}
+
+static int hbus_config_set(struct hbus_filter *filter, const struct hbus_filter_config *config)
+{
+	return memcmp(config, &filter->config, sizeof(*config)) ? hbus_config_renew(filter, *config) : 0;
+}
+
+/* A trie has changed: CPUs forget what they have looked up in it. Not before, or they would learn the old again. */
+static int hbus_lookups_end(struct hbus_filter *filter)
+{
+	return hbus_config_renew(filter, filter->config);
 }
 
 /* A trie that is full says so with ENOSPC. */
@@ -182,6 +192,8 @@ static int hbus_route_insert(struct hbus_filter *filter, uint32_t route_idx,
 
 	if (ret == 0)
 		ret = hbus_map_set(filter, HBUS_FILTER_MAP_ROUTES, key, &val);
+	if (ret == 0)
+		ret = hbus_lookups_end(filter);
 	if (ret < 0) {
 		(void)hbus_classes_set(filter, NULL);
 		return ret;
@@ -200,7 +212,8 @@ static int hbus_route_remove(struct hbus_filter *filter, const struct hbus_route
 	if (ret < 0)
 		return ret;
 	--*hbus_class_count(filter, match);
-	return hbus_classes_set(filter, NULL);
+	ret = hbus_lookups_end(filter);
+	return ret < 0 ? ret : hbus_classes_set(filter, NULL);
 }
 
 static int hbus_route_add(struct hbus_filter *filter, uint32_t route_idx,
@@ -438,7 +451,8 @@ int hbus_filter_source_set(struct hbus_filter *filter, uint8_t family, const uin
 	ret = hbus_map_set(filter, HBUS_FILTER_MAP_SOURCES, &key, &val);
 	if (ret < 0)
 		return hbus_full_or(ret);
-	return hbus_has_sources_set(filter, true);
+	ret = hbus_lookups_end(filter);
+	return ret < 0 ? ret : hbus_has_sources_set(filter, true);
 }
 
 int hbus_filter_source_del(struct hbus_filter *filter, uint8_t family, const uint8_t *addr,
@@ -449,6 +463,8 @@ int hbus_filter_source_del(struct hbus_filter *filter, uint8_t family, const uin
 
 	if (ret == 0)
 		ret = hbus_map_del(filter, HBUS_FILTER_MAP_SOURCES, &key);
+	if (ret == 0)
+		ret = hbus_lookups_end(filter);
 	if (ret < 0)
 		return ret;
 	if (bpf_map_get_next_key(filter->map_fds[HBUS_FILTER_MAP_SOURCES], NULL, &any) < 0 &&

@@ -36,6 +36,7 @@ static struct hbus_source_key source_keys[SOURCES_MAX];
 static struct hbus_source_val source_vals[SOURCES_MAX];
 static struct hbus_route_stats route_stats[ROUTES_MAX];
 static struct hbus_reason_stats reason_stats[HBUS_REASONS_MAX];
+static struct hbus_lately flows[HBUS_LATELY_MAX], senders[HBUS_LATELY_MAX];
 static uint32_t n_routes, n_sources;
 
 static void require(bool is_true)
@@ -91,6 +92,10 @@ void *bpf_map_lookup_elem(const void *map, const void *key)
 		return idx < n_routes ? &route_stats[idx] : NULL;
 	if (map == (const void *)&hbus_stats)
 		return idx < HBUS_REASONS_MAX ? &reason_stats[idx] : NULL;
+	if (map == (const void *)&hbus_flows)
+		return idx < HBUS_LATELY_MAX ? &flows[idx] : NULL;
+	if (map == (const void *)&hbus_senders)
+		return idx < HBUS_LATELY_MAX ? &senders[idx] : NULL;
 	return NULL;
 }
 
@@ -113,6 +118,11 @@ long bpf_redirect_map(const void *map, __u64 key, __u64 flags)
 __u64 bpf_ktime_get_ns(void)
 {
 	return 1;
+}
+
+__u64 bpf_ktime_get_coarse_ns(void)
+{
+	return bpf_ktime_get_ns();
 }
 
 __u64 bpf_xdp_get_buff_len(struct xdp_md *ctx)
@@ -203,7 +213,7 @@ static struct hbus_plan *take_rules(struct input *in)
 	uint8_t head = next(in);
 	struct hbus_plan *plan = NULL;
 
-	memset(&config, 0, sizeof(config));
+	config = (struct hbus_filter_config){ .generation = hbus_generation_next(config.generation) };
 	n_routes = (head & 7) % (ROUTES_MAX + 1);
 	n_sources = (head >> 3 & 3) % (SOURCES_MAX + 1);
 	config.source_default = input.source_default = head >> 5 & 1 ? HBUS_SOURCE_DENY : HBUS_SOURCE_ALLOW;
@@ -316,8 +326,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		hbus_plan_free(plan);
 		return 0;
 	}
-	in_xdp = judge_in_xdp(in.at, frame_size);
+	/* Twice: the second time both remember what they have looked up. */
 	for (int i = 0; i < 2; i++) {
+		in_xdp = judge_in_xdp(in.at, frame_size);
 		in_c = judge_in_c(&worker, plan, in.at, frame_size);
 		require(in_c.reason == in_xdp.reason && in_c.route == in_xdp.route);
 	}
