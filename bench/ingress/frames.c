@@ -46,7 +46,6 @@ size_t bench_frame_make(uint8_t *frame, unsigned int head_size, unsigned int pay
 	ip[8] = 64;
 	ip[9] = 17;
 	memcpy(ip + 12, "\x0a\x09\0\2\x0a\x09\0\1", 8); /* 10.9.0.2 to 10.9.0.1 */
-	put_be16(ip + 10, checksum(add_words(0, ip, 20)));
 	put_be16(udp + 4, udp_size);
 	if (head_size) {
 		udp[8] = (uint8_t)(head_size + payload_size);
@@ -56,6 +55,7 @@ size_t bench_frame_make(uint8_t *frame, unsigned int head_size, unsigned int pay
 	for (unsigned int i = 16; i < payload_size; i++)
 		payload[i] = filler(i);
 	bench_frame_stamp(frame, head_size, 0, 0);
+	put_be16(ip + 10, checksum(add_words(0, ip, 20)));
 	sum = add_words(17 + udp_size, ip + 12, 8);
 	sum = checksum(add_words(sum, udp, udp_size));
 	put_be16(udp + 6, sum ? sum : 0xffff);

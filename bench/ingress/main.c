@@ -219,6 +219,8 @@ static void measure_xdp(const struct options *options, const struct bench_cores 
 	(void)bench_results_add(results, "ingress.xdp.unwanted", "XDP drop: unwanted", &xdp.unwanted_ns, &xdp.bare_ns, bare, true);
 	(void)bench_results_add(results, "ingress.xdp.denied", "XDP drop: source denied", &xdp.denied_ns, &xdp.bare_ns, bare,
 				true);
+	snprintf(bench_results_add(results, "ingress.xdp.live", "XDP drop, live frames", &xdp.live_rate, &xdp.live_bare_rate, bare,
+				   false)->note, sizeof(results->at[0].note), "one core makes the frames and judges them, no device");
 	snprintf(bench_results_add(results, "ingress.xdp.load", "XDP drop under load", &xdp.unwanted_rate, &xdp.bare_rate, bare,
 				   false)->note, sizeof(results->at[0].note), "one core generates, carries and drops");
 }

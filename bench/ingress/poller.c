@@ -302,8 +302,9 @@ static int make_door(struct bench_poller *poller)
 	if (hbus_sn_paths_new(rte_rdtsc(), 256, &poller->paths) || hbus_sn_door_init(&poller->door, poller->paths, 0))
 		return -1;
 	for (uint32_t i = 0; i < poller->source->n_flows; i++) {
-		struct hbus_sn_peer peer = {.addr = {10, 9, 0, 2}, .family = HBUS_FAMILY_IPV4,
-					    .port = (uint16_t)(BENCH_PORT_SUM - BENCH_PORT_FIRST - i)};
+		uint32_t host = BENCH_SN_HOST_FIRST + i;
+		struct hbus_sn_peer peer = {.addr = {10, 9, (uint8_t)(host >> 8), (uint8_t)host}, .family = HBUS_FAMILY_IPV4,
+					    .port = (uint16_t)(BENCH_SN_PORT_LAST - i)};
 
 		hbus_sn_paths_topic(poller->paths, i + 1, true, true);
 		hbus_sn_paths_open(poller->paths, &peer);

@@ -92,8 +92,8 @@ static double run_ns(struct xdp_bench *bench, int program, unsigned int flow)
 
 /* -- under load -- */
 
-/* Frames a second that went into the pair; in *ret_time_ns how long it took. Return: how many, 0 = failed. */
-static uint64_t send_live(struct xdp_bench *bench, const struct pair *pair, unsigned int duration_ms, uint64_t *ret_time_ns)
+/* Frames of the kernel through @program; in *ret_time_ns how long it took. Return: how many, 0 = failed. */
+static uint64_t run_live(struct xdp_bench *bench, int program, unsigned int duration_ms, uint64_t *ret_time_ns)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = bench->frame, .data_size_in = bench->frame_size,
 		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .repeat = LIVE_A_CALL, .batch_size = LIVE_BATCH);
@@ -101,7 +101,7 @@ static uint64_t send_live(struct xdp_bench *bench, const struct pair *pair, unsi
 
 	bench_frame_stamp(bench->frame, 0, 1, UNWANTED_FLOW);
 	do {
-		if (bpf_prog_test_run_opts(pair->generator, &opts) != 0)
+		if (bpf_prog_test_run_opts(program, &opts) != 0)
 			return 0;
 		n += LIVE_A_CALL;
 		*ret_time_ns = bench_now_ns() - begin;
@@ -109,21 +109,22 @@ static uint64_t send_live(struct xdp_bench *bench, const struct pair *pair, unsi
 	return n;
 }
 
-static double bare_rate(struct xdp_bench *bench, unsigned int duration_ms)
+/* @program: drops them, or hands them to a pair of which another program drops them. */
+static double bare_rate(struct xdp_bench *bench, int program, unsigned int duration_ms)
 {
-	uint64_t time_ns, n = send_live(bench, &bench->others, duration_ms, &time_ns);
+	uint64_t time_ns, n = run_live(bench, program, duration_ms, &time_ns);
 
-	return (double)n * 1e9 / (double)time_ns;
+	return n > 0 ? (double)n * 1e9 / (double)time_ns : 0;
 }
 
-/* By the filter's own count: what the device lost on the way is not counted. */
-static double unwanted_rate(struct xdp_bench *bench, unsigned int duration_ms)
+/* By the filter's own count: what the device lost on the way is not counted. @program: the filter, or a pair's. */
+static double unwanted_rate(struct xdp_bench *bench, int program, unsigned int duration_ms)
 {
 	struct hbus_reason_stats before[HBUS_REASONS_MAX], after[HBUS_REASONS_MAX];
 	uint64_t time_ns;
 
 	if (hbus_filter_stats_read(bench->filter, before) != 0 ||
-	    send_live(bench, &bench->ours, duration_ms, &time_ns) == 0 ||
+	    run_live(bench, program, duration_ms, &time_ns) == 0 ||
 	    hbus_filter_stats_read(bench->filter, after) != 0)
 		return 0;
 	return (double)(after[HBUS_REASON_NO_INTEREST].packets - before[HBUS_REASON_NO_INTEREST].packets) * 1e9 / (double)time_ns;
@@ -207,13 +208,18 @@ static int set_up(struct xdp_bench *bench, unsigned int payload_size)
 
 static int measure(struct xdp_bench *bench, unsigned int n_repeats, unsigned int duration_ms, struct bench_xdp *xdp)
 {
+	int filter = hbus_filter_prog_fd(bench->filter);
+
 	for (unsigned int i = 0; i < n_repeats; i++) {
 		double bare = run_ns(bench, bench->bare, UNWANTED_FLOW);
-		double unwanted = run_ns(bench, hbus_filter_prog_fd(bench->filter), UNWANTED_FLOW);
-		double denied = run_ns(bench, hbus_filter_prog_fd(bench->filter), DENIED_FLOW);
-		double others = bare_rate(bench, duration_ms), ours = unwanted_rate(bench, duration_ms);
+		double unwanted = run_ns(bench, filter, UNWANTED_FLOW);
+		double denied = run_ns(bench, filter, DENIED_FLOW);
+		double others = bare_rate(bench, bench->others.generator, duration_ms);
+		double ours = unwanted_rate(bench, bench->ours.generator, duration_ms);
+		double live_others = bare_rate(bench, bench->bare, duration_ms);
+		double live_ours = unwanted_rate(bench, filter, duration_ms);
 
-		if (bare <= 0 || unwanted <= 0 || denied <= 0 || others <= 0 || ours <= 0) {
+		if (bare <= 0 || unwanted <= 0 || denied <= 0 || others <= 0 || ours <= 0 || live_others <= 0 || live_ours <= 0) {
 			fprintf(stderr, "hugebus-bench: xdp: a run failed: %s\n", strerror(errno));
 			return -1;
 		}
@@ -222,6 +228,8 @@ static int measure(struct xdp_bench *bench, unsigned int n_repeats, unsigned int
 		bench_samples_add(&xdp->denied_ns, denied);
 		bench_samples_add(&xdp->bare_rate, others);
 		bench_samples_add(&xdp->unwanted_rate, ours);
+		bench_samples_add(&xdp->live_bare_rate, live_others);
+		bench_samples_add(&xdp->live_rate, live_ours);
 	}
 	return 0;
 }

@@ -13,7 +13,9 @@ struct bench_xdp {
 	struct bench_samples bare_ns;     /* a program that drops at once, in the same test run */
 	struct bench_samples unwanted_ns; /* ours: routed to a topic that nobody wants */
 	struct bench_samples denied_ns;   /* ours: from a source that a rule denies */
-	struct bench_samples bare_rate;   /* dropped a second while the same core generates them */
+	struct bench_samples live_bare_rate; /* frames of the kernel dropped a second, with no device before the program */
+	struct bench_samples live_rate;
+	struct bench_samples bare_rate;   /* dropped a second while the same core generates them and carries them over veth */
 	struct bench_samples unwanted_rate;
 };
 
