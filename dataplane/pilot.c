@@ -25,6 +25,10 @@
 #define JOIN_NS UINT64_C(2000000000)
 #define UPDATE_STEP_NS 1000000L
 #define SETTLE_STEP_NS 10000000L
+/* Names are asked for so long before loops and filters follow with those that are there. */
+#define NAMING_NS UINT64_C(20000000)
+/* Times that the directory may change while loops are waited for, until nobody may change it meanwhile. */
+enum { FOLLOW_TRIES = 3 };
 /* Steps without news until the first plan is taken for whole, and the most there can be. */
 enum { SETTLE_QUIET_STEPS = 20, SETTLE_STEPS_MAX = 300 };
 
@@ -351,25 +355,33 @@ static bool is_told_to_end(const struct hbus_pilot *pilot)
 	       (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
+/*
+ * Goes on where it has stopped. Who registers names without an end does not keep those waiting that have theirs.
+ * Return: how many failed; the cursor is 0 when it has come to the end.
+ */
 static unsigned int name_topics(struct hbus_pilot *pilot)
 {
-	uint32_t cursor = 0;
+	uint64_t until_ns = now_ns() + NAMING_NS;
 	unsigned int n_failed = 0;
 
-	for (;;) {
+	do {
 		const struct hbus_directory_topic *topic;
 		struct hbus_directory_topic copy;
 
 		/* Each call would wait for a daemon that is away, or that does not answer. */
-		if (!hbus_is_connected(pilot->bus) || is_told_to_end(pilot))
+		if (!hbus_is_connected(pilot->bus) || is_told_to_end(pilot)) {
+			pilot->name_cursor = 0;
 			return n_failed + 1;
+		}
 		pthread_mutex_lock(&pilot->lock);
-		topic = hbus_directory_next_unnamed(pilot->directory, &cursor);
+		topic = hbus_directory_next_unnamed(pilot->directory, &pilot->name_cursor);
 		if (topic)
 			copy = *topic;
 		pthread_mutex_unlock(&pilot->lock);
-		if (!topic)
+		if (!topic) {
+			pilot->name_cursor = 0;
 			return n_failed;
+		}
 		if (!name_topic(pilot, copy.counter_idx, copy.name)) {
 			n_failed++;
 			continue;
@@ -377,44 +389,72 @@ static unsigned int name_topics(struct hbus_pilot *pilot)
 		pthread_mutex_lock(&pilot->lock);
 		hbus_directory_name(pilot->directory, copy.counter_idx, copy.counter_idx);
 		pthread_mutex_unlock(&pilot->lock);
-	}
+	} while (now_ns() < until_ns);
+	return n_failed;
 }
 
-static unsigned int swap_plan(struct hbus_pilot *pilot)
+/* What the directory says now, for the loops. Return: how many changes failed; *ret_old is to be freed after them. */
+static unsigned int begin_plan(struct hbus_pilot *pilot, struct hbus_plan **ret_old)
 {
-	struct hbus_plan *plan = NULL, *old = pilot->shared->plan;
-	int r = hbus_directory_plan(pilot->directory, &plan);
-
-	if (r != 0) {
-		hbus_log("routes: %s",
-			r < 0 ? strerror(-r) : "not valid together");
-		return 1;
-	}
-	rcu_assign_pointer(pilot->shared->plan, plan);
-	synchronize_rcu();
-	hbus_plan_free(old);
-	return 0;
-}
-
-static unsigned int follow_directory(struct hbus_pilot *pilot)
-{
+	struct hbus_plan *plan = NULL;
 	unsigned int n_failed = 0;
+	int r;
 
-	pthread_mutex_lock(&pilot->lock);
-	/* The filters let everything by already, or soon. */
-	if (is_stopping(pilot)) {
-		pthread_mutex_unlock(&pilot->lock);
-		return 0;
-	}
 	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
 		if (pilot->steers[i])
 			n_failed += hbus_steer_remove(pilot->steers[i], pilot->directory);
-	n_failed += swap_plan(pilot);
+	r = hbus_directory_plan(pilot->directory, &plan);
+	if (r != 0) {
+		hbus_log("routes: %s",
+			r < 0 ? strerror(-r) : "not valid together");
+		return n_failed + 1;
+	}
+	*ret_old = pilot->shared->plan;
+	rcu_assign_pointer(pilot->shared->plan, plan);
+	return n_failed;
+}
+
+static unsigned int end_plan(struct hbus_pilot *pilot)
+{
+	unsigned int n_failed = 0;
+
 	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
 		if (pilot->steers[i])
 			n_failed += hbus_steer_add(pilot->steers[i], pilot->directory);
 	hbus_sn_gateway_follow(pilot->gateway, pilot->directory);
 	hbus_counters_plan(pilot);
+	return n_failed;
+}
+
+/*
+ * The loops are waited for without the lock: one may be without a CPU for long, and MQTT-SN clients wait for whoever
+ * waits for the lock. When the directory has changed meanwhile, filters would be told of what no plan knows.
+ * Return: how many changes failed.
+ */
+static unsigned int follow_directory(struct hbus_pilot *pilot)
+{
+	unsigned int n_failed = 0;
+	bool is_over = false;
+
+	pthread_mutex_lock(&pilot->lock);
+	for (unsigned int i = 0; !is_over && !is_stopping(pilot); i++) {
+		/* relaxed, both: they change under the lock */
+		uint64_t n_changes = atomic_load_explicit(&pilot->n_changes, memory_order_relaxed);
+		struct hbus_plan *old = NULL;
+
+		n_failed = begin_plan(pilot, &old);
+		if (i < FOLLOW_TRIES)
+			pthread_mutex_unlock(&pilot->lock);
+		synchronize_rcu();
+		if (i < FOLLOW_TRIES)
+			pthread_mutex_lock(&pilot->lock);
+		hbus_plan_free(old);
+		is_over = i >= FOLLOW_TRIES ||
+			  n_changes == atomic_load_explicit(&pilot->n_changes, memory_order_relaxed);
+	}
+	/* When it is stopping, the filters let everything by already, or soon. */
+	if (!is_stopping(pilot))
+		n_failed += end_plan(pilot);
 	pthread_mutex_unlock(&pilot->lock);
 	return n_failed;
 }
@@ -429,10 +469,14 @@ static bool update(struct hbus_pilot *pilot)
 	if (n_changes == pilot->n_changes_done &&
 	    (pilot->retry_at_ns == 0 || now_ns() < pilot->retry_at_ns))
 		return false;
+	if (pilot->name_cursor == 0)
+		pilot->has_failed = false;
 	n_failed = name_topics(pilot);
 	n_failed += follow_directory(pilot);
-	pilot->n_changes_done = n_changes;
-	pilot->retry_at_ns = n_failed > 0 ? now_ns() + RETRY_NS : 0;
+	pilot->has_failed |= n_failed > 0;
+	/* With names left to ask for, it is not done. */
+	pilot->n_changes_done = pilot->name_cursor == 0 ? n_changes : n_changes - 1;
+	pilot->retry_at_ns = pilot->has_failed ? now_ns() + RETRY_NS : 0;
 	return true;
 }
 
@@ -452,6 +496,7 @@ static void *keep_updated(void *context)
 
 	while (!is_stopping(pilot)) {
 		(void)update(pilot);
+		hbus_sn_gateway_wait(pilot->gateway);
 		nanosleep(&(struct timespec){ .tv_nsec = UPDATE_STEP_NS }, NULL);
 	}
 	return NULL;

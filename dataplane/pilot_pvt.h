@@ -25,6 +25,8 @@ struct hbus_pilot {
 	bool has_thread;
 	_Atomic uint32_t is_stopping;
 	uint64_t n_changes_done;
+	uint32_t name_cursor;            /* among the directory's topics: 0 = names begin anew */
+	bool has_failed;                 /* something, since they last began anew */
 	uint64_t retry_at_ns;            /* 0: nothing has failed */
 	/* -- fixed when it is made -- */
 	struct hbus_loop_shared *shared;

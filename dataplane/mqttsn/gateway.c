@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -27,6 +28,9 @@
  */
 enum { SETTLED_MS = 50 };
 
+/* Of a wait for the loops, which the service asks for and the updating thread does. */
+enum grace { GRACE_NONE, GRACE_WANTED, GRACE_OVER };
+
 struct hbus_sn_gateway {
 	const struct hbus_ingress_options *options;
 	struct hbus_pilot *pilot;
@@ -36,6 +40,7 @@ struct hbus_sn_gateway {
 	struct hbus_sn_paths *paths;
 	struct hbus_sn_service *service;
 	struct hbus_sn_quiet *quiet;     /* NULL until the ports are known */
+	_Atomic uint32_t grace;      /* enum grace */
 	uint64_t *named_ms;          /* when a number could first be published to; 0: not yet */
 };
 
@@ -72,10 +77,27 @@ static uint64_t now_ns(void *context)
 	return hbus_loop_clock(gateway->loops[0].shared);
 }
 
-static void wait_for_loops(void *context)
+static bool have_loops_passed(void *context)
 {
-	(void)context;
+	struct hbus_sn_gateway *gateway = context;
+	/* A(sn.grace_over): pairs with R(sn.grace_over) in hbus_sn_gateway_wait(). */
+	uint32_t grace = atomic_load_explicit(&gateway->grace, memory_order_acquire);
+
+	if (grace == GRACE_WANTED)
+		return false;
+	/* R(sn.grace_wanted): what is not to be found any more, before the wait for those that have found it. */
+	atomic_store_explicit(&gateway->grace, grace == GRACE_OVER ? GRACE_NONE : GRACE_WANTED, memory_order_release);
+	return grace == GRACE_OVER;
+}
+
+void hbus_sn_gateway_wait(struct hbus_sn_gateway *gateway)
+{
+	/* A(sn.grace_wanted): pairs with R(sn.grace_wanted) in have_loops_passed(). */
+	if (!gateway || atomic_load_explicit(&gateway->grace, memory_order_acquire) != GRACE_WANTED)
+		return;
 	synchronize_rcu();
+	/* R(sn.grace_over): the wait before what was found is freed. */
+	atomic_store_explicit(&gateway->grace, GRACE_OVER, memory_order_release);
 }
 
 static uint32_t name_topic(void *context, const char *topic)
@@ -165,7 +187,7 @@ static int make_service(struct hbus_sn_gateway *gateway)
 		.bus = hbus_pilot_bus(gateway->pilot), .doors = gateway->doors,
 		.n_doors = gateway->n_loops, .paths = gateway->paths,
 		.topics_file = options->mqttsn_topics, .context = gateway, .now_ns = now_ns,
-		.wait_for_loops = wait_for_loops, .name = name_topic, .name_end = name_end,
+		.have_loops_passed = have_loops_passed, .name = name_topic, .name_end = name_end,
 		.follow = follow_paths, .dropped_ns = dropped_ns,
 		.log = log_sentence,
 	};

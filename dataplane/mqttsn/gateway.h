@@ -2,7 +2,7 @@
 /*
  * The MQTT-SN gateway of an ingress: what ties the service to pilot, loops and ports.
  *
- * Thread: the main one, but for hbus_sn_gateway_follow().
+ * Thread: the main one, but for hbus_sn_gateway_follow() and hbus_sn_gateway_wait().
  */
 #pragma once
 
@@ -40,6 +40,9 @@ struct hbus_sn_gateway *hbus_sn_gateway_free(struct hbus_sn_gateway *gateway);
 
 /* Loops and filters have followed the directory: whoever holds its lock says so. */
 void hbus_sn_gateway_follow(struct hbus_sn_gateway *gateway, const struct hbus_directory *directory);
+
+/* For the updating thread, now and then: waits for the loops in the service's stead, when it has something to free. */
+void hbus_sn_gateway_wait(struct hbus_sn_gateway *gateway);
 
 /* NULL without a gateway. After the stop. */
 const struct hbus_sn_counters *hbus_sn_gateway_counters(const struct hbus_sn_gateway *gateway);

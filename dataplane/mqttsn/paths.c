@@ -27,7 +27,7 @@ _Static_assert(sizeof(struct path) == LINE_SIZE, "what a loop looks at is one li
 struct hbus_sn_paths {
 	uint64_t secret;
 	uint16_t ids_max;
-	struct path *closed;
+	struct path *closed, *retired;
 	_Atomic uint64_t generation;
 	struct path *_Atomic buckets[BUCKETS];
 	/* Of predefined and of short topics. */
@@ -68,7 +68,8 @@ struct hbus_sn_paths *hbus_sn_paths_free(struct hbus_sn_paths *paths)
 {
 	if (!paths)
 		return NULL;
-	hbus_sn_paths_reclaim(paths);
+	while (hbus_sn_paths_retire(paths))
+		hbus_sn_paths_reclaim(paths);
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		struct path *path = own_next(&paths->buckets[i]);
 
@@ -161,17 +162,21 @@ void hbus_sn_paths_common_set(struct hbus_sn_paths *paths, uint8_t kind, uint16_
 	atomic_fetch_add_explicit(&paths->generation, 1, memory_order_relaxed);
 }
 
-bool hbus_sn_paths_has_closed(const struct hbus_sn_paths *paths)
+bool hbus_sn_paths_retire(struct hbus_sn_paths *paths)
 {
-	return paths->closed != NULL;
+	if (!paths->retired) {
+		paths->retired = paths->closed;
+		paths->closed = NULL;
+	}
+	return paths->retired != NULL;
 }
 
 void hbus_sn_paths_reclaim(struct hbus_sn_paths *paths)
 {
-	while (paths->closed) {
-		struct path *path = paths->closed;
+	while (paths->retired) {
+		struct path *path = paths->retired;
 
-		paths->closed = path->closed_next;
+		paths->retired = path->closed_next;
 		free(path);
 	}
 }

@@ -45,8 +45,12 @@ void hbus_sn_paths_close(struct hbus_sn_paths *paths, const struct hbus_sn_peer 
 void hbus_sn_paths_common_set(struct hbus_sn_paths *paths, uint8_t kind, uint16_t topic_id,
 			      uint32_t number);
 
-/* Are there closed paths to free? reclaim() frees them: the caller has waited for the readers. */
-bool hbus_sn_paths_has_closed(const struct hbus_sn_paths *paths);
+/*
+ * Closed paths are retired together, those that are closed meanwhile wait their turn. From the first true on every loop
+ * has to end its burst; then reclaim() frees what is retired.
+ * Return: whether there is anything to free.
+ */
+bool hbus_sn_paths_retire(struct hbus_sn_paths *paths);
 void hbus_sn_paths_reclaim(struct hbus_sn_paths *paths);
 
 /* When a loop has last found a path of @peer; 0 = never. */

@@ -288,10 +288,9 @@ static void do_chores(struct hbus_sn_service *service, uint64_t at_ms)
 		service->follow_ms = at_ms;
 		service->options.follow(service->options.context);
 	}
-	if (hbus_sn_paths_has_closed(service->options.paths)) {
-		service->options.wait_for_loops(service->options.context);
+	if (hbus_sn_paths_retire(service->options.paths) &&
+	    service->options.have_loops_passed(service->options.context))
 		hbus_sn_paths_reclaim(service->options.paths);
-	}
 	if (at_ms - service->chores_ms < CHORES_MS)
 		return;
 	service->chores_ms = at_ms;

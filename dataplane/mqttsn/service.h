@@ -3,8 +3,9 @@
  * The gateway's thread: the MQTT-SN engine, the MQTT engine behind it, and the bus, between the doors of
  * the poll loops.
  *
- * It may wait for the daemon and take memory, which the loops may not. No DPDK types: the clock and the
- * waiting for loops are the caller's.
+ * It may wait for the daemon and take memory, which the loops may not; for the loops it does not wait, as on a
+ * busy machine they may be without a CPU for long, and all clients would wait too. No DPDK types: the clock is
+ * the caller's.
  */
 #pragma once
 
@@ -30,8 +31,11 @@ struct hbus_sn_service_options {
 	void *context;
 	/* Of the loops: what they call now. */
 	uint64_t (*now_ns)(void *context);
-	/* Until no loop is within the burst that it is in now. */
-	void (*wait_for_loops)(void *context);
+	/*
+	 * Asked again and again: have all loops ended the burst in which they were at the first question? A yes
+	 * is said once, and the next question is a first one.
+	 */
+	bool (*have_loops_passed)(void *context);
 	/* As struct hbus_sn_io. */
 	uint32_t (*name)(void *context, const char *topic);
 	void (*name_end)(void *context, const char *topic);

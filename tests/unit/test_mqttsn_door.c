@@ -96,9 +96,9 @@ Test(mqttsn_paths, of_closed_peers_are_not_found_and_their_memory_waits)
 
 	hbus_sn_paths_close(paths, &peer);
 	cr_assert_eq(find(1, 0, 1, &is_wanted), 0);
-	cr_assert(hbus_sn_paths_has_closed(paths));
+	cr_assert(hbus_sn_paths_retire(paths));
 	hbus_sn_paths_reclaim(paths);
-	cr_assert_not(hbus_sn_paths_has_closed(paths));
+	cr_assert_not(hbus_sn_paths_retire(paths));
 	hbus_sn_paths_close(paths, &peer);
 	hbus_sn_paths_open(paths, &peer);
 	cr_assert_eq(find(1, 0, 1, &is_wanted), 0, "a new path knows nothing of the old one");
