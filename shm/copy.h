@@ -57,49 +57,42 @@ static inline void hbus_copy_in(void *to, const void *from, size_t n)
 
 #if defined(__x86_64__)
 /* Not left to the compiler, which would make one load of the two. */
-#define HBUS_COPY_PAIR(at) "movq " #at "(%1), %%xmm0\n\tmovhps 8+" #at "(%1), %%xmm0\n\tmovups %%xmm0, " #at "(%0)\n\t"
+#define HBUS_COPY_PAIR(at)                                                                                               \
+	"movq " #at "(%1,%2), %%xmm0\n\tmovhps 8+" #at "(%1,%2), %%xmm0\n\tmovups %%xmm0, " #at "(%0,%2)\n\t"
 
-/* 16 bytes by two loads and one store. */
-static inline void hbus_copy_pair(unsigned char *to, const unsigned char *from)
+/* 16 bytes at @at by two loads and one store. */
+static inline void hbus_copy_pair(unsigned char *to, const unsigned char *from, size_t at)
 {
-	__asm__ __volatile__(HBUS_COPY_PAIR(0) : : "r"(to), "r"(from) : "xmm0", "memory");
+	__asm__ __volatile__(HBUS_COPY_PAIR(0) : : "r"(to), "r"(from), "r"(at) : "xmm0", "memory");
 }
 
-static inline void hbus_copy_line(unsigned char *to, const unsigned char *from)
+static inline void hbus_copy_line(unsigned char *to, const unsigned char *from, size_t at)
 {
 	__asm__ __volatile__(HBUS_COPY_PAIR(48) HBUS_COPY_PAIR(32) HBUS_COPY_PAIR(16) HBUS_COPY_PAIR(0)
-			     : : "r"(to), "r"(from) : "xmm0", "memory");
+			     : : "r"(to), "r"(from), "r"(at) : "xmm0", "memory");
 }
 #else
-static inline void hbus_copy_pair(unsigned char *to, const unsigned char *from)
+static inline void hbus_copy_pair(unsigned char *to, const unsigned char *from, size_t at)
 {
 	uint64_t low, high;
 
-	memcpy(&low, from, 8);
-	memcpy(&high, from + 8, 8);
-	memcpy(to, &low, 8);
-	memcpy(to + 8, &high, 8);
+	memcpy(&low, from + at, 8);
+	memcpy(&high, from + at + 8, 8);
+	memcpy(to + at, &low, 8);
+	memcpy(to + at + 8, &high, 8);
 	atomic_signal_fence(memory_order_seq_cst); /* keeps a loop from becoming a call of memcpy() */
 }
 
-static inline void hbus_copy_line(unsigned char *to, const unsigned char *from)
+static inline void hbus_copy_line(unsigned char *to, const unsigned char *from, size_t at)
 {
-	for (int i = 48; i >= 0; i -= 16)
-		hbus_copy_pair(to + i, from + i);
+	for (size_t i = 64; i > 0; i -= 16)
+		hbus_copy_pair(to, from, at + i - 16);
 }
 #endif
 
-/*
- * For what the caller has most likely just written: loads of 8 bytes, which find their bytes in a store that is still
- * under way, where wider ones would wait for it and all before it; and stores of 16, of which only so many can
- * be under way. From the end to the beginning: stores reach the cache in order, and readers poll the header's line,
- * which must not be taken away while the next line is still on its way. @to: 8-byte aligned.
- */
-static inline void hbus_copy_in_words(void *to, const void *from, size_t n)
+/* What is left over when whole lines are copied, from the end. Return: how many bytes those are. */
+static inline size_t hbus_copy_in_rest(unsigned char *out, const unsigned char *in, size_t n)
 {
-	const unsigned char *in = from;
-	unsigned char *out = to;
-
 	if (__builtin_expect(n % 8 != 0, 0)) {
 		if (n & 1) {
 			n -= 1;
@@ -120,11 +113,27 @@ static inline void hbus_copy_in_words(void *to, const void *from, size_t n)
 	}
 	while (n % 64 != 0) {
 		n -= 16;
-		hbus_copy_pair(out + n, in + n);
+		hbus_copy_pair(out, in, n);
 	}
+	return n;
+}
+
+/*
+ * For what the caller has most likely just written: loads of 8 bytes, which find their bytes in a store that is still
+ * under way, where wider ones would wait for it and all before it; and stores of 16, of which only so many can
+ * be under way. From the end to the beginning: stores reach the cache in order, and readers poll the header's line,
+ * which must not be taken away while the next line is still on its way. @to: 8-byte aligned.
+ */
+static inline void hbus_copy_in_words(void *to, const void *from, size_t n)
+{
+	const unsigned char *in = from;
+	unsigned char *out = to;
+
+	if (n % 64 != 0)
+		n = hbus_copy_in_rest(out, in, n);
 	while (n > 0) {
 		n -= 64;
-		hbus_copy_line(out + n, in + n);
+		hbus_copy_line(out, in, n);
 	}
 }
 

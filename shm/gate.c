@@ -69,9 +69,8 @@ void hbus_gates_deinit(struct hbus_gates *table)
 			spec_release(&gate->spec);
 		atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_relaxed);
 	}
-	atomic_store_explicit(&table->n_used, 0, memory_order_relaxed); /* relaxed: as above */
-	for (uint32_t i = 0; i < HBUS_RING_WAKERS_MAX / 64; i++)
-		atomic_store_explicit(&table->used[i], 0, memory_order_relaxed); /* relaxed: as above */
+	atomic_store_explicit(&table->n_used, 0, memory_order_relaxed); /* relaxed, both: as above */
+	atomic_store_explicit(&table->n_looked, 0, memory_order_relaxed);
 }
 
 /* Every later enter of the data thread sees what was stored before this call. 0 or -errno: then it may not. */
@@ -84,14 +83,32 @@ static int process_barrier(const struct hbus_gates *table)
 	return hbus_membarrier_private();
 }
 
-/* For those who look at the entries in use only. */
-static void mark(struct hbus_gates *table, uint32_t idx, bool is_used)
+/* Whom a publish looks at after its commit. */
+static void look_add(struct hbus_gates *table, uintptr_t waiting)
 {
-	uint64_t bit = UINT64_C(1) << idx % 64;
-	uint64_t word = atomic_load_explicit(&table->used[idx / 64], memory_order_relaxed); /* relaxed: own word */
+	uint32_t n = atomic_load_explicit(&table->n_looked, memory_order_relaxed); /* relaxed: own word */
 
-	/* R(gate.used): as in hbus_gates_install(). */
-	atomic_store_explicit(&table->used[idx / 64], is_used ? word | bit : word & ~bit, memory_order_release);
+	/* relaxed, then release: R(gate.look): where to look before the number that makes a publish look there. */
+	atomic_store_explicit(&table->look[n], waiting, memory_order_relaxed);
+	atomic_store_explicit(&table->n_looked, n + 1, memory_order_release);
+}
+
+/*
+ * The last one moves down, and stays where it was too until the data thread cannot be looking at that any more: the
+ * caller waits for this before another is added.
+ */
+static void look_drop(struct hbus_gates *table, uintptr_t waiting)
+{
+	uint32_t n = atomic_load_explicit(&table->n_looked, memory_order_relaxed), i = 0; /* relaxed: own words, all */
+
+	while (i < n && atomic_load_explicit(&table->look[i], memory_order_relaxed) != waiting)
+		i++;
+	if (i == n)
+		return;
+	atomic_store_explicit(&table->look[i], atomic_load_explicit(&table->look[n - 1], memory_order_relaxed),
+			      memory_order_relaxed);
+	/* R(gate.look): as above: the last one's new place before the number that leaves its old one out. */
+	atomic_store_explicit(&table->n_looked, n - 1, memory_order_release);
 }
 
 int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec)
@@ -120,10 +137,12 @@ int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus
 	if (atomic_load_explicit(&table->n_used, memory_order_relaxed) <= idx)
 		/* R(gate.used): the entry before the count that makes a scan look at it. */
 		atomic_store_explicit(&table->n_used, idx + 1, memory_order_release);
-	mark(table, idx, true);
+	look_add(table, (uintptr_t)&spec->slot->waiting);
 	r = process_barrier(table);
-	if (r < 0) /* R(gate.state): nothing is taken over */
+	if (r < 0) { /* R(gate.state): nothing is taken over */
 		atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_release);
+		look_drop(table, (uintptr_t)&spec->slot->waiting);
+	}
 	return r;
 }
 
@@ -152,6 +171,7 @@ int hbus_gates_remove(struct hbus_gates *table, uint32_t idx, uint64_t gate_id)
 		return -ENOENT;
 	/* R(gate.state): whoever finds it FREE does not look at the entry; the barrier covers who already did. */
 	atomic_store_explicit(&gate->state, HBUS_GATE_FREE, memory_order_release);
+	look_drop(table, (uintptr_t)&gate->spec.slot->waiting);
 	/* Without a barrier nobody knows whether the data thread still looks: then the mapping stays. */
 	if (process_barrier(table) < 0)
 		return 0;
@@ -160,7 +180,6 @@ int hbus_gates_remove(struct hbus_gates *table, uint32_t idx, uint64_t gate_id)
 	while ((busy & HBUS_GATES_INSIDE) && atomic_load_explicit(table->busy, memory_order_acquire) == busy)
 		sched_yield();
 	spec_release(&gate->spec);
-	mark(table, idx, false);
 	shrink_used(table);
 	return 0;
 }

@@ -71,7 +71,7 @@ struct hbus_gate {
 
 struct hbus_gates {
 	_Atomic uint32_t n_used;  /* entries below this may be in use; control thread writes */
-	_Atomic uint64_t used[HBUS_RING_WAKERS_MAX / 64]; /* likewise, a bit each: who does not gate stands behind many free ones */
+	_Atomic uint32_t n_looked; /* entries of look[]; control thread writes */
 	_Atomic uint32_t *busy;   /* HBUS_GATES_*; data thread writes */
 	_Atomic uint32_t own_busy; /* what that points to, unless the data thread has a word for several tables */
 	bool needs_fence;         /* no membarrier: fence at enter, and at each commit; data thread */
@@ -79,6 +79,8 @@ struct hbus_gates {
 	bool is_isolated;         /* never asks for barriers */
 	uint64_t scan_tail;       /* data thread: committed tail at the last scan */
 	uint64_t n_dropped;       /* data thread: gates dropped so far */
+	/* Addresses of `waiting` of all who are there, without gaps: what a publish looks at. Control thread writes. */
+	_Atomic uintptr_t look[HBUS_RING_WAKERS_MAX];
 	struct hbus_gate gates[HBUS_RING_WAKERS_MAX];
 };
 
@@ -160,22 +162,16 @@ static inline void hbus_gates_leave(struct hbus_gates *table, uint32_t busy)
 /* Inside: does somebody want to be woken? No fence: M(ring.waiting), see wait.h. */
 static inline bool hbus_gates_look(const struct hbus_gates *table)
 {
-	/* relaxed: an entry that is missed here was installed after this commit, and its owner looks again */
-	uint32_t n = atomic_load_explicit(&table->n_used, memory_order_relaxed);
+	/* A(gate.look): pairs with R(gate.look) in look_add() and look_drop(): whoever moved down is seen there, or where it was. */
+	uint32_t n = atomic_load_explicit(&table->n_looked, memory_order_acquire);
 	uint32_t found = 0;
 
-	for (uint32_t first = 0; first < n; first += 64) {
-		uint64_t left = atomic_load_explicit(&table->used[first / 64], memory_order_relaxed); /* relaxed: as above */
+	/* relaxed, both: one that is missed here was installed after this commit, and its owner looks again; the subscriber
+	 * writes `waiting` before its membarrier */
+	for (uint32_t i = 0; i < n; i++) {
+		uintptr_t waiting = atomic_load_explicit(&table->look[i], memory_order_relaxed);
 
-		for (; left != 0; left &= left - 1) {
-			const struct hbus_gate *gate = &table->gates[first + (uint32_t)__builtin_ctzll(left)];
-
-			/* A(gate.state): pairs with R(gate.state) in hbus_gates_install(). */
-			if (atomic_load_explicit(&gate->state, memory_order_acquire) == HBUS_GATE_FREE)
-				continue;
-			/* relaxed: the subscriber writes it before its membarrier */
-			found |= atomic_load_explicit(&gate->spec.slot->waiting, memory_order_relaxed);
-		}
+		found |= atomic_load_explicit((const _Atomic uint32_t *)waiting, memory_order_relaxed);
 	}
 	return found != 0;
 }
@@ -186,7 +182,7 @@ static inline bool hbus_gates_has_waiter(struct hbus_gates *table)
 	uint32_t busy;
 	bool found;
 
-	if (atomic_load_explicit(&table->n_used, memory_order_relaxed) == 0) /* relaxed: as above */
+	if (atomic_load_explicit(&table->n_looked, memory_order_relaxed) == 0) /* relaxed: as above */
 		return false;
 	busy = hbus_gates_enter(table);
 	found = hbus_gates_look(table);

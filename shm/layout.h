@@ -165,7 +165,7 @@ static inline uint64_t hbus_record_max(uint64_t capacity)
 /* Bytes that a record with a body of len bytes takes. */
 static inline uint64_t hbus_record_size(uint64_t len)
 {
-	return HBUS_RECORD_HEADER + HBUS_ALIGN8(len);
+	return HBUS_ALIGN8(HBUS_RECORD_HEADER + len);
 }
 
 static inline uint64_t hbus_word_make(uint32_t flags, uint32_t topic, uint32_t len)

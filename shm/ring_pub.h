@@ -121,9 +121,10 @@ static inline void hbus_ring_pub_zero(const struct hbus_ring_pub *pub, uint64_t 
  */
 void hbus_ring_pub_own(struct hbus_ring_pub *pub);
 
-static inline bool hbus_ring_pub_is_own_due(const struct hbus_ring_pub *pub)
+/* @head: hbus_ring_pub_head() */
+static inline bool hbus_ring_pub_is_own_due(const struct hbus_ring_pub *pub, uint64_t head)
 {
-	return (int64_t)(hbus_ring_pub_head(pub) - pub->own_at) > 0;
+	return (int64_t)(pub->own_at - head) < 0;
 }
 
 /**
@@ -212,7 +213,7 @@ static inline bool hbus_ring_pub_commit(struct hbus_ring_pub *pub)
 	if ((before ^ pub->tail) & ~pub->block_mask)
 		hbus_ring_pub_checkpoint(pub);
 	hbus_ring_pub_set_quick(pub);
-	if (hbus_ring_pub_is_own_due(pub))
+	if (hbus_ring_pub_is_own_due(pub, pub->tail))
 		hbus_ring_pub_own(pub);
 	return hbus_ring_pub_has_waiter(pub);
 }
@@ -220,6 +221,7 @@ static inline bool hbus_ring_pub_commit(struct hbus_ring_pub *pub)
 /**
  * hbus_ring_pub_begin_one() - the quick way for one record, while no batch is open: claim, add and commit in a few steps
  * @len: at most HBUS_WORD_LENGTH_MAX
+ * @ret_end: where the record ends, for hbus_ring_pub_end_one()
  *
  * Stores reach the cache in order, and each private one costs as much as one into the ring: so there are few.
  * The next header word is emptied first. Were it done between payload and header, and had to wait for its line, the
@@ -227,28 +229,32 @@ static inline bool hbus_ring_pub_commit(struct hbus_ring_pub *pub)
  *
  * Return: where the body goes, then hbus_ring_pub_end_one() shows it; NULL: there is more to do, take the long way.
  */
-static inline unsigned char *hbus_ring_pub_begin_one(const struct hbus_ring_pub *pub, uint64_t len)
+static inline unsigned char *hbus_ring_pub_begin_one(const struct hbus_ring_pub *pub, uint64_t len, uint64_t *ret_end)
 {
-	uint64_t end = pub->tail + hbus_record_size(len);
+	uint64_t tail = pub->tail, size = hbus_record_size(len);
 	unsigned char *body;
 
-	if ((int64_t)(end - pub->quick_end) > 0)
+	*ret_end = tail + size;
+	if ((int64_t)(pub->quick_end - (tail + size)) < 0)
 		return NULL;
-	hbus_ring_pub_zero(pub, end);
-	body = pub->data + (pub->tail & pub->mask) + HBUS_RECORD_HEADER;
+	body = pub->data + (tail & pub->mask) + HBUS_RECORD_HEADER;
 	__asm__("" : "+r"(body)); /* one register from here on */
+	if (!body)
+		__builtin_unreachable();
+	/* In the same block: no other place of the mapping is meant. relaxed: as in hbus_ring_pub_zero() */
+	atomic_store_explicit((_Atomic uint64_t *)(void *)(body + size - HBUS_RECORD_HEADER), 0, memory_order_relaxed);
 	return body;
 }
 
-/* @body, @len: of hbus_ring_pub_begin_one(); @word: with this length. hbus_ring_pub_has_waiter() is due, perhaps hbus_ring_pub_own(). */
-static inline void hbus_ring_pub_end_one(struct hbus_ring_pub *pub, unsigned char *body, uint64_t word, uint64_t len,
+/* @body, @end: of hbus_ring_pub_begin_one(); @word: with this length. hbus_ring_pub_has_waiter() is due, perhaps hbus_ring_pub_own(). */
+static inline void hbus_ring_pub_end_one(struct hbus_ring_pub *pub, unsigned char *body, uint64_t word, uint64_t end,
 					 uint64_t n_events)
 {
 	_Atomic uint64_t *at = (_Atomic uint64_t *)(void *)(body - HBUS_RECORD_HEADER);
 
 	/* R(ring.header): as in hbus_ring_pub_commit(). */
 	atomic_store_explicit(at, word, memory_order_release);
-	pub->tail += hbus_record_size(len);
+	pub->tail = end;
 	pub->sequence += n_events;
 }
 
@@ -257,7 +263,7 @@ static inline unsigned char *hbus_ring_pub_begin_more(const struct hbus_ring_pub
 {
 	uint64_t head = hbus_ring_pub_head(pub);
 
-	if ((int64_t)(head + hbus_record_size(len) - pub->quick_end) > 0)
+	if ((int64_t)(pub->quick_end - (head + hbus_record_size(len))) < 0)
 		return NULL;
 	return pub->data + (head & pub->mask) + HBUS_RECORD_HEADER;
 }

@@ -24,6 +24,7 @@ int hbus_batch_begin(struct hbus_publisher *publisher)
 	if (r < 0)
 		return r;
 	publisher->in_batch = true;
+	hbus_publisher_set_quick(publisher);
 	publisher->batch_time_ns = 0;
 	hbus_publisher_leave(publisher);
 	return 0;
@@ -41,6 +42,7 @@ int hbus_batch_commit(struct hbus_publisher *publisher)
 	for (uint32_t i = 0; i < n_rings; i++)
 		hbus_publisher_commit(publisher, publisher->rings[i]);
 	publisher->in_batch = false;
+	hbus_publisher_set_quick(publisher);
 	hbus_publisher_leave(publisher);
 	return 0;
 }
@@ -57,6 +59,7 @@ int hbus_batch_abort(struct hbus_publisher *publisher)
 	for (uint32_t i = 0; i < n_rings; i++)
 		hbus_ring_pub_abort(&publisher->rings[i]->pub);
 	publisher->in_batch = false;
+	hbus_publisher_set_quick(publisher);
 	hbus_publisher_leave(publisher);
 	return 0;
 }

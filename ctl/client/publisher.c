@@ -56,6 +56,7 @@ int hbus_publisher_open(struct hbus *bus, const struct hbus_publisher_options *o
 	if (options)
 		publisher->options = *options;
 	publisher->flags = publisher->options.flags;
+	hbus_publisher_set_quick(publisher);
 	publisher->timeout_us = publisher->options.timeout_ms ? publisher->options.timeout_ms * 1000ll
 							      : HBUS_PUBLISH_TIMEOUT_MS * 1000ll;
 	if (publisher->flags & HBUS_PUB_NEVER_WAIT)

@@ -24,6 +24,7 @@
 #define HBUS_PUBLISHER_RINGS_MAX 16u /* read policies of one publisher */
 #define HBUS_PUBLISH_TIMEOUT_MS 5000
 #define HBUS_TOPIC_PAGE_SIZE 4096u
+#define HBUS_NO_TOPIC UINT64_MAX /* no hbus_topic_t is that large */
 
 /* What a ring must say again when a daemon comes back. */
 struct hbus_pub_topic {
@@ -65,7 +66,8 @@ struct hbus_publisher {
 	const _Atomic uint32_t *alive;
 	/* HBUS_GATES_*, for the gates of all rings too. A call is under way: a signal handler must not start another. */
 	_Atomic uint32_t busy;
-	hbus_topic_t last_topic;  /* what was published last: ring and number, without a look-up; 0 while reserved */
+	hbus_topic_t last_topic;  /* what was published last: ring and number, without a look-up */
+	uint64_t quick_topic;     /* the same while a plain event of it may go the quick way, else HBUS_NO_TOPIC */
 	struct hbus_pub_ring *last_ring;
 	uint64_t last_word;       /* header word of an empty event */
 	uint32_t last_wire;
@@ -79,7 +81,6 @@ struct hbus_publisher {
 	unsigned char *reserved_body;
 	size_t reserved_size;
 	size_t reserved_run; /* events; 0 = one, not a run */
-	hbus_topic_t reserved_topic;
 	struct hbus_pub_ring *rings[HBUS_PUBLISHER_RINGS_MAX];
 	_Atomic uint32_t n_rings; /* others: hbus_publisher_wake() */
 	pthread_mutex_t rings_lock; /* hbus_publisher_wake() against a change of rings[] */
@@ -94,13 +95,30 @@ struct hbus_publisher {
 
 int hbus_publisher_fail_busy(void);
 
-static inline void hbus_publisher_enter_quickly(struct hbus_publisher *publisher)
+/* Whether the next event may go the quick way: to be said after each change of what this asks for. */
+static inline void hbus_publisher_set_quick(struct hbus_publisher *publisher)
 {
-	uint32_t busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed); /* relaxed: own word */
+	bool is_quick = publisher->last_topic != 0 && !publisher->in_batch && !publisher->reserved &&
+			!(publisher->flags & HBUS_PUB_TIMESTAMP);
 
+	publisher->quick_topic = is_quick ? publisher->last_topic : HBUS_NO_TOPIC;
+}
+
+/* @busy: what the word is. */
+static inline void hbus_publisher_enter_quickly(struct hbus_publisher *publisher, uint32_t busy)
+{
 	/* relaxed: as in hbus_gates_enter(); who needs a fence has it there */
 	atomic_store_explicit(&publisher->busy, busy | HBUS_GATES_CALL | HBUS_GATES_INSIDE, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* For who entered so. The word is loaded again: one register less to keep is worth more. */
+static inline void hbus_publisher_leave_quickly(struct hbus_publisher *publisher)
+{
+	uint32_t busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed); /* relaxed: own word */
+
+	/* R(gate.busy): as in hbus_publisher_leave(). */
+	atomic_store_explicit(&publisher->busy, busy + 1, memory_order_release);
 }
 
 /* Begin and end of every call on a publisher. 0 or an error. */
@@ -115,7 +133,7 @@ static inline int hbus_publisher_enter(struct hbus_publisher *publisher)
 	busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed);
 	if (__builtin_expect((busy & HBUS_GATES_CALL) != 0, 0))
 		return hbus_publisher_fail_busy();
-	hbus_publisher_enter_quickly(publisher);
+	hbus_publisher_enter_quickly(publisher, busy);
 	return 0;
 }
 

@@ -74,6 +74,7 @@ static int renew(struct hbus_publisher *publisher, struct hbus_pub_ring *old, ui
 	old->next = publisher->retired;
 	publisher->retired = old;
 	publisher->last_topic = 0;
+	hbus_publisher_set_quick(publisher);
 	return 0;
 }
 

@@ -123,9 +123,9 @@ static inline int kit_add(struct hbus_ring_pub *pub)
 /* The next event alone, the quick way where that will do. HBUS_RING_FULL or 0. */
 static inline int kit_publish_one(struct hbus_ring_pub *pub)
 {
-	uint64_t sequence = pub->sequence;
+	uint64_t sequence = pub->sequence, end;
 	uint32_t size = kit_size(sequence);
-	unsigned char *body = hbus_ring_pub_begin_one(pub, size);
+	unsigned char *body = hbus_ring_pub_begin_one(pub, size, &end);
 	int r = 0;
 
 	if (!body) {
@@ -135,10 +135,10 @@ static inline int kit_publish_one(struct hbus_ring_pub *pub)
 		return r;
 	}
 	kit_fill(body, sequence);
-	hbus_ring_pub_end_one(pub, body, hbus_word_make(0, 1, size), size, 1);
+	hbus_ring_pub_end_one(pub, body, hbus_word_make(0, 1, size), end, 1);
 	if (hbus_ring_pub_has_waiter(pub))
 		hbus_gates_wake(pub->gates, &pub->header->notify);
-	if (hbus_ring_pub_is_own_due(pub))
+	if (hbus_ring_pub_is_own_due(pub, end))
 		hbus_ring_pub_own(pub);
 	return r;
 }

@@ -171,6 +171,16 @@ run_case q table assert used_late -DMUT_used_late
 # The barrier of the installation makes up for it; the order stays, because a scan then finds what the count promises.
 run_case f table ok used_relaxed -DMUT_used_relaxed
 
+# ---- look: the list of those whom a publish looks at, while some go and come
+run_case q look ok "one stays, others go"
+run_case f look ok "more rounds" -DROUNDS=8
+run_case f look assert count_relaxed -DMUT_count_relaxed
+run_case f look assert count_first -DMUT_count_first
+run_case f look assert count_not_acquire -DMUT_count_not_acquire
+run_case f look assert added_relaxed -DMUT_added_relaxed
+run_case q look assert dropped_late -DMUT_dropped_late
+run_case f look assert no_wait -DMUT_no_wait
+
 # ---- dropped: the words in which the publisher says so
 run_case q dropped ok "3 gates, one place"
 run_case f dropped assert id_not_cleared -DMUT_id_not_cleared

@@ -265,19 +265,19 @@ static void commit(void)
 /* One record the quick way. False: there is more to do. */
 static bool publish_quickly(uint64_t body_max)
 {
-	uint64_t len = options.is_plain ? 8 : sched_random() % ((body_max < 8 ? body_max : 8) + 1);
-	unsigned char *body = hbus_ring_pub_begin_one(&pub, len);
+	uint64_t len = options.is_plain ? 8 : sched_random() % ((body_max < 8 ? body_max : 8) + 1), end;
+	unsigned char *body = hbus_ring_pub_begin_one(&pub, len, &end);
 
 	if (!body)
 		return false;
 	write_body(body, 0, 1, (uint32_t)len);
 	events[pub.sequence].batch_end = pub.sequence + 1;
 	n_started = pub.sequence + 1;
-	hbus_ring_pub_end_one(&pub, body, hbus_word_make(0, 1, (uint32_t)len), len, 1);
+	hbus_ring_pub_end_one(&pub, body, hbus_word_make(0, 1, (uint32_t)len), end, 1);
 	n_acked = pub.sequence;
 	if (hbus_ring_pub_has_waiter(&pub))
 		hbus_gates_wake(&table, &header.notify);
-	if (hbus_ring_pub_is_own_due(&pub))
+	if (hbus_ring_pub_is_own_due(&pub, end))
 		hbus_ring_pub_own(&pub);
 	met.quick++;
 	return true;

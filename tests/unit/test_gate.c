@@ -286,6 +286,39 @@ Test(gate, whoever_waits_is_seen_and_its_doorbell_rings)
 	cr_assert_eq(atomic_load_explicit(&notify, memory_order_relaxed), 1);
 }
 
+static bool is_seen(uint32_t idx)
+{
+	bool found;
+
+	atomic_store_explicit(&slots[idx].waiting, HBUS_WAITING_NOTIFY, memory_order_relaxed);
+	found = hbus_gates_has_waiter(&table);
+	atomic_store_explicit(&slots[idx].waiting, 0, memory_order_relaxed);
+	return found;
+}
+
+Test(gate, whoever_is_there_is_looked_at_whatever_others_came_and_went)
+{
+	static const uint32_t places[] = {0, 5, HBUS_RING_GATES_MAX, HBUS_RING_GATES_MAX + 1, HBUS_RING_WAKERS_MAX - 1};
+	const unsigned int n = sizeof(places) / sizeof(places[0]);
+
+	for (unsigned int turn = 0; turn < 1u << n; turn++) { /* whom to take out: each choice of them, in both orders */
+		for (unsigned int i = 0; i < n; i++)
+			install(places[i], 10 + i, false);
+		for (unsigned int k = 0; k < n; k++) {
+			unsigned int i = turn % 2 ? n - 1 - k : k;
+
+			if (turn & 1u << i)
+				cr_assert_eq(hbus_gates_remove(&table, places[i], 10 + i), 0);
+		}
+		for (unsigned int i = 0; i < n; i++)
+			cr_assert_eq(is_seen(places[i]), !(turn & 1u << i), "turn %u, place %u", turn, places[i]);
+		for (unsigned int i = 0; i < n; i++)
+			if (!(turn & 1u << i))
+				cr_assert_eq(hbus_gates_remove(&table, places[i], 10 + i), 0);
+		cr_assert_not(is_seen(places[0]));
+	}
+}
+
 Test(gate, a_full_doorbell_does_not_hold_the_publisher)
 {
 	struct hbus_gate_spec spec = spec_of(0, 13, false);

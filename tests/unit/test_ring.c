@@ -88,13 +88,14 @@ Test(ring, what_is_published_is_read_in_order)
 /* One record the quick way, or the long one where that will not do. */
 static int put_quickly(struct pair *pair, uint64_t value, uint64_t len, uint64_t *n_quick)
 {
-	unsigned char *body = hbus_ring_pub_begin_one(&pair->pub, len);
+	uint64_t end;
+	unsigned char *body = hbus_ring_pub_begin_one(&pair->pub, len, &end);
 
 	if (!body)
 		return put(pair, value, len);
 	memcpy(body, &value, 8);
-	hbus_ring_pub_end_one(&pair->pub, body, hbus_word_make(0, 3, (uint32_t)len), len, 1);
-	if (hbus_ring_pub_is_own_due(&pair->pub))
+	hbus_ring_pub_end_one(&pair->pub, body, hbus_word_make(0, 3, (uint32_t)len), end, 1);
+	if (hbus_ring_pub_is_own_due(&pair->pub, end))
 		hbus_ring_pub_own(&pair->pub);
 	++*n_quick;
 	return 0;
