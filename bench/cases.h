@@ -43,6 +43,11 @@ double bench_case_open_again(struct bench_run *run, const struct bench_cores *co
 /* From opening a subscriber on a busy topic until its first event is seen, ns: median; likewise. */
 double bench_case_attach(struct bench_run *run, const struct bench_cores *cores);
 /*
+ * System calls an event, of a thread that publishes and reads while nobody sleeps, by ptrace: of publish and poll together.
+ * -1 = failed.
+ */
+double bench_case_calls(struct bench_run *run, const struct bench_cores *cores);
+/*
  * CPU time of a process that waits for events that do not come, as a share of a core in percent, and that of the
  * daemon meanwhile (0 when @daemon_pid is). -1 = failed.
  */

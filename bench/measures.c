@@ -43,6 +43,12 @@ const struct bench_measure bench_measures[] = {
 	{"open.again", "another publisher, likewise", BENCH_OPEN_AGAIN, {BENCH_SINGLE, 8, 1, 1, 1}},
 	{"attach", "subscriber open to event seen", BENCH_ATTACH, {BENCH_SINGLE, 64, 1, 1, 1}},
 	{"idle", "a blocked subscriber (daemon)", BENCH_IDLE, {BENCH_SINGLE, 8, 1, 1, 1}},
+	{"calls", "system calls of publish and poll", BENCH_CALLS, {BENCH_SINGLE, 64, 1, 1, 0}},
+	{"machine.copied.64", "bare streaming by copy, 64 B", BENCH_MACHINE_COPIED, {BENCH_SINGLE, 64, 1, 1, 1}},
+	{"machine.copied.256", "bare streaming by copy, 256 B", BENCH_MACHINE_COPIED, {BENCH_SINGLE, 256, 1, 1, 1}},
+	{"machine.copied.1024", "bare streaming by copy, 1 KiB", BENCH_MACHINE_COPIED, {BENCH_SINGLE, 1024, 1, 1, 1}},
+	{"machine.moving.56", "bare round trip, lines that move", BENCH_MACHINE_MOVING, {BENCH_SINGLE, LINE_PAYLOAD, 1, 1, 1}},
+	{"machine.moving.64", "the same with 64 B", BENCH_MACHINE_MOVING, {BENCH_SINGLE, 64, 1, 1, 1}},
 	{"machine.walk.8", "bare walk of 8 B records in L1", BENCH_MACHINE_WALK, {BENCH_SINGLE, 8, 1, 1, 0}},
 	{"machine.stream.8", "bare streaming of 8 B items", BENCH_MACHINE_STREAM, {BENCH_SINGLE, 8, 1, 1, 1}},
 	{"machine.memcpy", "memcpy of 64 KiB", BENCH_MACHINE_MEMCPY, {BENCH_SINGLE, 65536, 1, 1, 0}},
@@ -53,17 +59,20 @@ const unsigned int bench_n_measures = sizeof(bench_measures) / sizeof(bench_meas
 static bool is_latency(enum bench_kind kind)
 {
 	return kind == BENCH_PING_PONG || kind == BENCH_WAKE || kind == BENCH_STOPPED_P99 || kind == BENCH_OPEN_FIRST ||
-	       kind == BENCH_OPEN_AGAIN || kind == BENCH_ATTACH || kind == BENCH_MACHINE_EVENTFD;
+	       kind == BENCH_OPEN_AGAIN || kind == BENCH_ATTACH || kind == BENCH_MACHINE_EVENTFD || kind == BENCH_MACHINE_MOVING;
 }
 
 static void set_unit(struct bench_result *result, enum bench_kind kind)
 {
-	result->is_lower_better = is_latency(kind) || kind == BENCH_IDLE;
+	result->is_lower_better = is_latency(kind) || kind == BENCH_IDLE || kind == BENCH_CALLS;
 	result->unit = result->is_lower_better ? "ns" : "events/s";
 	if (kind == BENCH_IDLE) {
 		result->unit = "percent of a core";
 		result->unit_short = "%";
 		result->total_name = "daemon";
+	} else if (kind == BENCH_CALLS) {
+		result->unit = "calls an event";
+		result->unit_short = "calls";
 	} else if (kind == BENCH_MACHINE_MEMCPY) {
 		result->unit = "bytes/s";
 		result->unit_short = "B/s";
@@ -109,12 +118,14 @@ static double limit_of(const struct bench_measure *measure, const struct bench_s
 
 	switch (measure->kind) {
 	case BENCH_THROUGHPUT:
+	case BENCH_MACHINE_COPIED:
 		result->limit_name = "bare streaming loop between two cores";
 		return bench_probe_stream(stage->run, stage->cores, size);
 	case BENCH_THROUGHPUT_WALK:
 		result->limit_name = "walk of the same records by one thread in L1 x streaming share between two cores";
 		return bench_probe_walk_streaming(stage->run, stage->cores, size);
 	case BENCH_PING_PONG:
+	case BENCH_MACHINE_MOVING:
 		result->limit_name = n_lines == 1 ? "bare ping-pong of one cache line" : "bare ping-pong of two cache lines";
 		limit = bench_probe_ping_pong(stage->run, stage->cores, n_lines, &p99);
 		if (limit > 0)
@@ -149,19 +160,25 @@ static double throughput(const struct bench_measure *measure, const struct bench
 	return value;
 }
 
+/* Nothing at all is the best there is, not a failure; that is a value below zero. */
+static double not_failed(double value)
+{
+	return value < 0 ? 0 : value > 0 ? value : 1e-9;
+}
+
 static double idle(const struct bench_stage *stage, struct bench_result *result)
 {
 	double daemon = 0, value = bench_case_idle(stage->run, stage->cores, stage->daemon_pid, &daemon);
 
 	if (value >= 0 && stage->daemon_pid)
 		bench_samples_add(&result->total, daemon);
-	/* Nothing at all is the best there is, not a failure. */
-	return value < 0 ? 0 : value > 0 ? value : 1e-9;
+	return not_failed(value);
 }
 
 static double value_of(const struct bench_measure *measure, const struct bench_stage *stage, struct bench_result *result)
 {
 	const struct bench_case_params *params = &measure->params;
+	uint64_t p99;
 
 	switch (measure->kind) {
 	case BENCH_THROUGHPUT:
@@ -182,6 +199,12 @@ static double value_of(const struct bench_measure *measure, const struct bench_s
 		return bench_case_attach(stage->run, stage->cores);
 	case BENCH_IDLE:
 		return idle(stage, result);
+	case BENCH_CALLS:
+		return not_failed(bench_case_calls(stage->run, stage->cores));
+	case BENCH_MACHINE_COPIED:
+		return bench_probe_stream_copied(stage->run, stage->cores, params->size);
+	case BENCH_MACHINE_MOVING:
+		return bench_probe_moving(stage->run, stage->cores, params->size, &p99);
 	case BENCH_MACHINE_WALK:
 		return bench_probe_walk(stage->run, stage->cores, params->size);
 	case BENCH_MACHINE_STREAM:
@@ -222,6 +245,9 @@ void bench_measure_once(const struct bench_measure *measure, const struct bench_
 	bench_samples_add(&result->value, value);
 	if (limit < 0)
 		return;
+	if (result->limit_p99.n > 0 && result->limit_p99.n == result->p99.n)
+		bench_samples_add(&result->p99_ratio, result->p99.value[result->p99.n - 1] /
+							      result->limit_p99.value[result->p99.n - 1]);
 	bench_samples_add(&result->limit, limit);
 	bench_samples_add(&result->ratio, value / limit);
 }

@@ -30,7 +30,22 @@ struct stream_params {
 	struct stream *stream;
 	unsigned int size;
 	uint64_t n_items; /* in the buffer */
+	bool is_copied;   /* filled in private memory first */
 };
+
+#define COPIED_MAX 65536u
+
+static void stream_put(const struct stream_params *params, unsigned char *at, uint64_t value)
+{
+	static unsigned char item[COPIED_MAX];
+
+	if (!params->is_copied) {
+		bench_event_fill(at, params->size, value);
+		return;
+	}
+	bench_event_fill(item, params->size, value);
+	memcpy(at, item, params->size);
+}
 
 static int stream_writer(struct bench_run *run, unsigned int role)
 {
@@ -44,7 +59,7 @@ static int stream_writer(struct bench_run *run, unsigned int role)
 		while (n + part - atomic_load_explicit(&stream->read, memory_order_acquire) > params->n_items)
 			bench_pause();
 		for (uint64_t i = 0; i < part; i++)
-			bench_event_fill(stream->data + (n + i) % params->n_items * params->size, params->size, n + i);
+			stream_put(params, stream->data + (n + i) % params->n_items * params->size, n + i);
 		n += part;
 		atomic_store_explicit(&stream->written, n, memory_order_release);
 	} while (!bench_is_over(run));
@@ -78,9 +93,9 @@ static int stream_reader(struct bench_run *run, unsigned int role)
 	return 0;
 }
 
-double bench_probe_stream(struct bench_run *run, const struct bench_cores *cores, unsigned int size)
+static double stream(struct bench_run *run, const struct bench_cores *cores, unsigned int size, bool is_copied)
 {
-	struct stream_params params = {.size = size};
+	struct stream_params params = {.size = size, .is_copied = is_copied};
 	double rate = 0;
 
 	params.n_items = STREAM_BYTES / size / STREAM_PARTS * STREAM_PARTS;
@@ -96,6 +111,16 @@ double bench_probe_stream(struct bench_run *run, const struct bench_cores *cores
 		rate = (double)run->shared->role[1].value[0] * 1e9 / (double)run->shared->role[1].value[1];
 	munmap(params.stream, sizeof(*params.stream));
 	return rate;
+}
+
+double bench_probe_stream(struct bench_run *run, const struct bench_cores *cores, unsigned int size)
+{
+	return stream(run, cores, size, false);
+}
+
+double bench_probe_stream_copied(struct bench_run *run, const struct bench_cores *cores, unsigned int size)
+{
+	return size <= COPIED_MAX ? stream(run, cores, size, true) : 0;
 }
 
 /* -- ping-pong -- */

@@ -64,8 +64,9 @@ static void table_row(const struct bench_result *result, FILE *out)
 		fprintf(out, "  %s", result->note);
 	fputc('\n', out);
 	if (result->limit_p99.n)
-		fprintf(out, "%-34s p99 %.0f ns, of the limit %.0f ns\n", "", bench_samples_median(&result->p99),
-			bench_samples_median(&result->limit_p99));
+		fprintf(out, "%-34s p99 %.0f ns, of the limit %.0f ns: %.2f +-%3.0f%%\n", "", bench_samples_median(&result->p99),
+			bench_samples_median(&result->limit_p99), bench_samples_median(&result->p99_ratio),
+			100 * bench_samples_spread(&result->p99_ratio));
 	if (result->histogram && result->histogram->n) {
 		const struct bench_histogram *h = result->histogram;
 
@@ -136,6 +137,7 @@ static json_t *result_json(const struct bench_result *result)
 	if (result->limit_p99.n) {
 		json_object_set_new(object, "p99", samples_json(&result->p99));
 		json_object_set_new(object, "limit_p99", samples_json(&result->limit_p99));
+		json_object_set_new(object, "p99_ratio", samples_json(&result->p99_ratio));
 	}
 	if (result->above.n)
 		json_object_set_new(object, "above", samples_json(&result->above));

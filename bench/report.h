@@ -22,7 +22,8 @@ struct bench_result {
 	struct bench_samples limit;
 	struct bench_samples ratio; /* value / limit, of the same repetition */
 	struct bench_samples p99;       /* latencies: of each repetition, */
-	struct bench_samples limit_p99; /* and of its probe */
+	struct bench_samples limit_p99; /* and of its probe, */
+	struct bench_samples p99_ratio; /* and the one by the other */
 	struct bench_samples above; /* value - limit, where that says more than the ratio */
 	struct bench_samples total; /* what else was measured at once: of broadcast, all subscribers together */
 	const char *total_name;    /* NULL: "all readers" */

@@ -95,6 +95,11 @@ def results_table(run):
             spread = f"±{100 * result['ratio']['spread']:.0f} %"
         title = result["title"] + (" (oversubscribed)" if result.get("oversubscribed") else "")
         rows.append([title, f"{number(result['value']['median'])}{name}", limit, ratio, spread])
+        if "p99_ratio" in result:
+            rows.append([result["title"] + ": p99", number(result["p99"]["median"]), f"{number(result['limit_p99']['median'])} (its p99)",
+                         f"{result['p99_ratio']['median']:.2f}", f"±{100 * result['p99_ratio']['spread']:.0f} %"])
+        if "total" in result:
+            rows.append([f"{result['title']}: {result['total_name']}", f"{number(result['total']['median'])}{name}", "", "", ""])
     return table(["measure", "median", "limit", "ratio", "spread"], rows)
 
 

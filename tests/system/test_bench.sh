@@ -36,8 +36,9 @@ host_measures_everything() {
 	_holds "$lab/r.json" 'all(full(x, "limit" in x) for x in r["results"])' || return 1
 	_holds "$lab/r.json" 'all("limit" in x for n, x in by.items() if n.split(".")[0] in ("throughput", "rtt", "broadcast", "publishers", "wake", "stopped"))' || return 1
 	_holds "$lab/r.json" 'all(all(k in by[n]["percentiles_ns"] for k in ("p50", "p90", "p99", "p99.9", "p99.99", "max", "n")) for n in ("rtt.56", "rtt.64", "wake.64", "open.first", "open.again", "attach", "machine.eventfd"))' || return 1
-	_holds "$lab/r.json" 'all(by[n]["limit_p99"]["median"] > 0 and by[n]["p99"]["median"] > 0 for n in ("rtt.56", "rtt.64", "wake.64"))' || return 1
+	_holds "$lab/r.json" 'all(by[n]["limit_p99"]["median"] > 0 and by[n]["p99"]["median"] > 0 and by[n]["p99_ratio"]["median"] > 0 for n in ("rtt.56", "rtt.64", "wake.64"))' || return 1
 	_holds "$lab/r.json" 'by["broadcast.8"]["total"]["median"] > 0 and by["idle"]["total_name"] == "daemon"' || return 1
+	_holds "$lab/r.json" 'by["calls"]["value"]["median"] < 0.01 and all("limit" in x for n, x in by.items() if n.startswith(("machine.copied", "machine.moving")))' || return 1
 	[ "$(nproc)" -ge 9 ] || _holds "$lab/r.json" 'by["broadcast.8"]["oversubscribed"] and not by["machine.memcpy"]["oversubscribed"]'
 }
 
