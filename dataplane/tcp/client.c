@@ -14,6 +14,7 @@
 
 #include "dataplane/log.h"
 #include "dataplane/mqtt/gateway_login.h"
+#include "dataplane/tcp/demux.h"
 
 enum {
 	FULL_SAID_EACH_MS = 10000,
@@ -26,11 +27,13 @@ enum {
 	KEEP_IDLE_MS = 120000,       /* peers that have vanished are found out without MQTT's help */
 	KEEP_INTERVAL_MS = 15000,
 	KEEP_COUNT = 4,
+	SEGMENT_MIN = 48,            /* smaller ones nobody needs but who wants us to send many */
 };
 
 struct hbus_tcp_client {
 	struct hbus_tcp_clients *clients;
 	struct tcp_pcb *pcb;
+	struct hbus_demux_entry entry;
 	struct hbus_mqtt_conn *conn;
 	struct hbus_tcp_client *next, **link, *dirty_next;
 	struct pbuf *held;           /* received, and not yet taken by the engine */
@@ -116,6 +119,7 @@ static void on_error(void *context, err_t error)
 	struct hbus_tcp_client *c = context;
 
 	(void)error;
+	hbus_demux_remove(&c->entry);
 	c->pcb = NULL;
 	c->is_broken = true;
 	c->clients->counters->broken++;
@@ -138,6 +142,7 @@ static void forget_pcb(struct hbus_tcp_client *c)
 {
 	if (!c->pcb)
 		return;
+	hbus_demux_remove(&c->entry);
 	tcp_arg(c->pcb, NULL);
 	tcp_recv(c->pcb, NULL);
 	tcp_sent(c->pcb, NULL);
@@ -178,6 +183,8 @@ static void watch(struct hbus_tcp_client *c, struct tcp_pcb *pcb)
 	tcp_err(pcb, on_error);
 	tcp_poll(pcb, on_poll, POLL_HALF_SECONDS);
 	tcp_nagle_disable(pcb);
+	if (pcb->mss < SEGMENT_MIN)
+		pcb->mss = SEGMENT_MIN;
 	ip_set_option(pcb, SOF_KEEPALIVE);
 	pcb->keep_idle = KEEP_IDLE_MS;
 	pcb->keep_intvl = KEEP_INTERVAL_MS;
@@ -194,7 +201,7 @@ static void say_full(struct hbus_tcp_clients *clients)
 		 clients->max, (unsigned long long)clients->counters->refused);
 }
 
-bool hbus_tcp_clients_accept(void *context, struct tcp_pcb *pcb)
+bool hbus_tcp_clients_accept(void *context, struct hbus_demux *demux, struct tcp_pcb *pcb)
 {
 	struct hbus_tcp_clients *clients = context;
 	struct hbus_tcp_client *c = NULL;
@@ -219,6 +226,7 @@ bool hbus_tcp_clients_accept(void *context, struct tcp_pcb *pcb)
 	clients->counters->connections_now++;
 	clients->counters->accepted++;
 	watch(c, pcb);
+	hbus_demux_add(demux, &c->entry, pcb);
 	return true;
 }
 
@@ -287,14 +295,30 @@ static void on_engine_resumed(void *context, void *transport)
 	mark(transport);
 }
 
+/*
+ * How much TCP takes: of a write it takes all or nothing, and it counts segments as well as bytes, which a peer
+ * makes small by its MSS or its window. One of them fills up the last one that was not sent.
+ */
+static size_t room_of(const struct tcp_pcb *pcb)
+{
+	size_t room = tcp_sndbuf(pcb), used = pcb->snd_queuelen, segment_size = pcb->snd_wnd_max / 2;
+
+	if (segment_size == 0 || segment_size > pcb->mss)
+		segment_size = pcb->mss;
+	if (used + 1 >= TCP_SND_QUEUELEN)
+		return 0;
+	if (room > (TCP_SND_QUEUELEN - 1 - used) * segment_size)
+		room = (TCP_SND_QUEUELEN - 1 - used) * segment_size;
+	return room < UINT16_MAX ? room : UINT16_MAX;
+}
+
 /* As much as TCP takes. */
 static void write_out(struct hbus_tcp_client *c)
 {
 	while (c->pcb && unsent(c) > 0) {
-		size_t room = tcp_sndbuf(c->pcb), size = unsent(c) < room ? unsent(c) : room;
+		size_t room = room_of(c->pcb), size = unsent(c) < room ? unsent(c) : room;
 		err_t error;
 
-		size = size < UINT16_MAX ? size : UINT16_MAX;
 		if (size == 0)
 			break;
 		error = tcp_write(c->pcb, c->out + c->out_at, (u16_t)size,

@@ -18,6 +18,7 @@
 #include "dataplane/mqtt/engine.h"
 #include "dataplane/tcp/counters.h"
 
+struct hbus_demux;
 struct hbus_gateway_login;
 struct hbus_tcp_client;
 struct tcp_pcb;
@@ -38,7 +39,7 @@ struct hbus_tcp_clients {
 };
 
 /* As struct hbus_stack_options wants it. @context: struct hbus_tcp_clients. */
-bool hbus_tcp_clients_accept(void *context, struct tcp_pcb *pcb);
+bool hbus_tcp_clients_accept(void *context, struct hbus_demux *demux, struct tcp_pcb *pcb);
 
 /* The engine's callbacks. @context: likewise. */
 void hbus_tcp_clients_io(struct hbus_tcp_clients *clients, struct hbus_mqtt_io *io);

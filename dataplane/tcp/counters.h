@@ -24,6 +24,10 @@
 	X(frames_no_buffer, "frames not sent for want of buffers")                                 \
 	X(frames_unsent, "frames that the port did not take")                                      \
 	X(arp_asked, "frames to peers not heard of lately, by way of ARP or ND")                   \
+	X(opens, "attempts to connect: SYN to the port that is served")                            \
+	X(resets_in, "resets that came in, heeded or not")                                         \
+	X(resets_out, "resets sent: to whom nobody knows, to whom is refused or cut")              \
+	X(late_cut, "times that what had come out of order was dropped, as too many segments")     \
 	X(half_open_cut, "half-open connections dropped for newer ones")                           \
 	X(opens_limited, "attempts to connect ignored: too many connections in any state")         \
 	X(time_wait_cut, "ended connections forgotten early")                                      \

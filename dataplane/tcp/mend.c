@@ -9,15 +9,22 @@
  * inject bytes into them under any address.
  *
  * tcpip_try_callback(): there is no thread to call, which the library would answer with abort().
+ *
+ * lwip_standard_chksum(): the library adds two bytes at a time, for each byte that it sends.
+ *
+ * ip_chksum_pseudo(): what comes in was looked at before (sums.h), so it is not added up again.
  */
 #include <string.h>
 #include <time.h>
 
+#include <lwip/inet_chksum.h>
+#include <lwip/ip.h>
 #include <lwip/tcp.h>
 #include <lwip/tcpip.h>
 
 #include "ctl/proto/siphash.h"
 #include "dataplane/tcp/stack.h"
+#include "dataplane/tcp/sums.h"
 
 static uint64_t secret_key[2];
 
@@ -55,4 +62,21 @@ err_t tcpip_try_callback(tcpip_callback_fn function, void *context)
 	(void)function;
 	(void)context;
 	return ERR_MEM;
+}
+
+u16_t lwip_standard_chksum(const void *bytes, int size);
+
+u16_t lwip_standard_chksum(const void *bytes, int size)
+{
+	return (u16_t)hbus_sums_add(0, bytes, size > 0 ? (uint32_t)size : 0);
+}
+
+/* TCP asks with the address of the packet that is being taken in, or with one of a connection. */
+u16_t ip_chksum_pseudo(struct pbuf *p, u8_t protocol, u16_t size, const ip_addr_t *from, const ip_addr_t *to)
+{
+	if (protocol == IP_PROTO_TCP && from == ip_current_src_addr())
+		return 0;
+	if (IP_IS_V6(to))
+		return ip6_chksum_pseudo(p, protocol, size, ip_2_ip6(from), ip_2_ip6(to));
+	return inet_chksum_pseudo(p, protocol, size, ip_2_ip4(from), ip_2_ip4(to));
 }

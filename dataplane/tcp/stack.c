@@ -21,10 +21,11 @@
 #include <netif/ethernet.h>
 
 #include "dataplane/log.h"
+#include "dataplane/tcp/demux.h"
 #include "dataplane/tcp/neighbour.h"
 #include "dataplane/tcp/sums.h"
 
-enum { COUNT_MS = 100, PEERS_LOGGED_MAX = 4, ETHERNET_SIZE = 14 };
+enum { COUNT_MS = 100, ETHERNET_SIZE = 14, TCP_FLAGS_OFF = 13 };
 
 struct interface {
 	struct netif netif;
@@ -37,12 +38,25 @@ struct hbus_stack {
 	struct hbus_tcp_wire *wire;
 	struct hbus_tcp_counters *counters;
 	struct hbus_neighbours *neighbours;
+	struct hbus_demux *demux;
 	uint64_t now_ms, count_at_ms;
 	uint64_t sums_logged;
 	uint32_t n_pcbs;             /* connections in any state but TIME_WAIT, as far as was counted */
 	uint32_t n_half_open;
 	struct interface interfaces[HBUS_STACK_ADDRS_MAX];
 };
+
+/* The TCP header of a frame that passed check_sums(), or that is lwIP's, or NULL: no TCP. */
+static const uint8_t *tcp_header_of(const uint8_t *frame)
+{
+	const uint8_t *ip = frame + ETHERNET_SIZE;
+
+	if (frame[12] == 0x08 && frame[13] == 0x00)
+		return ip[9] == HBUS_STACK_TCP ? ip + (ip[0] & 0x0fu) * 4 : NULL;
+	if (frame[12] == 0x86)
+		return ip[6] == HBUS_STACK_TCP ? ip + 40 : NULL;
+	return NULL;
+}
 
 /* ---- frames out ------------------------------------------------------------------------ */
 
@@ -51,10 +65,13 @@ static err_t send_frame(struct netif *netif, struct pbuf *p)
 	struct hbus_stack *stack = netif->state;
 	struct interface *interface = (struct interface *)(void *)netif;
 	uint8_t *room = hbus_tcp_wire_reserve(stack->wire, interface->port_id, p->tot_len);
+	const uint8_t *tcp;
 
 	if (!room)
 		return ERR_MEM;
 	pbuf_copy_partial(p, room, p->tot_len, 0);
+	tcp = tcp_header_of(room);
+	stack->counters->resets_out += tcp && (tcp[TCP_FLAGS_OFF] & TCP_RST) != 0;
 	return ERR_OK;
 }
 
@@ -95,7 +112,7 @@ static err_t on_accept(void *context, struct tcp_pcb *pcb, err_t error)
 
 	if (error != ERR_OK || !pcb)
 		return ERR_VAL;
-	if (stack->options.accept(stack->options.context, pcb))
+	if (stack->options.accept(stack->options.context, stack->demux, pcb))
 		return ERR_OK;
 	tcp_abort(pcb);
 	return ERR_ABRT;
@@ -143,6 +160,7 @@ static bool may_open(struct hbus_stack *stack)
 {
 	struct tcp_pcb *oldest;
 
+	stack->counters->opens++;
 	if (stack->n_half_open >= HBUS_STACK_HALF_OPEN_MAX) {
 		oldest = count_connections(stack);
 		if (stack->n_half_open >= HBUS_STACK_HALF_OPEN_MAX && oldest) {
@@ -273,29 +291,42 @@ static bool check_sums(struct hbus_stack *stack, const struct hbus_tcp_wire_fram
 	}
 }
 
-/* The header of a frame that passed check_sums(), or NULL: no TCP. */
-static const uint8_t *tcp_header_of(const uint8_t *frame)
-{
-	const uint8_t *ip = frame + ETHERNET_SIZE;
-
-	if (frame[12] == 0x08 && frame[13] == 0x00)
-		return ip[9] == HBUS_STACK_TCP ? ip + (ip[0] & 0x0fu) * 4 : NULL;
-	if (frame[12] == 0x86)
-		return ip[6] == HBUS_STACK_TCP ? ip + 40 : NULL;
-	return NULL;
-}
-
 /* SYN without ACK to the port that listens; lwIP resets the rest. */
 static bool is_opening(const struct hbus_stack *stack, const uint8_t *tcp)
 {
-	return tcp && (tcp[13] & 0x12) == 0x02 &&
+	return tcp && (tcp[TCP_FLAGS_OFF] & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
 	       ((uint32_t)tcp[2] << 8 | tcp[3]) == stack->options.tcp_port;
+}
+
+/* Segments that are no stream but holes: their sender may say them again. */
+static void limit_late(struct hbus_stack *stack, struct hbus_demux_entry *entry)
+{
+	struct tcp_pcb *pcb = entry->pcb;
+	uint32_t n = 0;
+
+	if (!pcb->ooseq) {
+		entry->n_late = 0;
+		return;
+	}
+	/* At most so many, as each comes in a frame of its own. Now and then they are counted. */
+	if (++entry->n_late <= HBUS_STACK_LATE_MAX)
+		return;
+	for (const struct tcp_seg *segment = pcb->ooseq; segment; segment = segment->next)
+		n++;
+	if (n >= HBUS_STACK_LATE_MAX) {
+		tcp_free_ooseq(pcb);
+		stack->counters->late_cut++;
+		n = 0;
+	}
+	entry->n_late = n;
 }
 
 static void take_frame(struct hbus_stack *stack, const struct hbus_tcp_wire_frame *frame)
 {
 	int i = hbus_claim_find(stack->options.claim, frame->port_id, frame->data, frame->size);
 	struct netif *netif = i < 0 ? NULL : &stack->interfaces[i].netif;
+	struct hbus_demux_entry *entry;
+	const uint8_t *tcp;
 	struct pbuf *p;
 
 	if (!netif || frame->size > UINT16_MAX)
@@ -307,13 +338,18 @@ static void take_frame(struct hbus_stack *stack, const struct hbus_tcp_wire_fram
 	if (!check_sums(stack, frame))
 		goto drop;
 	hbus_neighbours_learn(stack->neighbours, frame->data, frame->size, stack->now_ms);
-	if (is_opening(stack, tcp_header_of(frame->data)) && !may_open(stack))
+	tcp = tcp_header_of(frame->data);
+	if (is_opening(stack, tcp) && !may_open(stack))
 		goto drop;
+	stack->counters->resets_in += tcp && (tcp[TCP_FLAGS_OFF] & TCP_RST) != 0;
 	p = wrap(stack, frame);
-	if (!p)
+	if (!p) {
 		stack->counters->frames_lost++;
-	else if (netif->input(p, netif) != ERR_OK)
-		pbuf_free(p);
+		return;
+	}
+	entry = hbus_demux_input(stack->demux, netif, p, frame->data + ETHERNET_SIZE, tcp);
+	if (entry)
+		limit_late(stack, entry);
 	return;
 drop:
 	hbus_tcp_wire_give_back(frame->buffer);
@@ -429,7 +465,10 @@ int hbus_stack_new(const struct hbus_stack_options *options, struct hbus_tcp_wir
 	stack->wire = wire;
 	stack->counters = counters;
 	r = hbus_neighbours_new(options->secret, &stack->neighbours);
+	if (r == 0)
+		r = hbus_demux_new(options->secret, options->connections_max, &stack->demux);
 	if (r < 0) {
+		hbus_neighbours_free(stack->neighbours);
 		free(stack);
 		return r;
 	}
@@ -469,6 +508,7 @@ struct hbus_stack *hbus_stack_free(struct hbus_stack *stack)
 	for (uint32_t i = 0; i < stack->options.claim->n; i++)
 		if (stack->interfaces[i].netif.state)
 			netif_remove(&stack->interfaces[i].netif);
+	hbus_demux_free(stack->demux);
 	hbus_neighbours_free(stack->neighbours);
 	free(stack);
 	return NULL;

@@ -19,12 +19,15 @@
 #include "dataplane/tcp/counters.h"
 #include "dataplane/tcp/wire.h"
 
+struct hbus_demux;
 struct hbus_stack;
 struct tcp_pcb;
 
 /* ---- limits ---------------------------------------------------------------------------- */
 
 #define HBUS_STACK_HALF_OPEN_MAX 256U
+/* Segments out of order that a connection keeps: lwIP walks them for each that comes. */
+#define HBUS_STACK_LATE_MAX 512U
 
 /* ---- types ----------------------------------------------------------------------------- */
 
@@ -37,8 +40,8 @@ struct hbus_stack_options {
 	uint32_t connections_max;
 	bool finishes_sums;          /* what senders left to hardware is taken */
 	uint64_t secret[2];          /* unpredictable */
-	/* A connection is there. Return: false to refuse it. */
-	bool (*accept)(void *context, struct tcp_pcb *pcb);
+	/* A connection is there, and may be put into @demux. Return: false to refuse it. */
+	bool (*accept)(void *context, struct hbus_demux *demux, struct tcp_pcb *pcb);
 	void *context;
 };
 

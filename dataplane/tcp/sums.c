@@ -51,11 +51,20 @@ static int find_segment(const uint8_t *frame, uint32_t size, struct segment *ret
 	return 0;
 }
 
-static uint32_t sum_bytes(uint64_t sum, const uint8_t *bytes, uint32_t size)
+uint32_t hbus_sums_add(uint64_t sum, const uint8_t *bytes, uint32_t size)
 {
+	uint64_t high = 0, words[2];
 	uint32_t word;
 	uint16_t half;
 
+	/* Halves of 32 bits, each with a sum of its own: neither can overflow, nor wait for the other. */
+	sum = (uint32_t)sum + (sum >> 32);
+	for (; size >= sizeof(words); bytes += sizeof(words), size -= (uint32_t)sizeof(words)) {
+		memcpy(words, bytes, sizeof(words));
+		sum += (words[0] & UINT32_MAX) + (words[1] & UINT32_MAX);
+		high += (words[0] >> 32) + (words[1] >> 32);
+	}
+	sum += high;
 	for (; size >= sizeof(word); bytes += sizeof(word), size -= (uint32_t)sizeof(word)) {
 		memcpy(&word, bytes, sizeof(word));
 		sum += word;
@@ -66,8 +75,11 @@ static uint32_t sum_bytes(uint64_t sum, const uint8_t *bytes, uint32_t size)
 		bytes += sizeof(half);
 		size -= (uint32_t)sizeof(half);
 	}
-	if (size > 0)
-		sum += bytes[0];
+	if (size > 0) {
+		half = 0;
+		memcpy(&half, bytes, 1);
+		sum += half;
+	}
 	while (sum >> 16 != 0)
 		sum = (sum & 0xffff) + (sum >> 16);
 	return (uint32_t)sum;
@@ -78,7 +90,7 @@ static uint32_t sum_pseudo(const struct segment *segment)
 	uint64_t sum = (uint64_t)__builtin_bswap16((uint16_t)segment->size) +
 		       __builtin_bswap16(TCP);
 
-	return sum_bytes(sum, segment->addresses, segment->addresses_size);
+	return hbus_sums_add(sum, segment->addresses, segment->addresses_size);
 }
 
 int hbus_sums_tcp(const uint8_t *frame, uint32_t size)
@@ -91,7 +103,7 @@ int hbus_sums_tcp(const uint8_t *frame, uint32_t size)
 	if (r != 0)
 		return r < 0 ? 0 : r;
 	pseudo = sum_pseudo(&segment);
-	if (sum_bytes(pseudo, frame + segment.off, segment.size) == 0xffff)
+	if (hbus_sums_add(pseudo, frame + segment.off, segment.size) == 0xffff)
 		return 0;
 	memcpy(&field, frame + segment.off + SUM_OFF, sizeof(field));
 	return field == pseudo ? HBUS_SUMS_UNFINISHED : HBUS_SUMS_BAD;
@@ -105,6 +117,6 @@ void hbus_sums_finish(uint8_t *frame, uint32_t size)
 	if (find_segment(frame, size, &segment) != 0)
 		return;
 	memcpy(frame + segment.off + SUM_OFF, &field, sizeof(field));
-	field = (uint16_t)~sum_bytes(sum_pseudo(&segment), frame + segment.off, segment.size);
+	field = (uint16_t)~hbus_sums_add(sum_pseudo(&segment), frame + segment.off, segment.size);
 	memcpy(frame + segment.off + SUM_OFF, &field, sizeof(field));
 }

@@ -25,3 +25,6 @@ int hbus_sums_tcp(const uint8_t *frame, uint32_t size);
 
 /* Writes the right one. For frames of which the above said BAD or UNFINISHED. */
 void hbus_sums_finish(uint8_t *frame, uint32_t size);
+
+/* The one's complement sum of bytes in 16 bits, as the host loads them; @sum: a sum before. */
+uint32_t hbus_sums_add(uint64_t sum, const uint8_t *bytes, uint32_t size);
