@@ -32,7 +32,6 @@
 
 enum {
 	RING_SIZE = 4 << 20,
-	PUBLISH_WAIT_MS = 20,        /* for a reliable reader that is a ring behind; all clients wait meanwhile */
 	TAKES_PER_ROUND = 64,        /* polls of the bus between two looks at the taps */
 	CHORES_MS = 100,
 	GOODBYE_MS = 500,            /* for the last words to all clients */
@@ -216,7 +215,7 @@ static int open_bus(struct hbus_tcp *tcp, const struct hbus_mqtt_config *limits)
 		.counters = "mqtt_tcp",
 		.ring_size = RING_SIZE,
 		.event_max = limits->packet_max,
-		.publish_wait_ms = PUBLISH_WAIT_MS,
+		.waits_for_room = true,
 		.log = log_sentence,
 	};
 

@@ -157,7 +157,7 @@ several_addresses_of_both_families_are_found_by_arp_and_nd() {
 		pub -t "to/$host" -m hello -q 1 || return 1
 		hears all "to/$host hello" || return 1
 	done
-	host=10.77.0.11 pub -t a -m nobody -q 1 2>/dev/null && return 1
+	lab_in devices timeout 1 mosquitto_pub -h 10.77.0.11 -t a -m nobody -q 1 2>/dev/null && return 1
 	expect "$(lab_in devices ip neigh | grep -cE "^($STACK|10.77.0.10|fd77::9|fd77::a) .*lladdr $(lab_mac gateway gw0)")" -eq 4
 	# The kernel's own address is still found, too.
 	lab_in devices ip neigh del $KERNEL dev dev0
@@ -245,7 +245,7 @@ unfinished_checksums_are_named_or_taken() {
 	_network
 	lab_in devices ethtool -K dev0 tx on >/dev/null
 	_start
-	! lab_in devices timeout 3 mosquitto_pub -h $STACK -t a -m hello -q 1 2>/dev/null || return 1
+	! lab_in devices timeout 1 mosquitto_pub -h $STACK -t a -m hello -q 1 2>/dev/null || return 1
 	lab_has_line ingress 'leaves its TCP checksums to hardware' || return 1
 	_stop
 	balances
@@ -306,6 +306,87 @@ malformed_frames_cost_nothing_but_themselves() {
 }
 
 _has_taken_all() { [ "$(_counter frames_in)" -ge 3000 ]; }
+
+hostile_peers_cost_only_themselves() {
+	local name
+	_network
+	lab_spawn_in gateway kernel hugebus-mqtt --listen $KERNEL:1883 --allow-anonymous
+	lab_wait_line kernel serving || return 1
+	_start
+	sub all -t 'f/#' -q 2
+	lab_spawn_in devices loiter python3 "$system_dir/tcp_hostile.py" loiter $STACK 20
+	lab_wait_line loiter READY || return 1
+	lab_spawn_in devices flood python3 "$system_dir/tcp_hostile.py" flood dev0 "$(lab_mac gateway gw0)" $STACK 20000
+	lab_wait_line flood READY || return 1
+	# Those who are there notice nothing, others still come, and the kernel's own TCP goes on.
+	seq 300 | lab_in devices timeout 30 mosquitto_pub -h $STACK -q 2 -t f/stack -l || return 1
+	pub -t f/late -m 301 -q 2 || return 1
+	host=$KERNEL pub -t f/kernel -m 302 -q 2 || return 1
+	hears all 302 20 || return 1
+	# Who never says who he is goes after ten seconds; the flood does not keep him.
+	lab_wait_line loiter 'LEFT 0' 25 || return 1
+	pub -t f/late -m 303 -q 2 || return 1
+	hears all 303 || return 1
+	heard all | cmp - <(seq 303) || return 1
+	lab_stop flood
+	grep -q 'SENT' "$lab/flood.out" || return 1
+	_stop
+	expect "$(account '.frames.in_flight')" -eq 0
+	expect "$(account '.tcp.lent_now')" -eq 0
+	expect "$(account '.tcp.accepted')" -eq "$(account '.tcp.closed + .tcp.broken')"
+	expect "$(account '.tcp.mqtt.connect_timeouts')" -eq 40
+	for name in opens half_open_cut resets_in resets_out; do
+		expect "$(account ".tcp.$name")" -gt 100
+	done
+}
+
+who_takes_little_at_a_time_gets_large_messages_too() {
+	local size
+	_network
+	_start
+	head -c 150000 /dev/zero | tr '\0' x >"$lab/large"
+	for size in 88 536; do
+		lab_spawn_in devices "small$size" python3 "$system_dir/tcp_hostile.py" small $STACK $size 2500
+		lab_wait_line "small$size" READY || return 1
+	done
+	pub -t big -q 1 -f "$lab/large" || return 1
+	for size in 88 536; do
+		# The topic and its length are the rest.
+		lab_wait_line "small$size" 'GOT 150005 OF 150005' 20 || return 1
+	done
+	_stop
+	balances
+}
+
+a_publisher_waits_for_a_reliable_reader_that_is_behind() {
+	local n=15000 publisher
+	_network
+	_start
+	lab_spawn reader hugebus sub -t 'flood/#' --reliable --stall 20s --ready "$lab/ready"
+	lab_until 5 test -e "$lab/ready" || return 1
+	kill -STOP "${lab_pids[reader]}"
+	# More than the ring holds; mosquitto_pub counts messages to 65535.
+	_numbers "$n" | lab_in devices timeout 60 mosquitto_pub -h $STACK -t flood/1 -q 1 -l &
+	publisher=$!
+	lab_until 10 _is_stuck || return 1
+	# Who does not publish has not to wait.
+	sub other -t other
+	expect "$(kill -0 "$publisher" 2>/dev/null && echo waits)" = waits
+	kill -CONT "${lab_pids[reader]}"
+	wait "$publisher"
+	expect $? = 0
+	lab_until 20 _has_all "$n" || return 1
+	_numbers "$n" | cmp - "$lab/reader.out" || return 1
+	pub -t other -m x -q 2 || return 1
+	hears other x || return 1
+	_stop
+	balances
+	expect "$(account '.tcp.mqtt.publishes_bus_refused')" -eq 0
+}
+
+_numbers() { seq -f '%0400.0f' "$1"; }
+_is_stuck() { [ "$(hugebus stats | awk '$1 == "mqtt_tcp" && $2 == "waits" { print $3 }')" -gt 1 ]; }
+_has_all() { [ "$(wc -l <"$lab/reader.out")" -ge "$1" ]; }
 
 a_kill_loses_no_acknowledged_message() {
 	local qos kills accepted
