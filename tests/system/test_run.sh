@@ -75,7 +75,9 @@ the_tests_themselves_end_with_it() {
 	_tree
 	cp "$top/tests/report.py" "$lab/tree/tests/"
 	_tool meson 'if [ "$1" = test ]; then '"$SLOW"'; fi; mkdir -p "${@: -2:1}"; touch "${@: -2:1}/build.ninja"'
-	_start test && _ends TERM 143 && _start test && _ends KILL 137
+	_start test && _ends TERM 143 && _start test && _ends KILL 137 || return 1
+	(TMPDIR=$lab/tmp lab_sweep)
+	expect -z "$(ls -A "$lab/tmp")"
 }
 
 an_installation_is_not_cut_in_two() {
