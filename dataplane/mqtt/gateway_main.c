@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,7 +21,7 @@
 #include "dataplane/mqtt/gateway_state.h"
 #include "shm/counters.h"
 
-enum { SPARE_FDS = 64, RESTORE_MS = 10000 };
+enum { SPARE_FDS = 64, RESTORE_MS = 10000, GOODBYE_MS = 300 };
 
 static unsigned int n_logged;
 
@@ -51,7 +52,7 @@ static uint64_t now_ms(void)
 
 /* -- signals -- */
 
-static volatile sig_atomic_t must_end, must_reload;
+static volatile sig_atomic_t must_end, must_reload, is_started, exit_status;
 
 static void on_signal(int number)
 {
@@ -59,6 +60,27 @@ static void on_signal(int number)
 		must_reload = 1;
 	else
 		must_end = 1;
+	/* Until it serves there is nothing to bring to an end, and it may be waiting for a daemon. */
+	if (!is_started && must_end)
+		_exit(0);
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+	_exit(exit_status);
+}
+
+/*
+ * What is left is to say goodbye to the daemon: filters, rings and counters, each with an answer to wait for. One that
+ * does not answer is not waited for: it sees that the process has ended.
+ */
+static void end_soon(void)
+{
+	const struct itimerval soon = { .it_value.tv_usec = GOODBYE_MS * 1000 };
+
+	signal(SIGALRM, on_alarm);
+	setitimer(ITIMER_REAL, &soon, NULL);
 }
 
 static void end_all(struct hbus_gateway *gateway)
@@ -437,6 +459,7 @@ static void stop(struct hbus_gateway *gateway)
 		hbus_gateway_count(gateway);
 	}
 	gateway->state = hbus_gateway_state_close(gateway->state);
+	end_soon();
 	hbus_gateway_clients_free(gateway);
 	gateway->engine = hbus_mqtt_free(gateway->engine);
 	gateway->bus = hbus_mqtt_bus_close(gateway->bus);
@@ -481,11 +504,13 @@ int main(int argc, char **argv)
 	r = start(&gateway, &options);
 	if (r == 0) {
 		gateway.is_serving = true;
+		is_started = 1;
 		hbus_gateway_log("serving on %s%s", options.listen[0], options.n_listen > 1 ? " and more" : "");
 		hbus_gateway_loop(&gateway.workers[0]);
 	} else if (n_logged == 0) {
 		hbus_gateway_log("cannot start: %s", strerror(-r));
 	}
+	exit_status = r == 0 ? 0 : 1;
 	stop(&gateway);
-	return r == 0 ? 0 : 1;
+	return exit_status;
 }
