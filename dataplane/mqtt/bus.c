@@ -527,6 +527,11 @@ bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine)
 	return true;
 }
 
+bool hbus_mqtt_bus_is_settled(const struct hbus_mqtt_bus *bus, const struct hbus_mqtt *engine)
+{
+	return bus->pressure == 0 || hbus_mqtt_has_heard_all(engine);
+}
+
 bool hbus_mqtt_bus_arm(struct hbus_mqtt_bus *bus, bool has_rung)
 {
 	/* Our own events do not wake us. */

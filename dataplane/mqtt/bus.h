@@ -68,6 +68,9 @@ int hbus_mqtt_bus_answer_fd(const struct hbus_mqtt_bus *bus);
  */
 bool hbus_mqtt_bus_take(struct hbus_mqtt_bus *bus, struct hbus_mqtt *engine);
 
+/* Nothing that clients published waits to be taken. */
+bool hbus_mqtt_bus_is_settled(const struct hbus_mqtt_bus *bus, const struct hbus_mqtt *engine);
+
 /* Answers of the daemon are awaited. */
 bool hbus_mqtt_bus_is_asking(const struct hbus_mqtt_bus *bus);
 

@@ -396,6 +396,7 @@ static void accept_connect(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_c
 		refuse(conn, c->version, HBUS_MQTT_QUOTA);
 		return;
 	}
+	hbus_mqtt_log_session(session);
 	conn->state = CONN_OPEN;
 	conn->heard_ms = hbus_mqtt_now(conn->engine);
 	conn->engine->counters.connects++;

@@ -13,12 +13,6 @@
 
 /* -- sending -- */
 
-/* A session that ends with its connection is not remembered. */
-static void changed(const struct hbus_mqtt_session *session)
-{
-	session->engine->n_changes += session->expiry_s > 0;
-}
-
 static struct hbus_mqtt_queue_count count_of(const struct hbus_mqtt_session *session)
 {
 	return session->queue->ops->count(session->queue);
@@ -26,7 +20,7 @@ static struct hbus_mqtt_queue_count count_of(const struct hbus_mqtt_session *ses
 
 static void settle(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery *d, bool is_done)
 {
-	changed(session);
+	hbus_mqtt_log_settled(session, d->packet_id, is_done);
 	session->queue->ops->settle(session->queue, d, is_done);
 }
 
@@ -58,7 +52,6 @@ static void send_locked(struct hbus_mqtt_session *session, struct hbus_mqtt_deli
 	bool is_dup = d->was_sent;
 
 	d->was_sent = true;
-	changed(session);
 	if (!send_delivery(session, d, is_dup))
 		settle(session, d, true);
 }
@@ -69,26 +62,24 @@ static int put_and_send(struct hbus_mqtt_session *session, struct hbus_mqtt_sour
 	struct hbus_mqtt_delivery *d;
 	int condition = session->queue->ops->put(session->queue, source, how, &d);
 
-	if (condition == 0)
-		send_locked(session, d);
-	return condition;
+	if (condition != 0)
+		return condition;
+	hbus_mqtt_log_put(session, d->kept, how, d);
+	send_locked(session, d);
+	return 0;
 }
 
 static void send_promised(struct hbus_mqtt_session *session)
 {
 	struct hbus_mqtt *engine = session->engine;
-	struct hbus_mqtt_snapshot *snapshot = session->snapshots;
-	struct hbus_mqtt_kept *kept = snapshot->kept[snapshot->at++];
-	uint8_t qos = kept->view.qos < snapshot->qos ? kept->view.qos : snapshot->qos;
-	uint32_t id = snapshot->id;
+	uint8_t most = session->snapshots->qos;
+	uint32_t id = session->snapshots->id;
+	struct hbus_mqtt_kept *kept = hbus_mqtt_promise_take(session);
+	uint8_t qos = kept->view.qos < most ? kept->view.qos : most;
 	const struct hbus_mqtt_how how = { qos, true, NULL, &id, id ? 1 : 0 };
 	struct hbus_mqtt_source source = { engine, &kept->view, kept->expires_ms, kept };
 
-	engine->counters.snapshot_now--;
-	if (snapshot->at == snapshot->n) {
-		session->snapshots = snapshot->next;
-		hbus_mqtt_snapshot_free(engine, snapshot);
-	}
+	hbus_mqtt_log_promise_kept(session, kept);
 	if (kept->expires_ms <= hbus_mqtt_now(engine))
 		engine->counters.dropped_expired++;
 	else if (qos == 0)
@@ -104,12 +95,13 @@ static void send_queued(struct hbus_mqtt_session *session, const struct hbus_mqt
 	struct hbus_mqtt_queue *queue = session->queue;
 	struct hbus_mqtt_delivery *d = first->qos > 0 ? queue->ops->lock(queue) : NULL;
 
-	changed(session);
 	if (d) {
+		hbus_mqtt_log_locked(session, d);
 		send_locked(session, d);
 		return;
 	}
 	d = queue->ops->take(queue, false);
+	hbus_mqtt_log_taken(session, d);
 	if (d->qos > 0)
 		session->engine->counters.dropped_memory++;
 	else
@@ -135,10 +127,14 @@ static int next_qos(const struct hbus_mqtt_session *session, struct hbus_mqtt_de
 /* Return: whether something at the front had expired. */
 static bool expire(struct hbus_mqtt_session *session)
 {
-	uint32_t n = session->queue->ops->expire(session->queue, hbus_mqtt_now(session->engine));
+	const struct hbus_mqtt_queue *queue = session->queue;
+	uint64_t now = hbus_mqtt_now(session->engine);
+	uint32_t n;
 
-	if (n > 0)
-		changed(session);
+	for (const struct hbus_mqtt_delivery *d = NULL;
+	     (d = queue->ops->next(queue, false, d)) && !d->was_sent && d->kept->expires_ms <= now;)
+		hbus_mqtt_log_taken(session, d);
+	n = queue->ops->expire(session->queue, now);
 	session->engine->counters.dropped_expired += n;
 	return n > 0;
 }
@@ -161,6 +157,7 @@ void hbus_mqtt_resume(struct hbus_mqtt_session *session)
 	struct hbus_mqtt_queue *queue = session->queue;
 
 	queue->ops->release(queue);
+	hbus_mqtt_log_again(session);
 	for (struct hbus_mqtt_delivery *d = NULL; session->conn && (d = queue->ops->next(queue, true, d));)
 		hbus_mqtt_send_ack(session->conn, HBUS_MQTT_PUBREL, d->packet_id, 0);
 	hbus_mqtt_pump(session);
@@ -239,11 +236,11 @@ static void deliver(struct hbus_mqtt_session *session, struct hbus_mqtt_source *
 		return;
 	}
 	condition = now ? put_and_send(session, source, how) : session->queue->ops->put(session->queue, source, how, NULL);
-	if (condition == 0)
-		changed(session);
+	if (condition == 0 && !now)
+		hbus_mqtt_log_put(session, source->kept, how, NULL);
 	else if (condition == HBUS_MQTT_QUEUE_FULL)
 		overflow(session, how->qos);
-	else if (how->qos > 0 && session->conn)
+	else if (condition != 0 && how->qos > 0 && session->conn)
 		hbus_mqtt_conn_fail(session->conn, HBUS_MQTT_QUOTA);
 }
 
@@ -366,6 +363,10 @@ void hbus_mqtt_route_event(struct hbus_mqtt *engine, const struct hbus_mqtt_mess
 	struct hbus_mqtt_source source = { engine, message, hbus_mqtt_expires_ms(engine, message), NULL };
 
 	engine->counters.events_in++;
+	if (message->origin.engine == engine->id) {
+		engine->n_heard = message->origin.number;
+		hbus_mqtt_log_heard(engine, engine->n_heard);
+	}
 	/* Another engine's client has retained it: so do we. Our own were retained when they were published. */
 	if (message->is_retain && message->origin.engine != engine->id && message->origin.engine != 0)
 		(void)hbus_mqtt_retain(engine, message);
@@ -384,6 +385,26 @@ void hbus_mqtt_delivery_restore(struct hbus_mqtt_session *session, struct hbus_m
 	int r = session->queue->ops->restore(session->queue, kept, how, state, packet_id, was_sent);
 
 	session->engine->counters.dropped_queue += r == HBUS_MQTT_QUEUE_FULL;
+}
+
+void hbus_mqtt_delivery_pass(struct hbus_mqtt_session *session, const struct hbus_mqtt_kept *kept, uint16_t packet_id)
+{
+	struct hbus_mqtt_queue *queue = session->queue;
+	struct hbus_mqtt_delivery *d = queue->ops->next(queue, false, NULL);
+	bool has_id;
+
+	if (!d || d->kept != kept)
+		return;
+	has_id = d->packet_id > 0;
+	d = queue->ops->take(queue, false);
+	if (packet_id) {
+		const struct hbus_mqtt_how how = { d->qos, d->is_retain, NULL, d->ids, d->n_ids };
+
+		hbus_mqtt_delivery_restore(session, d->kept, &how, d->qos == 2 ? WAIT_PUBREC : WAIT_PUBACK, packet_id, true);
+		if (!has_id)
+			queue->last_id = packet_id;
+	}
+	hbus_mqtt_delivery_free(d);
 }
 
 /* -- the end of a session -- */
@@ -415,7 +436,6 @@ void hbus_mqtt_drop_deliveries(struct hbus_mqtt_session *session)
 	struct hbus_mqtt_queue *queue = session->queue;
 	struct hbus_mqtt_delivery *d;
 
-	changed(session);
 	while ((d = queue->ops->take(queue, true)) || (d = queue->ops->take(queue, false)))
 		drop(session, d);
 	while (session->snapshots) {

@@ -86,6 +86,7 @@ struct hbus_mqtt *hbus_mqtt_free(struct hbus_mqtt *engine)
 	if (!engine)
 		return NULL;
 	engine->is_quiet = true;
+	hbus_mqtt_journal_stop(engine);
 	while (engine->conns)
 		hbus_mqtt_conn_close(engine->conns, false);
 	for (size_t i = 0; i < HBUS_MQTT_BUCKETS; i++)
@@ -444,6 +445,11 @@ void hbus_mqtt_event(struct hbus_mqtt *engine, const struct hbus_mqtt_message *m
 {
 	hbus_mqtt_route_event(engine, message);
 	hbus_mqtt_reap(engine);
+}
+
+bool hbus_mqtt_has_heard_all(const struct hbus_mqtt *engine)
+{
+	return engine->n_heard == engine->n_published;
 }
 
 uint64_t hbus_mqtt_changes(const struct hbus_mqtt *engine)

@@ -257,14 +257,48 @@ void hbus_mqtt_hangup(struct hbus_mqtt_conn *conn);
 /** hbus_mqtt_event() - an event of the bus that matches some filter of io->subscribe() */
 void hbus_mqtt_event(struct hbus_mqtt *engine, const struct hbus_mqtt_message *message);
 
+/** hbus_mqtt_has_heard_all() - has the last message that went to the bus come back? It does where somebody wants it. */
+bool hbus_mqtt_has_heard_all(const struct hbus_mqtt *engine);
+
+/* -- over a restart -- */
+
 /**
  * hbus_mqtt_save() - what is to be remembered over a restart: retained messages, sessions that outlive connections
  * @wall_ms: of a clock that goes on while the program does not
  * @ret_data: from malloc(), the caller's
  *
- * Return: 0, or -1 without memory.
+ * Return: 0, or -1 without memory. It begins a generation: what was written in the journal belongs to the one before.
  */
 int hbus_mqtt_save(struct hbus_mqtt *engine, uint64_t wall_ms, uint8_t **ret_data, size_t *ret_size);
+
+/** hbus_mqtt_generation() - of the last save */
+uint64_t hbus_mqtt_generation(const struct hbus_mqtt *engine);
+
+/** hbus_mqtt_changes() - differs when hbus_mqtt_save() would say something else than before */
+uint64_t hbus_mqtt_changes(const struct hbus_mqtt *engine);
+
+/*
+ * The journal: from hbus_mqtt_journal_start(), right after a save, until hbus_mqtt_journal_stop() each change is kept as
+ * bytes. The journal of a generation is its head, and behind it everything that was taken. What io->send() was given may go
+ * out when what was there to take then has been written: nothing that a client was told is forgotten then. PUBACK and PUBREC
+ * wait for more: the message has to have come back, so that those who keep it have it. Nothing is taken inside of an input
+ * or an event.
+ * A save in between begins a new journal: first take, then save, then write another head and go on there.
+ * After stop, what is missing is for ever: nothing but a save makes another beginning.
+ */
+#define HBUS_MQTT_JOURNAL_HEAD_SIZE 16
+
+void hbus_mqtt_journal_start(struct hbus_mqtt *engine);
+void hbus_mqtt_journal_stop(struct hbus_mqtt *engine);
+void hbus_mqtt_journal_head(const struct hbus_mqtt *engine, uint8_t head[HBUS_MQTT_JOURNAL_HEAD_SIZE]);
+/* Bytes that wait to be taken, roughly; 0 = none. */
+size_t hbus_mqtt_journal_size(const struct hbus_mqtt *engine);
+/* Before each tick. The engine's bytes until hbus_mqtt_journal_clear(), to be called before anything else. Return: 0, or -1: without memory
+ * something was lost. */
+int hbus_mqtt_journal_take(struct hbus_mqtt *engine, uint64_t wall_ms, const uint8_t **ret_data, size_t *ret_size);
+void hbus_mqtt_journal_clear(struct hbus_mqtt *engine);
+/* All that clients published has come back by hbus_mqtt_event(), or never will: before what is taken next lets PUBREC out. */
+void hbus_mqtt_journal_settle(struct hbus_mqtt *engine);
 
 /**
  * hbus_mqtt_load() - into a new engine what another one has saved
@@ -274,7 +308,16 @@ int hbus_mqtt_save(struct hbus_mqtt *engine, uint64_t wall_ms, uint8_t **ret_dat
  */
 int hbus_mqtt_load(struct hbus_mqtt *engine, const uint8_t *data, size_t size, uint64_t wall_ms);
 
-/** hbus_mqtt_changes() - differs when hbus_mqtt_save() would say something else than before */
-uint64_t hbus_mqtt_changes(const struct hbus_mqtt *engine);
+/* The same, and journals after it: begin, saved once, each journal in its order, end. */
+struct hbus_mqtt_loader;
+
+/* Return: NULL without memory. The engine does nothing else until the end. */
+struct hbus_mqtt_loader *hbus_mqtt_load_begin(struct hbus_mqtt *engine, uint64_t wall_ms);
+int hbus_mqtt_load_saved(struct hbus_mqtt_loader *loader, const uint8_t *data, size_t size);
+/* Return: how many bytes were whole batches; fewer than @size: the rest is torn, and nothing may follow.
+ * -1: it is not the journal that follows, or makes no sense. */
+int64_t hbus_mqtt_load_journal(struct hbus_mqtt_loader *loader, const uint8_t *data, size_t size);
+/* Frees @loader. */
+void hbus_mqtt_load_end(struct hbus_mqtt_loader *loader);
 
 const struct hbus_mqtt_counters *hbus_mqtt_counters(const struct hbus_mqtt *engine);

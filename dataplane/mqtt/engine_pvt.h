@@ -8,7 +8,7 @@
  * retained.c    retained messages             send.c       packets to clients
  * queue.c       what waits for a client
  * message.c     messages that are kept         wait.c       what waits for an answer of the bus
- * persist.c     over a restart
+ * persist.c     over a restart: written      restore.c    and read
  *
  * Nothing that somebody up the call stack may hold is freed on the spot: connections and sessions
  * that have ended are put aside, and hbus_mqtt_reap() frees them when the entry point is done.
@@ -34,7 +34,8 @@ struct hbus_mqtt_kept {
 	uint32_t n_refs;
 	size_t size;         /* bytes charged */
 	uint64_t expires_ms; /* UINT64_MAX = never */
-	uint32_t saved_in, saved_as; /* persist.c: its number in a file */
+	uint64_t number;     /* persist.c: in files; 0 = none yet */
+	uint64_t saved_in;   /* the save that, or whose journal, knows it */
 	struct hbus_mqtt_message view; /* points into ->data */
 	char data[];
 };
@@ -86,6 +87,7 @@ struct hbus_mqtt_sub {
 	uint32_t id;                         /* subscription identifier, 0 = none */
 	uint8_t qos;
 	bool no_local, retain_as_published;
+	bool is_refused;                     /* by the bus, at the end of loading */
 	size_t name_size;                    /* of ->name; the filter within begins at filter_at */
 	size_t filter_at;
 	char name[];                         /* as the client said it, terminated */
@@ -96,8 +98,10 @@ uint8_t hbus_mqtt_on_subscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_sub
 /* The bus does not give this filter: all subscriptions that stand there end. */
 void hbus_mqtt_filter_refused(struct hbus_mqtt *engine, const char *filter);
 void hbus_mqtt_on_unsubscribe(struct hbus_mqtt_conn *conn, struct hbus_mqtt_subscribe *packet);
-/* A subscription of an earlier run. */
+/* A subscription of an earlier run, and the end of one; then, when all are there, the bus is asked for their filters. */
 void hbus_mqtt_sub_restore(struct hbus_mqtt_session *session, const struct hbus_mqtt_filter *filter, uint32_t id);
+void hbus_mqtt_sub_remove(struct hbus_mqtt_session *session, struct hbus_mqtt_span name);
+void hbus_mqtt_subs_ask(struct hbus_mqtt *engine);
 void hbus_mqtt_unsubscribe_all(struct hbus_mqtt_session *session);
 struct hbus_mqtt_sub *hbus_mqtt_share_pick(struct hbus_mqtt_share *share, uint8_t qos);
 void hbus_mqtt_share_put(struct hbus_mqtt_share *share);
@@ -152,6 +156,8 @@ bool hbus_mqtt_can_send(const struct hbus_mqtt_session *session, uint8_t qos);
 /* A message of an earlier run, behind those that are there. @kept: NULL in WAIT_PUBCOMP. */
 void hbus_mqtt_delivery_restore(struct hbus_mqtt_session *session, struct hbus_mqtt_kept *kept,
 				const struct hbus_mqtt_how *how, uint8_t state, uint16_t packet_id, bool was_sent);
+/* The first that waits, of an earlier run, is @kept: given to the client (@packet_id), or gone (0). */
+void hbus_mqtt_delivery_pass(struct hbus_mqtt_session *session, const struct hbus_mqtt_kept *kept, uint16_t packet_id);
 /* Frees what waits; shared messages that were not begun go to other members. */
 void hbus_mqtt_drop_deliveries(struct hbus_mqtt_session *session);
 
@@ -163,7 +169,7 @@ struct hbus_mqtt_session {
 	struct hbus_mqtt_session *next; /* of its bucket, or of those that ended */
 	uint64_t number;
 	uint8_t version;
-	bool has_ended;
+	bool has_ended, is_saved; /* is_saved: persist.c has written it */
 	uint32_t expiry_s;
 	struct hbus_mqtt_timer expiry, will_timer;
 
@@ -276,6 +282,8 @@ uint8_t hbus_mqtt_on_publish(struct hbus_mqtt_conn *conn, const struct hbus_mqtt
 void hbus_mqtt_on_pubrel(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_ack *packet);
 /* One identifier more of a session. Return: false without memory. */
 bool hbus_mqtt_received_note(struct hbus_mqtt_session *session, uint16_t packet_id);
+/* One fewer. Return: whether it was there. */
+bool hbus_mqtt_received_release(struct hbus_mqtt_session *session, uint16_t packet_id);
 /* Forgets the identifiers of a session. */
 void hbus_mqtt_received_drop(struct hbus_mqtt_session *session);
 /* To the bus and the retained messages. Return: 0, a reason code from 0x80 or HBUS_MQTT_PENDING. */
@@ -298,10 +306,54 @@ bool hbus_mqtt_retained_fits(struct hbus_mqtt *engine, const struct hbus_mqtt_me
 uint8_t hbus_mqtt_retain(struct hbus_mqtt *engine, const struct hbus_mqtt_message *message);
 /* The same for a message that is kept already; takes a reference. */
 uint8_t hbus_mqtt_retain_kept(struct hbus_mqtt *engine, struct hbus_mqtt_kept *kept);
+void hbus_mqtt_unretain(struct hbus_mqtt *engine, const char *topic);
+/* One more message of a promise of an earlier run. Return: false at the limit or without memory. */
+bool hbus_mqtt_promise_add(struct hbus_mqtt *engine, struct hbus_mqtt_snapshot *snapshot, struct hbus_mqtt_kept *kept);
+void hbus_mqtt_promise_append(struct hbus_mqtt_session *session, struct hbus_mqtt_snapshot *snapshot);
+/* The first that was promised, or NULL. */
+struct hbus_mqtt_kept *hbus_mqtt_promise_first(const struct hbus_mqtt_session *session);
+/* Takes it, with the promise's reference. */
+struct hbus_mqtt_kept *hbus_mqtt_promise_take(struct hbus_mqtt_session *session);
 /* Promise what matches to a new subscription. Return: 0 or a reason code. */
 uint8_t hbus_mqtt_promise(struct hbus_mqtt_session *session, const struct hbus_mqtt_sub *sub);
 void hbus_mqtt_retained_remove(struct hbus_mqtt *engine, struct hbus_mqtt_retained *retained);
 void hbus_mqtt_snapshot_free(struct hbus_mqtt *engine, struct hbus_mqtt_snapshot *snapshot);
+
+/* -- over a restart: persist.c and restore.c -- */
+
+struct hbus_mqtt_records {
+	uint8_t *data;
+	size_t size, room;
+	bool has_failed; /* without memory */
+};
+
+/* A QoS 2 identifier that is not written down before the message has come back from the bus. */
+struct hbus_mqtt_held {
+	uint64_t session_number, number; /* number: of our publications */
+	uint16_t packet_id;
+	bool is_released;
+};
+
+/* To be called after each change of what is to be remembered. What its client is now, also that it is new: */
+void hbus_mqtt_log_session(struct hbus_mqtt_session *session);
+void hbus_mqtt_log_end(struct hbus_mqtt_session *session);
+void hbus_mqtt_log_subscribed(const struct hbus_mqtt_sub *sub);
+void hbus_mqtt_log_unsubscribed(const struct hbus_mqtt_sub *sub); /* before */
+void hbus_mqtt_log_received(const struct hbus_mqtt_session *session, uint16_t packet_id, bool is_released);
+/* @locked: it was locked at once; NULL = it waits. */
+/* Our publication of this number has come back: before it goes to anybody. */
+void hbus_mqtt_log_heard(struct hbus_mqtt *engine, uint64_t number);
+void hbus_mqtt_log_put(const struct hbus_mqtt_session *session, struct hbus_mqtt_kept *kept, const struct hbus_mqtt_how *how,
+		       const struct hbus_mqtt_delivery *locked);
+void hbus_mqtt_log_locked(const struct hbus_mqtt_session *session, const struct hbus_mqtt_delivery *delivery);
+void hbus_mqtt_log_taken(const struct hbus_mqtt_session *session, const struct hbus_mqtt_delivery *delivery);
+void hbus_mqtt_log_settled(const struct hbus_mqtt_session *session, uint16_t packet_id, bool is_done);
+void hbus_mqtt_log_again(const struct hbus_mqtt_session *session);
+void hbus_mqtt_log_promised(const struct hbus_mqtt_session *session, const struct hbus_mqtt_snapshot *snapshot);
+void hbus_mqtt_log_promise_kept(const struct hbus_mqtt_session *session, struct hbus_mqtt_kept *kept);
+void hbus_mqtt_log_retained(struct hbus_mqtt_kept *kept);
+void hbus_mqtt_log_unretained(struct hbus_mqtt *engine, const char *topic);
+void hbus_mqtt_log_forgotten(const struct hbus_mqtt_kept *kept); /* before it is freed */
 
 /* -- packets to clients: send.c. All may close the connection. -- */
 
@@ -325,9 +377,16 @@ struct hbus_mqtt {
 	struct hbus_mqtt_counters counters;
 	struct hbus_wheel wheel;
 	uint64_t id;
+	uint64_t n_heard; /* the last of our own publications that came back */
 	uint64_t n_published, n_sessions, n_matched, n_assigned;
 	uint64_t n_changes; /* of what is remembered over a restart */
-	uint32_t n_saves;
+	uint64_t n_saves, n_named, generation;
+	struct hbus_mqtt_records journal; /* of one batch, with room for its head */
+	struct hbus_mqtt_held *held; /* held_at .. n_held - 1, in order */
+	size_t n_held, held_at, held_room;
+	uint32_t n_batches;
+	bool is_journaling;
+	bool is_loading; /* the bus is asked for filters at the end of it */
 	uint64_t received_bytes; /* of sessions whose identifiers are bits */
 	struct hbus_mqtt_conn *conns, *conns_closed;
 	struct hbus_mqtt_session *sessions[HBUS_MQTT_BUCKETS], *sessions_ended;

@@ -6,7 +6,7 @@
  * gateway_options.c  the command line
  * gateway_listen.c   listening sockets
  * gateway_client.c   connections: reading, writing, closing
- * gateway_state.c    state on a disk
+ * gateway_state.c    state on a disk        gateway_files.c its files
  * gateway_login.c    names and passwords      gateway_tls.c   TLS, by OpenSSL
  * websocket.c        WebSocket                bus.c           the engine on the bus
  * rhythm.c           who is expected when
@@ -95,6 +95,7 @@ struct hbus_gateway_worker {
 	/* -- lock -- */
 	struct hbus_gateway_client *dirty; /* have something to send or to do at the end of the round */
 	bool is_called;
+	bool has_much; /* among those that are dirty is one with much to send; where state is kept */
 };
 
 /* Counters of the gateway itself, beside the engine's. X(name, what it counts). */
@@ -108,7 +109,9 @@ struct hbus_gateway_worker {
 	X(lingered_out, "connections whose last words nobody took in time")           \
 	X(state_saves, "the state was saved")                                         \
 	X(state_failures, "the state could not be saved")                             \
-	X(state_bytes_now, "size of the saved state")                                 \
+	X(state_bytes_now, "size of the saved state and its journal")                 \
+	X(journal_writes, "writes to the journal of the state")                       \
+	X(journal_bytes, "bytes of them")                                             \
 	X(reloads, "SIGHUP taken")                                                    \
 	X(reloads_refused, "SIGHUP whose files were wrong")
 
@@ -159,6 +162,11 @@ static inline void hbus_gateway_unlock(struct hbus_gateway_worker *worker)
 void hbus_gateway_loop(struct hbus_gateway_worker *worker);
 /* @who, a client of this worker, has spoken. @window: the worker's in which it last did. */
 void hbus_gateway_heard(struct hbus_gateway_worker *worker, const void *who, uint32_t *window);
+/*
+ * With the lock, before what the engine said goes out: what it remembers over a restart is written down. @has_acks: also
+ * what came from clients that are told that it was taken has been given to those whose sessions keep it.
+ */
+void hbus_gateway_secure(struct hbus_gateway *gateway, bool has_acks);
 /* What a signal handler leaves: called by the first worker on each of its rounds. */
 void hbus_gateway_signals(struct hbus_gateway *gateway);
 /* With the lock: copies all counters to where `hugebus stats` finds them. */
@@ -184,6 +192,8 @@ uint8_t hbus_gateway_client_login(void *context, void *transport, const struct h
 void hbus_gateway_clients_answer(struct hbus_gateway *gateway);
 /* At the end of a round: write, free what is done. Gives the lock up while it writes. */
 void hbus_gateway_clients_flush(struct hbus_gateway_worker *worker);
+/* Where state is kept: what has become much goes out in between, when each event has been given to all who want it. */
+void hbus_gateway_clients_early(struct hbus_gateway_worker *worker);
 /* Close those who were told to go and did not take it in time. */
 void hbus_gateway_clients_expire(struct hbus_gateway *gateway);
 /* All, without waiting. */

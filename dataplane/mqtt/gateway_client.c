@@ -18,10 +18,12 @@
 
 #include "dataplane/mqtt/gateway.h"
 #include "dataplane/mqtt/gateway_login.h"
+#include "dataplane/mqtt/mqtt.h"
 #include "dataplane/mqtt/websocket.h"
 
 enum {
 	WRITE_EARLY = 64 << 10,   /* write at once when so much has been collected */
+	JOURNAL_EARLY = 1 << 20,  /* likewise of what is to be written down */
 	ROOM_KEEP = 16 << 10,     /* a buffer larger than this is freed when it is empty */
 	LINGER_MS = 5000,         /* for what is unsent when a connection ends */
 	PUMPS_MAX = 8,            /* rounds of writing and refilling one client at a time */
@@ -52,6 +54,7 @@ struct hbus_gateway_client {
 	uint64_t login_id; /* of the question that was asked last */
 	uint64_t close_ms; /* when to close at the latest, while it lingers */
 	bool is_dirty, is_broken, is_backlogged;
+	bool has_acks; /* in out: PUBACK or PUBREC, where state is kept */
 };
 
 static size_t left(const struct buffer *buffer)
@@ -142,8 +145,11 @@ static void push(struct hbus_gateway_client *c)
 /* What was collected is sent next. Its worker, with the lock. */
 static void turn(struct hbus_gateway_client *c)
 {
-	struct buffer empty = c->sending;
+	struct buffer empty;
 
+	hbus_gateway_secure(c->gateway, c->has_acks);
+	c->has_acks = false;
+	empty = c->sending;
 	if (left(&c->sending) == 0 && left(&c->out) > 0) {
 		c->sending = c->out;
 		c->out = empty;
@@ -189,6 +195,22 @@ static void append(struct buffer *b, const void *data, size_t size)
 	b->end += size;
 }
 
+static void push_early(struct hbus_gateway_client *c)
+{
+	hbus_mqtt_bus_commit(c->gateway->bus);
+	turn(c);
+	push(c);
+	settle(c);
+}
+
+/* Does this packet tell a client that its message was taken? */
+static bool is_promise(const struct iovec *parts)
+{
+	uint8_t type = *(const uint8_t *)parts[0].iov_base >> 4;
+
+	return type == HBUS_MQTT_PUBACK || type == HBUS_MQTT_PUBREC;
+}
+
 size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts)
 {
 	struct hbus_gateway_client *c = transport;
@@ -212,11 +234,12 @@ size_t hbus_gateway_client_send(void *context, void *transport, const struct iov
 	for (int i = 0; i < n_parts; i++)
 		append(&c->out, parts[i].iov_base, parts[i].iov_len);
 	if (left(&c->out) > WRITE_EARLY && c->worker == c->gateway->current && !(c->events & EPOLLOUT)) {
-		hbus_mqtt_bus_commit(c->gateway->bus);
-		turn(c);
-		push(c);
-		settle(c);
+		if (c->gateway->state)
+			c->worker->has_much = true;
+		else
+			push_early(c);
 	}
+	c->has_acks |= c->gateway->state && is_promise(parts);
 	if (unsent(c) > c->gateway->options->limits.backlog_high)
 		c->is_backlogged = true;
 	return unsent(c);
@@ -385,6 +408,25 @@ void hbus_gateway_clients_flush(struct hbus_gateway_worker *worker)
 	}
 }
 
+void hbus_gateway_clients_early(struct hbus_gateway_worker *worker)
+{
+	struct hbus_gateway *gateway = worker->gateway;
+
+	if (!worker->has_much)
+		return;
+	worker->has_much = false;
+	for (struct hbus_gateway_client *c = worker->dirty; c; c = c->dirty_next) {
+		/* Who is promised something waits for the end of the round. */
+		if (c->has_acks || c->is_broken || left(&c->out) <= WRITE_EARLY || c->events & EPOLLOUT)
+			continue;
+		push_early(c);
+		if (c->conn && c->is_backlogged && !c->is_broken && unsent(c) <= gateway->options->limits.backlog_high / 2) {
+			c->is_backlogged = false;
+			hbus_mqtt_writable(c->conn);
+		}
+	}
+}
+
 void hbus_gateway_clients_expire(struct hbus_gateway *gateway)
 {
 	for (struct hbus_gateway_client *c = gateway->clients; c; c = c->next) {
@@ -453,6 +495,8 @@ static bool feed(struct hbus_gateway_client *c, uint8_t *data, size_t size)
 	/* What we publish may not overtake us as its reader. */
 	while (hbus_mqtt_bus_is_pressed(gateway->bus) && hbus_mqtt_bus_take(gateway->bus, gateway->engine))
 		continue;
+	if (hbus_mqtt_journal_size(gateway->engine) > JOURNAL_EARLY)
+		hbus_gateway_secure(gateway, false);
 	if (!c->conn || !hbus_mqtt_is_waiting(c->conn))
 		return true;
 	mark(c);

@@ -22,6 +22,7 @@
 enum {
 	EVENTS_PER_ROUND = 256,
 	TAKES_PER_ROUND = 64,      /* polls of the bus between two looks at the sockets */
+	SECURE_TAKES_MAX = 1 << 16, /* a million events of others before our own: they are too many to wait for */
 	CHORES_MS = 250,           /* counters, and connections that linger */
 	SPIN_CREDIT_MAX = 8,
 	WINDOW_US = 20000,         /* over which it is decided whether to nap */
@@ -169,9 +170,11 @@ static int wait_for_events(struct hbus_gateway_worker *worker, struct epoll_even
 /* Return: true when there is more. */
 static bool take_events(struct hbus_gateway *gateway)
 {
-	for (int i = 0; i < TAKES_PER_ROUND; i++)
+	for (int i = 0; i < TAKES_PER_ROUND; i++) {
 		if (!hbus_mqtt_bus_take(gateway->bus, gateway->engine))
 			return false;
+		hbus_gateway_clients_early(gateway->current);
+	}
 	return true;
 }
 
@@ -180,14 +183,27 @@ static bool is_first(const struct hbus_gateway_worker *worker)
 	return worker == &worker->gateway->workers[0];
 }
 
+void hbus_gateway_secure(struct hbus_gateway *gateway, bool has_acks)
+{
+	if (!gateway->state)
+		return;
+	for (int i = 0; has_acks && i < SECURE_TAKES_MAX && !hbus_mqtt_bus_is_settled(gateway->bus, gateway->engine); i++)
+		(void)hbus_mqtt_bus_take(gateway->bus, gateway->engine);
+	if (has_acks || hbus_mqtt_bus_is_settled(gateway->bus, gateway->engine))
+		hbus_mqtt_journal_settle(gateway->engine);
+	hbus_gateway_state_commit(gateway->state, gateway->engine);
+}
+
 static void do_chores(struct hbus_gateway_worker *worker, uint64_t *chores_ms)
 {
 	struct hbus_gateway *gateway = worker->gateway;
 
 	if (!is_first(worker) || gateway->now_ms < *chores_ms)
 		return;
-	if (gateway->state)
+	if (gateway->state) {
+		hbus_gateway_secure(gateway, true);
 		hbus_gateway_state_tick(gateway->state, gateway->engine, gateway->now_ms);
+	}
 	hbus_gateway_count(gateway);
 	hbus_gateway_clients_expire(gateway);
 	*chores_ms = gateway->now_ms + CHORES_MS;
@@ -254,6 +270,7 @@ void hbus_gateway_loop(struct hbus_gateway_worker *worker)
 		}
 		hbus_gateway_lock(worker);
 		has_more = take_events(gateway);
+		hbus_gateway_secure(gateway, false);
 		do_chores(worker, &chores_ms);
 		hbus_gateway_clients_flush(worker);
 		timeout_ms = timeout_of(worker, has_more, chores_ms);

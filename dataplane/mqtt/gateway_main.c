@@ -153,6 +153,8 @@ static void count_state(struct hbus_gateway *gateway)
 	gateway->counters.state_saves = counters.n_saves;
 	gateway->counters.state_failures = counters.n_failures;
 	gateway->counters.state_bytes_now = counters.size;
+	gateway->counters.journal_writes = counters.n_journal_writes;
+	gateway->counters.journal_bytes = counters.journal_bytes;
 }
 
 static void count_cells(struct hbus_gateway *gateway)
@@ -395,8 +397,10 @@ static int open_state(struct hbus_gateway *gateway, const char *dir)
 	r = hbus_gateway_state_open(dir, log_sentence, &gateway->state);
 	if (r == 0)
 		r = hbus_gateway_state_load(gateway->state, gateway->engine);
-	if (r == 0)
+	if (r == 0) {
 		subscribe_restored(gateway);
+		hbus_gateway_state_begin(gateway->state, gateway->engine);
+	}
 	if (r == -EBUSY)
 		hbus_gateway_log("%s is another gateway's", dir);
 	else if (r < 0)
@@ -451,6 +455,7 @@ static void stop(struct hbus_gateway *gateway)
 	if (gateway->engine) {
 		gateway->current = &gateway->workers[0];
 		hbus_mqtt_shutdown(gateway->engine);
+		hbus_gateway_secure(gateway, true);
 		for (unsigned int i = 0; i < gateway->n_workers; i++)
 			hbus_gateway_clients_flush(&gateway->workers[i]);
 		hbus_mqtt_bus_commit(gateway->bus);

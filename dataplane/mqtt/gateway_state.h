@@ -2,10 +2,12 @@
 /**
  * Retained messages and sessions on a disk: --state DIR
  *
- * One file, written whole beside the old one, synced, and renamed over it: whatever is killed or cut off,
- * a whole file is there. A thread of its own writes. What changed since the last save, at least a second ago
- * and more where saving takes long, is lost with a crash and not with an orderly end. When the disk is full
- * the old file stays, and saving is tried again.
+ * The state is saved in one file, written whole beside the old one by a thread of its own, synced, and renamed over it. What
+ * changes is appended to a journal before anybody is told of it, in one write(2) for all that a round of the loop did;
+ * the thread syncs the journal a second after a change, or later where that takes long. So a kill loses nothing that a
+ * client was told, and a power cut the last second at most. When the journal has grown to twice the size of what is saved
+ * (16 MiB at least), all is saved again and a new journal begun.
+ * When the disk is full, what was there stays, nothing waits for it, and saving is tried again.
  *
  * The gateway's lock is held by who calls, but for opening and closing.
  */
@@ -19,7 +21,8 @@
 struct hbus_gateway_state;
 
 struct hbus_gateway_state_counters {
-	uint64_t n_saves, n_failures, size;
+	uint64_t n_saves, n_failures, size; /* size: of the files */
+	uint64_t journal_bytes, n_journal_writes;
 };
 
 /* Makes the directory. Return: 0, -EBUSY when another gateway has it, or -errno. */
@@ -27,13 +30,19 @@ int hbus_gateway_state_open(const char *dir, void (*log)(const char *sentence), 
 /* Waits for what is being written. Accepts NULL, returns NULL. */
 struct hbus_gateway_state *hbus_gateway_state_close(struct hbus_gateway_state *state);
 
-/* A file that is damaged is put aside as mqtt.state.bad. Return: 0, also without a file, or -errno. */
+/* Files that are damaged are put aside as *.bad. Return: 0, also without a file, or -errno. */
 int hbus_gateway_state_load(struct hbus_gateway_state *state, struct hbus_mqtt *engine);
 
-/* Saves in the thread, when something has changed and it is time. */
+/* After loading, before the first client: saves, and begins the journal. */
+void hbus_gateway_state_begin(struct hbus_gateway_state *state, struct hbus_mqtt *engine);
+
+/* To be called before what the engine said goes out: appends to the journal what has changed. Cheap when nothing has. */
+void hbus_gateway_state_commit(struct hbus_gateway_state *state, struct hbus_mqtt *engine);
+
+/* Syncs or saves in the thread, when it is time. */
 void hbus_gateway_state_tick(struct hbus_gateway_state *state, struct hbus_mqtt *engine, uint64_t now_ms);
 
-/* Saves now. Return: 0 or -errno. */
+/* Saves now, and ends the journal. Return: 0 or -errno. */
 int hbus_gateway_state_finish(struct hbus_gateway_state *state, struct hbus_mqtt *engine);
 
 void hbus_gateway_state_counters(struct hbus_gateway_state *state, struct hbus_gateway_state_counters *ret_counters);

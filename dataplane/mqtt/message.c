@@ -39,7 +39,7 @@ struct hbus_mqtt_kept *hbus_mqtt_keep(struct hbus_mqtt *engine, const struct hbu
 	}
 	kept->engine = engine;
 	kept->n_refs = 1;
-	kept->saved_in = kept->saved_as = 0;
+	kept->number = kept->saved_in = 0;
 	kept->size = size;
 	kept->expires_ms = hbus_mqtt_expires_ms(engine, message);
 	kept->view = *message;
@@ -61,6 +61,7 @@ void hbus_mqtt_kept_put(struct hbus_mqtt_kept *kept)
 {
 	if (!kept || --kept->n_refs > 0)
 		return;
+	hbus_mqtt_log_forgotten(kept);
 	kept->engine->counters.message_bytes_now -= kept->size;
 	free(kept);
 }

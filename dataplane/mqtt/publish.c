@@ -35,8 +35,18 @@ bool hbus_mqtt_received_note(struct hbus_mqtt_session *session, uint16_t packet_
 	bool had_bits = session->received.bits, ok = hbus_mqtt_received_add(&session->received, packet_id);
 
 	received_count(session->engine, had_bits, session->received.bits);
-	session->engine->n_changes++;
+	hbus_mqtt_log_received(session, packet_id, false);
 	return ok;
+}
+
+bool hbus_mqtt_received_release(struct hbus_mqtt_session *session, uint16_t packet_id)
+{
+	bool had_bits = session->received.bits, was_there = hbus_mqtt_received_remove(&session->received, packet_id);
+
+	received_count(session->engine, had_bits, session->received.bits);
+	if (was_there)
+		hbus_mqtt_log_received(session, packet_id, true);
+	return was_there;
 }
 
 void hbus_mqtt_received_drop(struct hbus_mqtt_session *session)
@@ -47,11 +57,8 @@ void hbus_mqtt_received_drop(struct hbus_mqtt_session *session)
 
 void hbus_mqtt_on_pubrel(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_ack *packet)
 {
-	struct hbus_mqtt_session *session = conn->session;
-	bool had_bits = session->received.bits, was_there = hbus_mqtt_received_remove(&session->received, packet->packet_id);
+	bool was_there = hbus_mqtt_received_release(conn->session, packet->packet_id);
 
-	received_count(session->engine, had_bits, session->received.bits);
-	conn->engine->n_changes += was_there;
 	hbus_mqtt_send_ack(conn, HBUS_MQTT_PUBCOMP, packet->packet_id, was_there ? 0 : HBUS_MQTT_ID_NOT_FOUND);
 }
 

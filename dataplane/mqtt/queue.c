@@ -263,8 +263,9 @@ static int memory_restore(struct hbus_mqtt_queue *queue, struct hbus_mqtt_kept *
 	struct memory_queue *q = memory_of(queue);
 	struct hbus_mqtt_delivery *d;
 
+	/* Those that were given to the client count for the bytes once they are back: together they may be more. */
 	if (how->qos == 0 || q->available.n + q->locked.n >= q->config->queue_max + UINT16_MAX ||
-	    (kept && q->bytes + kept->size > q->config->queue_bytes_max) || (state != QUEUED && packet_id == 0))
+	    (state != QUEUED && packet_id == 0))
 		return HBUS_MQTT_QUEUE_FULL;
 	d = delivery_new(kept, how);
 	if (!d)
@@ -274,13 +275,11 @@ static int memory_restore(struct hbus_mqtt_queue *queue, struct hbus_mqtt_kept *
 		return HBUS_MQTT_QUEUE_NO_MEMORY;
 	}
 	d->was_sent = was_sent;
-	if (state == WAIT_PUBCOMP) {
-		d->state = WAIT_PUBCOMP;
-		list_append(&q->locked, d);
-	} else {
-		/* Sent again when the client comes back, first of all since it was first. */
+	d->state = (uint8_t)state;
+	if (state == QUEUED)
 		make_available(q, d, false);
-	}
+	else
+		list_append(&q->locked, d);
 	return 0;
 }
 

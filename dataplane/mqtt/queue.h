@@ -61,7 +61,7 @@ struct hbus_mqtt_queue_ops {
 	 * there it is; then it is never full. Return: 0 or a condition. */
 	int (*put)(struct hbus_mqtt_queue *queue, struct hbus_mqtt_source *source, const struct hbus_mqtt_how *how,
 		   struct hbus_mqtt_delivery **ret_locked);
-	/* One of an earlier run, behind all others; locked ones become available again. @kept: NULL in WAIT_PUBCOMP. */
+	/* One of an earlier run, behind all others of its kind. @kept: NULL in WAIT_PUBCOMP. */
 	int (*restore)(struct hbus_mqtt_queue *queue, struct hbus_mqtt_kept *kept, const struct hbus_mqtt_how *how,
 		       enum hbus_mqtt_delivery_state state, uint16_t packet_id, bool was_sent);
 	/* In order, without changing anything. @after: NULL for the first. Return: NULL behind the last. */

@@ -43,13 +43,13 @@ bool hbus_mqtt_retained_fits(struct hbus_mqtt *engine, const struct hbus_mqtt_me
 
 void hbus_mqtt_retained_remove(struct hbus_mqtt *engine, struct hbus_mqtt_retained *retained)
 {
+	hbus_mqtt_log_unretained(engine, retained->kept->view.topic);
 	hbus_trie_remove(&engine->names, &retained->entry);
 	hbus_mqtt_timer_cancel(engine, &retained->timer);
 	*retained->link = retained->next;
 	if (retained->next)
 		retained->next->link = retained->link;
 	engine->counters.retained_now--;
-	engine->n_changes++;
 	engine->counters.retained_bytes_now -= retained->size;
 	hbus_mqtt_kept_put(retained->kept);
 	free(retained);
@@ -72,7 +72,7 @@ static bool insert(struct hbus_mqtt *engine, struct hbus_mqtt_kept *kept)
 		retained->next->link = &retained->next;
 	engine->retained = retained;
 	engine->counters.retained_now++;
-	engine->n_changes++;
+	hbus_mqtt_log_retained(kept);
 	engine->counters.retained_bytes_now += retained->size;
 	if (kept->expires_ms != UINT64_MAX)
 		hbus_wheel_set(&engine->wheel, &retained->timer.timer, kept->expires_ms);
@@ -120,6 +120,14 @@ uint8_t hbus_mqtt_retain_kept(struct hbus_mqtt *engine, struct hbus_mqtt_kept *k
 	return HBUS_MQTT_QUOTA;
 }
 
+void hbus_mqtt_unretain(struct hbus_mqtt *engine, const char *topic)
+{
+	struct hbus_mqtt_retained *old = find(engine, topic);
+
+	if (old)
+		hbus_mqtt_retained_remove(engine, old);
+}
+
 /* -- promises to new subscriptions -- */
 
 struct collect {
@@ -128,30 +136,59 @@ struct collect {
 	bool is_over;
 };
 
+bool hbus_mqtt_promise_add(struct hbus_mqtt *engine, struct hbus_mqtt_snapshot *snapshot, struct hbus_mqtt_kept *kept)
+{
+	if (engine->counters.snapshot_now >= engine->config.snapshot_max)
+		return false;
+	if (snapshot->n == snapshot->room) {
+		uint32_t room = snapshot->room ? 2 * snapshot->room : PROMISE_ROOM_MIN;
+		struct hbus_mqtt_kept **more = realloc(snapshot->kept, room * sizeof(struct hbus_mqtt_kept *));
+
+		if (!more)
+			return false;
+		snapshot->kept = more;
+		snapshot->room = room;
+	}
+	snapshot->kept[snapshot->n++] = hbus_mqtt_kept_get(kept);
+	engine->counters.snapshot_now++;
+	return true;
+}
+
 static bool collect_one(void *context, struct hbus_trie_entry *entry)
 {
 	struct collect *c = context;
-	struct hbus_mqtt_snapshot *snapshot = c->snapshot;
-	struct hbus_mqtt_retained *retained = hbus_mqtt_of(entry, struct hbus_mqtt_retained, entry);
 
-	if (c->engine->counters.snapshot_now >= c->engine->config.snapshot_max) {
-		c->is_over = true;
-		return false;
-	}
-	if (snapshot->n == snapshot->room) {
-		uint32_t room = snapshot->room ? 2 * snapshot->room : PROMISE_ROOM_MIN;
-		struct hbus_mqtt_kept **kept = realloc(snapshot->kept, room * sizeof(struct hbus_mqtt_kept *));
+	c->is_over = !hbus_mqtt_promise_add(c->engine, c->snapshot, hbus_mqtt_of(entry, struct hbus_mqtt_retained, entry)->kept);
+	return !c->is_over;
+}
 
-		if (!kept) {
-			c->is_over = true;
-			return false;
-		}
-		snapshot->kept = kept;
-		snapshot->room = room;
+void hbus_mqtt_promise_append(struct hbus_mqtt_session *session, struct hbus_mqtt_snapshot *snapshot)
+{
+	struct hbus_mqtt_snapshot **last = &session->snapshots;
+
+	while (*last)
+		last = &(*last)->next;
+	*last = snapshot;
+}
+
+struct hbus_mqtt_kept *hbus_mqtt_promise_first(const struct hbus_mqtt_session *session)
+{
+	const struct hbus_mqtt_snapshot *snapshot = session->snapshots;
+
+	return snapshot ? snapshot->kept[snapshot->at] : NULL;
+}
+
+struct hbus_mqtt_kept *hbus_mqtt_promise_take(struct hbus_mqtt_session *session)
+{
+	struct hbus_mqtt_snapshot *snapshot = session->snapshots;
+	struct hbus_mqtt_kept *kept = snapshot->kept[snapshot->at++];
+
+	session->engine->counters.snapshot_now--;
+	if (snapshot->at == snapshot->n) {
+		session->snapshots = snapshot->next;
+		hbus_mqtt_snapshot_free(session->engine, snapshot);
 	}
-	snapshot->kept[snapshot->n++] = hbus_mqtt_kept_get(retained->kept);
-	c->engine->counters.snapshot_now++;
-	return true;
+	return kept;
 }
 
 void hbus_mqtt_snapshot_free(struct hbus_mqtt *engine, struct hbus_mqtt_snapshot *snapshot)
@@ -167,7 +204,6 @@ uint8_t hbus_mqtt_promise(struct hbus_mqtt_session *session, const struct hbus_m
 {
 	struct hbus_mqtt *engine = session->engine;
 	struct collect c = { engine, calloc(1, sizeof(struct hbus_mqtt_snapshot)), false };
-	struct hbus_mqtt_snapshot **last = &session->snapshots;
 
 	if (!c.snapshot)
 		return HBUS_MQTT_QUOTA;
@@ -179,8 +215,7 @@ uint8_t hbus_mqtt_promise(struct hbus_mqtt_session *session, const struct hbus_m
 		engine->counters.snapshots_refused += c.is_over;
 		return c.is_over ? HBUS_MQTT_QUOTA : 0;
 	}
-	while (*last)
-		last = &(*last)->next;
-	*last = c.snapshot;
+	hbus_mqtt_promise_append(session, c.snapshot);
+	hbus_mqtt_log_promised(session, c.snapshot);
 	return 0;
 }

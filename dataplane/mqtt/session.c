@@ -97,7 +97,6 @@ void hbus_mqtt_session_attach(struct hbus_mqtt_session *session, struct hbus_mqt
 {
 	hbus_mqtt_timer_cancel(session->engine, &session->expiry);
 	hbus_mqtt_will_forget(session);
-	session->engine->n_changes++;
 	session->conn = conn;
 	session->version = conn->version;
 	conn->session = session;
@@ -108,11 +107,11 @@ void hbus_mqtt_session_detach(struct hbus_mqtt_session *session, bool keeps_will
 {
 	struct hbus_mqtt *engine = session->engine;
 
-	engine->n_changes++;
 	session->conn->session = NULL;
 	session->conn = NULL;
 	if (!keeps_will)
 		hbus_mqtt_will_forget(session);
+	hbus_mqtt_log_session(session);
 	if (session->expiry_s == 0) {
 		hbus_mqtt_session_end(session);
 		return;
@@ -138,7 +137,7 @@ void hbus_mqtt_session_end(struct hbus_mqtt_session *session)
 	session->next = engine->sessions_ended;
 	engine->sessions_ended = session;
 	session->has_ended = true;
-	engine->n_changes++;
+	hbus_mqtt_log_end(session);
 	engine->counters.sessions_now--;
 	hbus_mqtt_timer_cancel(engine, &session->expiry);
 	hbus_mqtt_will_fire(session);

@@ -17,17 +17,11 @@ enum { SHARE_PREFIX_SIZE = sizeof(SHARE_PREFIX) - 1 };
 
 /* -- targets in the trie -- */
 
-/* Return: 0, also while the bus is being asked, or a reason code. */
-static uint8_t link_target(struct hbus_mqtt *engine, struct hbus_mqtt_target *target, const char *filter)
+/* The bus is asked for what stands there, or it does not stand there any more. Return: as below. */
+static uint8_t ask_bus(struct hbus_mqtt *engine, struct hbus_mqtt_target *target, const char *filter)
 {
-	bool is_first = !hbus_trie_find(&engine->filters, filter);
-	uint8_t reason;
+	uint8_t reason = engine->io.subscribe(engine->io.bus_context, filter);
 
-	if (hbus_trie_insert(&engine->filters, filter, &target->entry))
-		return HBUS_MQTT_QUOTA;
-	if (!is_first)
-		return 0;
-	reason = engine->io.subscribe(engine->io.bus_context, filter);
 	if (reason == HBUS_MQTT_PENDING)
 		reason = hbus_mqtt_ask(engine, filter) ? 0 : HBUS_MQTT_QUOTA;
 	if (reason)
@@ -35,12 +29,22 @@ static uint8_t link_target(struct hbus_mqtt *engine, struct hbus_mqtt_target *ta
 	return reason;
 }
 
+/* Return: 0, also while the bus is being asked, or a reason code. */
+static uint8_t link_target(struct hbus_mqtt *engine, struct hbus_mqtt_target *target, const char *filter)
+{
+	bool is_first = !hbus_trie_find(&engine->filters, filter);
+
+	if (hbus_trie_insert(&engine->filters, filter, &target->entry))
+		return HBUS_MQTT_QUOTA;
+	return is_first && !engine->is_loading ? ask_bus(engine, target, filter) : 0;
+}
+
 static void unlink_target(struct hbus_mqtt *engine, struct hbus_mqtt_target *target, const char *filter)
 {
 	if (!hbus_trie_entry_is_linked(&target->entry))
 		return;
 	hbus_trie_remove(&engine->filters, &target->entry);
-	if (!engine->is_quiet && !hbus_trie_find(&engine->filters, filter))
+	if (!engine->is_quiet && !engine->is_loading && !hbus_trie_find(&engine->filters, filter))
 		engine->io.unsubscribe(engine->io.bus_context, filter);
 }
 
@@ -168,6 +172,7 @@ static void sub_free(struct hbus_mqtt_session *session, struct hbus_mqtt_sub *su
 {
 	struct hbus_mqtt *engine = session->engine;
 
+	hbus_mqtt_log_unsubscribed(sub);
 	if (sub->share)
 		leave(engine, sub);
 	else
@@ -176,7 +181,6 @@ static void sub_free(struct hbus_mqtt_session *session, struct hbus_mqtt_sub *su
 	if (sub->next)
 		sub->next->link = sub->link;
 	session->n_subs--;
-	engine->n_changes++;
 	engine->counters.subscriptions_now--;
 	free(sub);
 }
@@ -274,6 +278,7 @@ static uint8_t complete(struct hbus_mqtt_session *session, struct hbus_mqtt_sub 
 {
 	uint8_t reason = 0;
 
+	hbus_mqtt_log_subscribed(sub);
 	if (!sub->share && (filter->retain_handling == 0 || (filter->retain_handling == 1 && is_new)))
 		reason = hbus_mqtt_promise(session, sub);
 	if (reason && is_new)
@@ -298,7 +303,6 @@ static uint8_t subscribe_one(struct hbus_mqtt_conn *conn, const struct hbus_mqtt
 		reason = sub_new(session, filter->filter, filter_at, &sub);
 	if (reason)
 		return reason;
-	session->engine->n_changes++;
 	sub->qos = filter->qos;
 	sub->no_local = filter->no_local;
 	sub->retain_as_published = filter->retain_as_published;
@@ -319,7 +323,8 @@ void hbus_mqtt_sub_restore(struct hbus_mqtt_session *session, const struct hbus_
 
 	if (is_bad || hbus_topic_check_filter((const char *)filter->filter.data + filter_at, filter->filter.size - filter_at))
 		return;
-	if (sub_find(session, filter->filter) || sub_new(session, filter->filter, filter_at, &sub)) {
+	sub = sub_find(session, filter->filter);
+	if (!sub && sub_new(session, filter->filter, filter_at, &sub)) {
 		session->engine->counters.subscriptions_refused++;
 		return;
 	}
@@ -327,6 +332,64 @@ void hbus_mqtt_sub_restore(struct hbus_mqtt_session *session, const struct hbus_
 	sub->no_local = filter->no_local;
 	sub->retain_as_published = filter->retain_as_published;
 	sub->id = id;
+}
+
+void hbus_mqtt_sub_remove(struct hbus_mqtt_session *session, struct hbus_mqtt_span name)
+{
+	struct hbus_mqtt_sub *sub = sub_find(session, name);
+
+	if (sub)
+		sub_free(session, sub);
+}
+
+/* The bus is asked once for each filter, by who stands there first. Return: false when it says no. */
+static bool sub_ask(struct hbus_mqtt *engine, const struct hbus_mqtt_sub *sub)
+{
+	const struct hbus_mqtt_target *target = sub->share ? &sub->share->target : &sub->target;
+	const char *filter = sub->name + sub->filter_at;
+	uint8_t reason;
+
+	if (hbus_trie_find(&engine->filters, filter) != &target->entry || (sub->share && sub->share->first != sub))
+		return true;
+	reason = engine->io.subscribe(engine->io.bus_context, filter);
+	return reason == HBUS_MQTT_PENDING ? hbus_mqtt_ask(engine, filter) : reason == 0;
+}
+
+static bool subs_ask(struct hbus_mqtt_session *session)
+{
+	bool is_refused = false;
+
+	for (struct hbus_mqtt_sub *sub = session->subs; sub; sub = sub->next) {
+		sub->is_refused = !sub_ask(session->engine, sub);
+		is_refused |= sub->is_refused;
+	}
+	return !is_refused;
+}
+
+/* All that stands where the bus said no goes, of other sessions too. */
+static void subs_refuse(struct hbus_mqtt_session *session)
+{
+	struct hbus_mqtt_sub *sub = session->subs;
+	char filter[HBUS_TOPIC_NAME_MAX + 1];
+
+	while (sub) {
+		if (!sub->is_refused) {
+			sub = sub->next;
+			continue;
+		}
+		session->engine->counters.subscriptions_refused++;
+		memcpy(filter, sub->name + sub->filter_at, sub->name_size - sub->filter_at + 1);
+		hbus_mqtt_filter_refused(session->engine, filter);
+		sub = session->subs;
+	}
+}
+
+void hbus_mqtt_subs_ask(struct hbus_mqtt *engine)
+{
+	for (size_t i = 0; i < HBUS_MQTT_BUCKETS; i++)
+		for (struct hbus_mqtt_session *session = engine->sessions[i]; session; session = session->next)
+			if (!subs_ask(session))
+				subs_refuse(session);
 }
 
 /* The bus has answered about the filter that the packet waited for. */

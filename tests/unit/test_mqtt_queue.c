@@ -190,6 +190,8 @@ Test(mqtt_queue, takes_back_an_earlier_run)
 	cr_assert_eq(queue->ops->restore(queue, kept, &how, WAIT_PUBREC, 7, true), HBUS_MQTT_QUEUE_NO_MEMORY, "twice the same");
 	cr_assert_eq(queue->ops->restore(queue, kept, &how, WAIT_PUBREC, 0, true), HBUS_MQTT_QUEUE_FULL);
 	cr_assert_eq(queue->ops->restore(queue, kept, &zero, QUEUED, 0, true), HBUS_MQTT_QUEUE_FULL);
+	STATE("a|a7-8");
+	queue->ops->release(queue);
 	STATE("a7a|-8");
 	hbus_mqtt_kept_put(kept);
 	close_queue();
