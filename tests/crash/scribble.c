@@ -9,7 +9,7 @@
  *	scribble [--seconds N] [--seed N]
  *
  * Shown to fail when the length of a record is not bounded and when the header word is loaded twice
- * (tests/stress/mutants.py).
+ * (tests/mutants).
  */
 #include <errno.h>
 #include <pthread.h>

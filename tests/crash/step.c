@@ -13,7 +13,7 @@
  *	step --variant NAME [--from STEP]   one variant, a kill after each from this one on
  *
  * Shown to fail when the zero word is forgotten, and when a batch is shown record by record
- * (tests/stress/mutants.py).
+ * (tests/mutants).
  */
 #include <errno.h>
 #include <signal.h>
@@ -26,6 +26,8 @@
 
 #define STEPS_MAX 200000u /* in one call, also when a sanitizer is in between */
 #define STALL_MS 1000000u
+/* With it the child says where the call begins and ends. Not SIGSTOP, which anybody may send to a whole group. */
+#define MARK SIGUSR2
 
 struct variant {
 	const char *name;
@@ -100,9 +102,9 @@ static void be_publisher(const struct variant *variant)
 	start_publisher(&mapping, variant->is_gated, -1);
 	publish_before(variant);
 	atomic_store_explicit(&slot->waiting, variant->is_waited_for, memory_order_relaxed);
-	raise(SIGSTOP);
+	raise(MARK);
 	publish(variant->n_batch);
-	raise(SIGSTOP);
+	raise(MARK);
 	_exit(0);
 }
 
@@ -138,9 +140,9 @@ static void be_reader(void)
 	start_reader(&mapping, true);
 	if (hbus_ring_sub_seek_oldest(&reader.sub) != HBUS_RING_OK)
 		_exit(1);
-	raise(SIGSTOP);
+	raise(MARK);
 	poll_once();
-	raise(SIGSTOP);
+	raise(MARK);
 	_exit(0);
 }
 
@@ -149,7 +151,7 @@ static void be_reader(void)
 static pid_t start_child(const struct variant *variant)
 {
 	pid_t child = fork();
-	int status;
+	int status, r;
 
 	if (child < 0)
 		kit_die("fork");
@@ -160,7 +162,9 @@ static pid_t start_child(const struct variant *variant)
 			be_reader();
 		be_publisher(variant);
 	}
-	if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status)) {
+	while ((r = waitpid(child, &status, 0)) == child && WIFSTOPPED(status) && WSTOPSIG(status) != MARK)
+		ptrace(PTRACE_CONT, child, 0, 0);
+	if (r != child || !WIFSTOPPED(status)) {
 		if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
 			fprintf(stderr, "skipped: ptrace is refused here\n");
 			exit(77);
@@ -175,13 +179,14 @@ static bool step(pid_t child, unsigned int n_steps)
 {
 	int status;
 
-	for (unsigned int i = 0; i < n_steps; i++) {
+	for (unsigned int i = 0; i < n_steps;) {
 		if (ptrace(PTRACE_SINGLESTEP, child, 0, 0))
 			kit_die("step");
 		if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status))
 			kit_die("wait");
-		if (WSTOPSIG(status) == SIGSTOP)
+		if (WSTOPSIG(status) == MARK)
 			return true;
+		i += WSTOPSIG(status) == SIGTRAP;
 	}
 	return false;
 }

@@ -11,7 +11,7 @@
  *	torture_ring [--seconds N] [--seed N] [--rounds N]
  *
  * Shown to fail with gates that are not obeyed, losses counted wrong and a forgotten zero word
- * (tests/stress/mutants.py).
+ * (tests/mutants).
  */
 #include <errno.h>
 #include <sched.h>
