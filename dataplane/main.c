@@ -27,6 +27,7 @@
 #define TICK_BUSY_NS 250000L
 #define TICK_IDLE_NS 1000000L
 #define CHORES_NS UINT64_C(100000000)
+#define FILTERS_NS UINT64_C(1000000000)
 /* At the end: how long the ports must be silent to be dry, and how long that may take. */
 #define DRY_NS UINT64_C(20000000)
 #define DRY_MAX_NS UINT64_C(1000000000)
@@ -46,6 +47,7 @@ struct ingress {
 	uint64_t start_ns;
 	uint64_t busy_ns;            /* when a loop was last seen to be busy */
 	uint64_t chores_ns;          /* when the chores were last done */
+	uint64_t filters_ns;         /* when the filters were last looked for */
 };
 
 /* ---- start ----------------------------------------------------------------------------- */
@@ -166,6 +168,10 @@ static void do_chores(struct ingress *ingress, uint64_t now_ns)
 		return;
 	ingress->chores_ns = now_ns;
 	hbus_pilot_publish_counters(ingress->pilot);
+	if (now_ns - ingress->filters_ns < FILTERS_NS)
+		return;
+	ingress->filters_ns = now_ns;
+	hbus_pilot_check_filters(ingress->pilot);
 }
 
 static bool is_done(const struct ingress *ingress, uint64_t now_ns)

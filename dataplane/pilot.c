@@ -545,6 +545,17 @@ void hbus_pilot_replace_filters(struct hbus_pilot *pilot)
 	pthread_mutex_unlock(&pilot->lock);
 }
 
+void hbus_pilot_check_filters(struct hbus_pilot *pilot)
+{
+	/* Whoever holds it changes filters, perhaps for long: the next look is soon enough. */
+	if (pthread_mutex_trylock(&pilot->lock) != 0)
+		return;
+	for (unsigned int i = 0; i < HBUS_PORTS_MAX; i++)
+		if (pilot->steers[i])
+			hbus_steer_check(pilot->steers[i]);
+	pthread_mutex_unlock(&pilot->lock);
+}
+
 void hbus_pilot_wake(struct hbus_pilot *pilot, unsigned int loop_idx)
 {
 	hbus_bus_sink_wake(&pilot->sinks[loop_idx]);

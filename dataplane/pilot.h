@@ -81,6 +81,8 @@ void hbus_pilot_finish_gateway(struct hbus_pilot *pilot);
 
 /* Puts the program of the object file in place of the one that each filter runs, as it runs. */
 void hbus_pilot_replace_filters(struct hbus_pilot *pilot);
+/* Whether each is where it was attached; says so when that has changed. */
+void hbus_pilot_check_filters(struct hbus_pilot *pilot);
 
 /* Wakes the readers of a loop's rings. */
 void hbus_pilot_wake(struct hbus_pilot *pilot, unsigned int loop_idx);

@@ -22,6 +22,7 @@ struct hbus_steer {
 	uint32_t n_routes;                /* places that were ever set */
 	uint32_t source_default;
 	struct hbus_rate rate;
+	bool is_away;                     /* the filter, when it was last looked for */
 };
 
 int hbus_steer_new(const struct hbus_port *port, struct hbus_steer **ret_steer)
@@ -217,6 +218,21 @@ void hbus_steer_replace(struct hbus_steer *steer, const char *path)
 		hbus_log("%s: filter replaced by %s", steer->port->iface, path);
 	else
 		hbus_log("%s: the old filter goes on: %s", steer->port->iface, error.text);
+}
+
+void hbus_steer_check(struct hbus_steer *steer)
+{
+	struct hbus_filter_error error = { "" };
+	bool is_away = hbus_filter_check(steer->port->filter, &error) != 0;
+
+	if (is_away == steer->is_away)
+		return;
+	steer->is_away = is_away;
+	if (is_away)
+		hbus_log("%s: %s: no more packets come in from there; start the ingress again", steer->port->iface,
+			 error.text);
+	else
+		hbus_log("%s: the filter is in its place again", steer->port->iface);
 }
 
 void hbus_steer_tap(struct hbus_steer *steer, const uint16_t *ports, uint32_t n, const uint8_t own_mac[6])

@@ -26,6 +26,9 @@ unsigned int hbus_steer_add(struct hbus_steer *steer, const struct hbus_director
 /* Puts the program of another object in place of the running one, on its maps. Logs how it went. */
 void hbus_steer_replace(struct hbus_steer *steer, const char *path);
 
+/* Somebody else may take the filter off its interface, or put another there: says so, and when it is back, once each time. */
+void hbus_steer_check(struct hbus_steer *steer);
+
 /* TCP to these ports that was sent to others than the interface itself is read passively. */
 void hbus_steer_tap(struct hbus_steer *steer, const uint16_t *ports, uint32_t n, const uint8_t own_mac[6]);
 

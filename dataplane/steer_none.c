@@ -41,6 +41,11 @@ void hbus_steer_replace(struct hbus_steer *steer, const char *path)
 	(void)path;
 }
 
+void hbus_steer_check(struct hbus_steer *steer)
+{
+	(void)steer;
+}
+
 void hbus_steer_tap(struct hbus_steer *steer, const uint16_t *ports, uint32_t n, const uint8_t own_mac[6])
 {
 	(void)steer;

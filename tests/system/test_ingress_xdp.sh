@@ -257,6 +257,29 @@ what_two_kills_leave_the_next_start_removes() {
 	_has_no_xdp
 }
 
+# Its packets go to the kernel from then on: nothing that could be counted, so it must be said.
+a_filter_that_somebody_else_takes_away_is_missed() {
+	_lab_network
+	_start_ingress
+	subscriber one -t t/1 -C 100 -W 20
+	lab_until 5 _wants 1 || exit 1
+	send 100 5001
+	_ended_well one
+	lab_in gateway ip link set dev gw0 xdp off || skip "the program cannot be taken off here"
+	lab_wait_line ingress 'gw0: the filter is not attached any more' 5 || { cat "$lab/ingress.err" >&2; exit 1; }
+	sleep 1.2
+	expect "$(grep -c 'not attached any more' "$lab/ingress.err")" -eq 1
+	_stop_ingress
+	expect "$(account '.events.published')" -eq 100
+	_start_ingress
+	subscriber again -t t/1 -C 100 -W 20
+	lab_until 5 _wants 1 || exit 1
+	send 100 5001
+	_ended_well again
+	_stop_ingress
+	_has_no_xdp
+}
+
 _is_gone() { ! kill -0 "$1" 2>/dev/null; }
 # nsenter has become the ingress.
 _guard() { echo "${lab_pids[ingress]}"; }
