@@ -23,6 +23,7 @@
 #include "dataplane/loop.h"
 #include "dataplane/ports.h"
 #include "tests/unit/frames.h"
+#include "tests/unit/random.h"
 
 enum { TOPIC = 5 };
 
@@ -253,5 +254,153 @@ Test(loop, follows_plans_that_are_swapped_while_frames_flow)
 	cr_assert_eq(frames(HBUS_REASON_ACCEPTED) + frames(HBUS_REASON_NO_INTEREST), n_sent);
 	cr_assert_eq(frames(HBUS_REASON_ACCEPTED), notes.n_published);
 	rcu_register_thread();
+	stop_all();
+}
+
+/* ---- broken frames among good ones ------------------------------------------------------------- */
+
+enum { N_MIXED = 20000, MIXED_BURST = 32 };
+
+static uint32_t n_good_seen;
+
+/* Only good ones come, each once, in their order. */
+static enum hbus_reason numbers_publish(struct hbus_sink *sink, uint32_t topic, const uint8_t *payload, uint32_t payload_size)
+{
+	uint32_t number;
+
+	(void)sink;
+	cr_assert_eq(topic, TOPIC);
+	cr_assert_eq(payload_size, sizeof(number));
+	memcpy(&number, payload, sizeof(number));
+	cr_assert_eq(number, n_good_seen);
+	n_good_seen++;
+	return HBUS_REASON_ACCEPTED;
+}
+
+static struct hbus_sink numbers = { numbers_publish, notes_commit };
+
+static struct frame numbered(uint32_t number, bool is_v6)
+{
+	struct frame f;
+
+	frame_link(&f, NULL, NULL, 0, is_v6 ? 0x86dd : 0x0800);
+	if (is_v6)
+		frame_ipv6_udp(&f, NULL, 0, 5001, &number, sizeof(number));
+	else
+		frame_ipv4_udp(&f, 0, 5001, &number, sizeof(number));
+	return f;
+}
+
+static void many_tags(struct frame *f)
+{
+	static const uint16_t tpids[] = { 0x8100, 0x8100, 0x8100 }, tags[] = { 1, 2, 3 };
+
+	frame_link(f, tpids, tags, 3, 0x0800);
+	frame_ipv4_udp(f, 0, 5001, "1234", 4);
+}
+
+static void fragment(struct frame *f)
+{
+	*f = numbered(0, false);
+	frame_put16(f->bytes + f->ip_off + 6, 0x2000);
+	frame_seal_ipv4(f);
+}
+
+static void other_protocol(struct frame *f)
+{
+	*f = numbered(0, false);
+	f->bytes[f->ip_off + 9] = 6;
+	frame_seal_ipv4(f);
+}
+
+static void short_header(struct frame *f)
+{
+	*f = numbered(0, false);
+	f->bytes[f->ip_off] = 0x44;
+}
+
+static void long_udp(struct frame *f)
+{
+	frame_put16(f->bytes + f->udp_off + 4, 300);
+}
+
+static void other_port(struct frame *f)
+{
+	frame_put16(f->bytes + f->udp_off + 2, 5999);
+	frame_seal_udp(f);
+}
+
+static void not_ip(struct frame *f)
+{
+	frame_put16(f->bytes + 12, 0x88cc);
+}
+
+static void cut(struct frame *f)
+{
+	f->size = f->udp_off + 5;
+}
+
+static void flipped_bit(struct frame *f)
+{
+	f->bytes[f->udp_off + 8 + f->size % 4] ^= 0x10;
+}
+
+static void walked_too_far(struct frame *f)
+{
+	static const uint8_t kinds[] = { 60, 60, 60, 60, 60, 60 };
+
+	frame_link(f, NULL, NULL, 0, 0x86dd);
+	frame_ipv6_udp(f, kinds, 6, 5001, "1234", 4);
+}
+
+static const struct {
+	void (*spoil)(struct frame *f);
+	enum hbus_reason reason;
+} broken[] = {
+	{ many_tags, HBUS_REASON_TOO_MANY_TAGS }, { fragment, HBUS_REASON_FRAGMENT },
+	{ other_protocol, HBUS_REASON_NOT_UDP },  { short_header, HBUS_REASON_BAD_HEADER },
+	{ long_udp, HBUS_REASON_BAD_LENGTH },	  { other_port, HBUS_REASON_UNKNOWN_PORT },
+	{ not_ip, HBUS_REASON_NOT_IP },		  { cut, HBUS_REASON_TRUNCATED },
+	{ flipped_bit, HBUS_REASON_BAD_CHECKSUM }, { walked_too_far, HBUS_REASON_EXT_HEADERS },
+};
+
+enum { N_BROKEN = sizeof(broken) / sizeof(broken[0]) };
+
+Test(loop, publishes_exactly_the_good_ones_of_a_mixed_stream_and_counts_each_broken_one_once)
+{
+	uint64_t wanted[HBUS_N_REASONS] = { 0 }, sum = 0;
+	struct test_random random;
+	uint32_t n_good = 0;
+
+	test_random_init(&random, "loop");
+	start_ring();
+	loop.worker.sink = &numbers;
+	for (uint32_t i = 0; i < N_MIXED; i++) {
+		uint32_t kind = test_random_below(&random, 2 * N_BROKEN);
+		struct frame f = numbered(kind < N_BROKEN ? 0 : n_good, test_random_below(&random, 2));
+
+		if (kind < N_BROKEN) {
+			broken[kind].spoil(&f);
+			wanted[broken[kind].reason]++;
+		} else {
+			wanted[HBUS_REASON_ACCEPTED]++;
+			n_good++;
+		}
+		send_frame(&f, test_random_below(&random, 8) ? f.size : 40);
+		if (i % MIXED_BURST == 0)
+			while (hbus_loop_poll(&loop) > 0)
+				;
+	}
+	while (hbus_loop_poll(&loop) > 0)
+		;
+	cr_assert_eq(n_good_seen, n_good);
+	for (uint32_t i = 0; i < HBUS_N_REASONS; i++) {
+		cr_assert_eq(frames(i), wanted[i], "reason %u: %llu, not %llu", i, (unsigned long long)frames(i),
+			     (unsigned long long)wanted[i]);
+		sum += frames(i);
+	}
+	cr_assert_eq(sum, N_MIXED);
+	cr_assert_eq(hbus_counter_get(&cells[HBUS_CELL_RECEIVED]), N_MIXED);
+	cr_assert_gt(n_good, N_MIXED / 3);
 	stop_all();
 }
