@@ -451,7 +451,25 @@ static void a_ring_that_is_never_whole_keeps_nobody_busy(void)
 
 /* -- wake-ups -- */
 
-/* Whoever may read a ring may move its sleepers to another word, where nobody wakes them. */
+enum theft { MOVE_SLEEPERS, SLEEP_BESIDE_THEM, WAKE_FOR_NOTHING, N_THEFTS };
+static const enum theft thefts[N_THEFTS] = {MOVE_SLEEPERS, SLEEP_BESIDE_THEM, WAKE_FOR_NOTHING};
+
+/* Return: how many sleepers it met. */
+static long steal(enum theft theft, _Atomic uint32_t *notify, _Atomic uint32_t *elsewhere)
+{
+	struct timespec span = {.tv_nsec = 100000};
+
+	switch (theft) {
+	case MOVE_SLEEPERS:
+		return syscall(SYS_futex, notify, FUTEX_CMP_REQUEUE, 0, (void *)(uintptr_t)INT32_MAX, elsewhere, *notify);
+	case SLEEP_BESIDE_THEM: /* a wake-up that only one gets is gone then */
+		return syscall(SYS_futex, notify, FUTEX_WAIT, *notify, &span) == 0;
+	default:
+		return syscall(SYS_futex, notify, FUTEX_WAKE, INT32_MAX);
+	}
+}
+
+/* Whoever may read a ring may move its sleepers to another word, where nobody wakes them, and more. */
 static void steal_wake_ups(void *context)
 {
 	struct hbus_subscriber *sub = bus_subscriber(bus_open(), 0, HBUS_START_LATEST, "honest");
@@ -461,7 +479,6 @@ static void steal_wake_ups(void *context)
 	unsigned long begin;
 	char line[512];
 
-	(void)context;
 	(void)sub;
 	while (fgets(line, sizeof(line), maps))
 		if (strstr(line, "memfd:hugebus-header") && sscanf(line, "%lx", &begin) == 1)
@@ -470,9 +487,7 @@ static void steal_wake_ups(void *context)
 	CHECK(notify);
 	board->n_ready++;
 	while (!board->is_over) {
-		long n = syscall(SYS_futex, notify, FUTEX_CMP_REQUEUE, 0, (void *)(uintptr_t)INT32_MAX, &elsewhere, *notify);
-
-		board->n_rings_ruined += n > 0;
+		board->n_rings_ruined += steal(*(const enum theft *)context, notify, &elsewhere) > 0;
 		sched_yield();
 	}
 }
@@ -500,7 +515,7 @@ static void publish_now_and_then(void *context)
 	hbus_close(bus);
 }
 
-static void a_stolen_wake_up_costs_little_and_loses_nothing(void)
+static void lose_nothing_to(enum theft theft)
 {
 	struct hbus_subscriber *sub;
 	uint64_t longest_us = 0;
@@ -510,7 +525,7 @@ static void a_stolen_wake_up_costs_little_and_loses_nothing(void)
 	board_make();
 	publisher = bus_fork(publish_now_and_then, NULL);
 	wait_ready(1);
-	thief = bus_fork(steal_wake_ups, NULL);
+	thief = bus_fork(steal_wake_ups, (void *)(uintptr_t)&thefts[theft]);
 	wait_ready(2);
 	bus = bus_open();
 	sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "honest");
@@ -529,13 +544,28 @@ static void a_stolen_wake_up_costs_little_and_loses_nothing(void)
 	board->is_over = 1;
 	bus_join(thief);
 	bus_join(publisher);
-	printf("# %llu times a sleeper was moved; the longest delay was %llu us\n", (unsigned long long)board->n_rings_ruined,
+	printf("# %llu times a sleeper was met; the longest delay was %llu us\n", (unsigned long long)board->n_rings_ruined,
 	       (unsigned long long)longest_us);
 	CHECK(board->n_rings_ruined > 0);
 	/* The cap is 50 ms; the rest is a busy machine. */
 	CHECK(longest_us < 250000);
 	hbus_subscriber_close(sub);
 	hbus_close(bus);
+}
+
+static void a_stolen_wake_up_costs_little_and_loses_nothing(void)
+{
+	lose_nothing_to(MOVE_SLEEPERS);
+}
+
+static void who_sleeps_where_others_do_takes_no_wake_up_from_them(void)
+{
+	lose_nothing_to(SLEEP_BESIDE_THEM);
+}
+
+static void who_is_woken_for_nothing_sleeps_on(void)
+{
+	lose_nothing_to(WAKE_FOR_NOTHING);
 }
 
 /* -- topics that are not one's own -- */
@@ -646,6 +676,8 @@ static const struct bus_case cases[] = {
 	{"a_publisher_that_scribbles_in_its_ring_harms_that_ring_only",
 	 a_publisher_that_scribbles_in_its_ring_harms_that_ring_only},
 	{"a_stolen_wake_up_costs_little_and_loses_nothing", a_stolen_wake_up_costs_little_and_loses_nothing},
+	{"who_sleeps_where_others_do_takes_no_wake_up_from_them", who_sleeps_where_others_do_takes_no_wake_up_from_them},
+	{"who_is_woken_for_nothing_sleeps_on", who_is_woken_for_nothing_sleeps_on},
 	{"a_ring_that_is_never_whole_keeps_nobody_busy", a_ring_that_is_never_whole_keeps_nobody_busy},
 };
 
