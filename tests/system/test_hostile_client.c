@@ -5,11 +5,17 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <dirent.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
-#include <dirent.h>
 #include <unistd.h>
 
 #include "bus.h"
@@ -299,11 +305,50 @@ static void who_connects_for_ever_delays_nobody(void)
 
 /* -- anything at all -- */
 
-static int junk_fd(unsigned int type)
+/* Of each kind that the kernel has for everybody; -1 where it has not. */
+static int special_fd(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	switch (next_random() % 12) {
+	case 0:
+		return eventfd((unsigned int)next_random() % 3, EFD_CLOEXEC);
+	case 1:
+		return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	case 2:
+		return signalfd(-1, &none, SFD_CLOEXEC);
+	case 3:
+		return epoll_create1(EPOLL_CLOEXEC);
+	case 4:
+		return inotify_init1(IN_CLOEXEC);
+	case 5:
+		return (int)syscall(SYS_pidfd_open, getpid(), 0);
+	case 6:
+		return open("/", O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	case 7:
+		return open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	case 8:
+		return open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	case 9:
+		return memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+	case 10: /* may only be read */
+		return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	default:
+		return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	}
+}
+
+static int junk_fd(const struct raw *raw, unsigned int type)
 {
 	int fd, pipe_fds[2];
 
-	switch (next_random() % 8) {
+	switch (next_random() % 10) {
+	case 8: /* the connection itself, to whoever reads from it */
+		return fcntl(raw->socket, F_DUPFD_CLOEXEC, 0);
+	case 9:
+		fd = special_fd();
+		return fd >= 0 ? fd : open("/dev/zero", O_RDWR | O_CLOEXEC);
 	case 0:
 		return open("/dev/null", O_RDWR | O_CLOEXEC);
 	case 1:
@@ -433,7 +478,7 @@ static bool send_something(struct raw *raw)
 	if (next_random() % 256 == 0)
 		n_fds = next_random() % 8 ? next_random() % 5 : RAW_FDS_MAX;
 	for (size_t i = 0; i < n_fds; i++)
-		fds[i] = n_fds > 8 ? dup(0) : junk_fd(type);
+		fds[i] = n_fds > 8 ? dup(0) : junk_fd(raw, type);
 	msg.header.n_fds = (uint32_t)n_fds;
 	if (size > 0 && next_random() % 64 == 0)
 		msg.bytes[next_random() % size] = (unsigned char)next_random();
