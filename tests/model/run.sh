@@ -158,6 +158,11 @@ run_case f wake assert state_relaxed -DMUT_state_relaxed
 run_case q table ok "membarrier"
 run_case f table ok "isolated" -DISOLATED
 run_case f table ok "more rounds" -DROUNDS=12
+run_case f table ok "registered meanwhile" -DREGISTERS
+run_case f table assert registered_early -DREGISTERS -DMUT_registered_early
+run_case f table assert registered_before_fence -DREGISTERS -DMUT_registered_before_fence
+run_case f table assert registered_not_acquire -DREGISTERS -DMUT_registered_not_acquire
+run_case q table assert fences_dropped_early -DREGISTERS -DMUT_fences_dropped_early
 run_case f table assert no_membarrier -DMUT_no_membarrier
 run_case f table assert no_enter_fence -DMUT_no_enter_fence -DISOLATED
 run_case f table assert no_control_fence -DMUT_no_control_fence -DISOLATED

@@ -21,6 +21,12 @@ bool used;		/* the count that makes a scan look at the entry */
 bool cpend, spend, upend;	/* the control thread's stores that are not drained */
 byte sval;
 bool uval;
+#ifdef REGISTERS
+/* The process begins with fences, and is registered for membarrier by a thread of its own meanwhile. */
+bool registered;	/* R(wait.registered), A(wait.registered) */
+bool owed;		/* by the kernel: a membarrier reaches the data thread */
+bool fences = true;	/* data thread: needs_fence */
+#endif
 byte installed;		/* ghost: hbus_gates_install() has returned; which turn, 0 for none */
 
 proctype drain()
@@ -43,6 +49,36 @@ end:
 	od
 }
 
+#ifdef REGISTERS
+/* hbus_membarrier_register() */
+proctype registrar()
+{
+#ifdef MUT_registered_early
+	registered = true;
+	owed = true
+#else
+	owed = true;
+	registered = true	/* R(wait.registered) */
+#endif
+}
+
+/* process_barrier(): its own fence, and a membarrier if the flag is there. */
+inline barrier()
+{
+#ifdef MUT_registered_before_fence
+	r = registered;
+	atomic { !cpend && !spend && !upend -> skip };
+#else
+	atomic { !cpend && !spend && !upend -> skip };
+	r = registered;
+#endif
+	if
+	:: r && owed -> DRAINED
+	:: else
+	fi;
+	r = false
+}
+#else
 /* process_barrier(): membarrier, or on isolated rings the control thread's own fence. */
 inline barrier()
 {
@@ -56,10 +92,14 @@ inline barrier()
 #endif
 #endif
 }
+#endif
 
 proctype control()
 {
 	byte b, turn;
+#ifdef REGISTERS
+	bool r;
+#endif
 
 	do
 	:: turn < 2 ->
@@ -105,15 +145,42 @@ inline use()
 proctype data()
 {
 	byte busy, s, round, was;
+#ifdef MUT_registered_not_acquire
+	byte before;
+	bool is_early;
+#endif
 
 	do
 	:: round < ROUNDS ->
 #ifdef MUT_enter_late
 		s = state;
 #endif
+#ifdef REGISTERS
+		/* hbus_gates_use_barriers(), now and then */
+#ifdef MUT_registered_not_acquire
+		before = state;
+#endif
+		if
+#ifdef MUT_fences_dropped_early
+		:: fences -> fences = false
+#elif defined(MUT_registered_not_acquire)
+		/* The next look at the entry is satisfied before the flag's load. */
+		:: fences && registered -> fences = false; is_early = true
+#else
+		:: fences && registered -> BARRIER(); fences = false	/* A(wait.registered) */
+#endif
+		:: true
+		fi;
+#endif
 		/* hbus_gates_enter() */
 		was = installed;
 		atomic { busy++; ST_RLX(BUSY, busy) }
+#ifdef REGISTERS
+		if
+		:: fences -> BARRIER()
+		:: else
+		fi;
+#endif
 #ifdef ISOLATED
 #ifndef MUT_no_enter_fence
 		BARRIER();
@@ -131,6 +198,14 @@ proctype data()
 		:: used -> s = state	/* A(gate.used), A(gate.state) */
 		:: else -> s = FREE
 		fi;
+#ifdef MUT_registered_not_acquire
+		if
+		:: is_early -> s = before
+		:: else
+		fi;
+		is_early = false;
+		before = FREE;
+#endif
 #endif
 #endif
 		/* What was there before this thread came in, and still is, is seen. */
@@ -161,5 +236,10 @@ proctype data()
 }
 
 init {
-	atomic { run drain(); run control(); run data() }
+	atomic {
+		run drain(); run control(); run data();
+#ifdef REGISTERS
+		run registrar()
+#endif
+	}
 }
