@@ -21,6 +21,7 @@
 	X(frames_copied, "frames copied, since too many buffers were lent to the stack")           \
 	X(frames_lost, "frames dropped for want of memory")                                        \
 	X(frames_out, "frames sent")                                                               \
+	X(acks_merged, "acknowledgements that a later one in the same round made needless")        \
 	X(frames_no_buffer, "frames not sent for want of buffers")                                 \
 	X(frames_unsent, "frames that the port did not take")                                      \
 	X(arp_asked, "frames to peers not heard of lately, by way of ARP or ND")                   \

@@ -21,6 +21,7 @@
 #include <netif/ethernet.h>
 
 #include "dataplane/log.h"
+#include "dataplane/tcp/acks.h"
 #include "dataplane/tcp/demux.h"
 #include "dataplane/tcp/neighbour.h"
 #include "dataplane/tcp/sums.h"
@@ -39,6 +40,7 @@ struct hbus_stack {
 	struct hbus_tcp_counters *counters;
 	struct hbus_neighbours *neighbours;
 	struct hbus_demux *demux;
+	uint8_t *merged_ack;         /* the frame that has last taken the place of another */
 	uint64_t now_ms, count_at_ms;
 	uint64_t sums_logged;
 	uint32_t n_pcbs;             /* connections in any state but TIME_WAIT, as far as was counted */
@@ -60,13 +62,33 @@ static const uint8_t *tcp_header_of(const uint8_t *frame)
 
 /* ---- frames out ------------------------------------------------------------------------ */
 
+/* Return: the place of an acknowledgement that this one makes needless, or NULL. */
+static uint8_t *place_of_older(struct hbus_stack *stack, uint16_t port_id, const struct pbuf *p)
+{
+	uint32_t size;
+	uint8_t *last = hbus_tcp_wire_last(stack->wire, port_id, &size);
+
+	if (!last || p->len != p->tot_len ||
+	    !hbus_ack_replaces(p->payload, p->len, last, size, stack->merged_ack == last))
+		return NULL;
+	stack->merged_ack = last;
+	stack->counters->acks_merged++;
+	return last;
+}
+
 static err_t send_frame(struct netif *netif, struct pbuf *p)
 {
 	struct hbus_stack *stack = netif->state;
 	struct interface *interface = (struct interface *)(void *)netif;
-	uint8_t *room = hbus_tcp_wire_reserve(stack->wire, interface->port_id, p->tot_len);
+	uint8_t *room = place_of_older(stack, interface->port_id, p);
 	const uint8_t *tcp;
 
+	if (!room) {
+		room = hbus_tcp_wire_reserve(stack->wire, interface->port_id, p->tot_len);
+		/* The buffer may be one that was sent and came back. */
+		if (room == stack->merged_ack)
+			stack->merged_ack = NULL;
+	}
 	if (!room)
 		return ERR_MEM;
 	pbuf_copy_partial(p, room, p->tot_len, 0);

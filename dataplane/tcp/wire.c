@@ -192,6 +192,16 @@ uint8_t *hbus_tcp_wire_reserve(struct hbus_tcp_wire *wire, uint16_t port_id, uin
 	return (uint8_t *)data;
 }
 
+uint8_t *hbus_tcp_wire_last(struct hbus_tcp_wire *wire, uint16_t port_id, uint32_t *ret_size)
+{
+	struct outbox *box = &wire->outboxes[port_id];
+
+	if (box->n == 0)
+		return NULL;
+	*ret_size = rte_pktmbuf_data_len(box->mbufs[box->n - 1]);
+	return rte_pktmbuf_mtod(box->mbufs[box->n - 1], uint8_t *);
+}
+
 void hbus_tcp_wire_flush(struct hbus_tcp_wire *wire)
 {
 	for (unsigned int i = 0; i < wire->ports->n; i++)

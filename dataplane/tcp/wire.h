@@ -59,6 +59,8 @@ void hbus_tcp_wire_give_back(void *buffer);
 
 /* Room for a frame of @size bytes that hbus_tcp_wire_flush() sends. Return: NULL when there is none. */
 uint8_t *hbus_tcp_wire_reserve(struct hbus_tcp_wire *wire, uint16_t port_id, uint32_t size);
+/* The frame that was reserved last and not sent yet. Return: NULL when there is none. */
+uint8_t *hbus_tcp_wire_last(struct hbus_tcp_wire *wire, uint16_t port_id, uint32_t *ret_size);
 void hbus_tcp_wire_flush(struct hbus_tcp_wire *wire);
 
 void hbus_tcp_wire_count(const struct hbus_tcp_wire *wire, struct hbus_tcp_counters *counters);

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
+#include "dataplane/tcp/acks.h"
 #include "dataplane/tcp/address.h"
 #include "dataplane/tcp/neighbour.h"
 #include "dataplane/tcp/sums.h"
@@ -123,6 +124,50 @@ Test(tcp_sums, see_a_segment_that_is_cut)
 	/* Of other protocols nothing is said. */
 	g.bytes[g.ip_off + 9] = 17;
 	cr_assert_eq(hbus_sums_tcp(g.bytes, g.size), 0);
+}
+
+/* ---- acknowledgements --------------------------------------------------------------------- */
+
+static void set_ack(struct frame *f, uint32_t ack, uint16_t window)
+{
+	uint8_t *tcp = f->bytes + f->udp_off;
+
+	tcp[12] = 0x50;
+	tcp[13] = 0x10;
+	frame_put16(tcp + 8, ack >> 16);
+	frame_put16(tcp + 10, ack & 0xffff);
+	frame_put16(tcp + 14, window);
+}
+
+Test(tcp_acks, are_replaced_by_those_that_say_more)
+{
+	for (int is_v6 = 0; is_v6 < 2; is_v6++) {
+		struct frame before = tcp_frame(is_v6, 0), after = before, data = tcp_frame(is_v6, 1);
+
+		set_ack(&before, 0xfffffff0, 100);
+		set_ack(&after, 5, 90);
+		cr_assert(hbus_ack_replaces(after.bytes, after.size, before.bytes, before.size, false));
+		cr_assert_not(hbus_ack_replaces(before.bytes, before.size, after.bytes, after.size, true), "back");
+		/* The same number: a repetition, or more room. */
+		set_ack(&after, 0xfffffff0, 100);
+		cr_assert_not(hbus_ack_replaces(after.bytes, after.size, before.bytes, before.size, true));
+		set_ack(&after, 0xfffffff0, 101);
+		cr_assert(hbus_ack_replaces(after.bytes, after.size, before.bytes, before.size, true));
+		cr_assert_not(hbus_ack_replaces(after.bytes, after.size, before.bytes, before.size, false));
+		/* Data, another flag, another connection. */
+		set_ack(&data, 5, 90);
+		cr_assert_not(hbus_ack_replaces(data.bytes, data.size, before.bytes, before.size, true));
+		cr_assert_not(hbus_ack_replaces(data.bytes, data.size, data.bytes, data.size, true));
+		for (uint32_t at = 0; at < before.size; at++) {
+			bool may_differ = at >= before.udp_off + 14 || (at >= before.udp_off + 8 && at < before.udp_off + 12) ||
+					  (at >= before.ip_off + !is_v6 && at < before.udp_off - (is_v6 ? 32 : 8) && at != before.ip_off + (is_v6 ? 6 : 9));
+
+			set_ack(&after, 5, 90);
+			after.bytes[at] ^= 4;
+			cr_assert(may_differ || !hbus_ack_replaces(after.bytes, after.size, before.bytes, before.size, true), "byte %u", at);
+			after.bytes[at] ^= 4;
+		}
+	}
 }
 
 /* ---- neighbours ------------------------------------------------------------------------ */

@@ -39,6 +39,16 @@ uint8_t *hbus_tcp_wire_reserve(struct hbus_tcp_wire *wire, uint16_t port_id, uin
 	return out.frames[out.n++];
 }
 
+uint8_t *hbus_tcp_wire_last(struct hbus_tcp_wire *wire, uint16_t port_id, uint32_t *ret_size)
+{
+	(void)wire;
+	(void)port_id;
+	if (out.n == 0)
+		return NULL;
+	*ret_size = out.sizes[out.n - 1];
+	return out.frames[out.n - 1];
+}
+
 void hbus_tcp_wire_give_back(void *buffer)
 {
 	out.n_back++;
@@ -387,6 +397,25 @@ Test(tcp_stack, a_port_scan_is_told_that_nobody_is_there)
 	cr_assert_eq(hbus_stack_n_open(stack), 0);
 	cr_assert_eq(counters.sums_bad, 0);
 	cr_assert_eq(counters.resets_out, 1000);
+}
+
+Test(tcp_stack, of_acknowledgements_in_a_row_the_last_is_sent_but_repetitions_are_too)
+{
+	struct peer *peer = open_peer(0);
+	uint8_t data[1400] = { 0 };
+
+	cr_assert(peer);
+	out.n = 0;
+	for (unsigned int i = 0; i < 40; i++, peer->seq += sizeof(data))
+		say(peer, peer->seq, ACK, data, sizeof(data));
+	cr_assert_eq(out.n, 1);
+	cr_assert_geq(counters.acks_merged, 19);
+	cr_assert(hears(peer, ACK));
+	cr_assert_eq(frame_get16(out.frames[0] + 14 + 20 + 8) << 16 | frame_get16(out.frames[0] + 14 + 20 + 10), peer->seq);
+	/* One is lost: each that comes behind is told, or the peer would wait for its timer. */
+	for (unsigned int i = 1; i <= 5; i++)
+		say(peer, peer->seq + i * (uint32_t)sizeof(data), ACK, data, sizeof(data));
+	cr_assert_eq(out.n, 5);
 }
 
 Test(tcp_stack, who_guesses_numbers_ends_no_connection)
