@@ -38,9 +38,10 @@ enum {
 	MTU_MAX = 1500,
 };
 
-/* Without work: how long it looks on, and how long it sleeps then. */
+/* Without work: how long it looks on, and how long it sleeps then: a part of the time that nothing has come. */
 #define SPIN_NS UINT64_C(50000)
-#define NAP_NS_MIN UINT64_C(50000)
+#define NAP_PART 16
+#define NAP_NS_MIN UINT64_C(20000)
 #define NAP_NS_MAX UINT64_C(500000)
 
 #define COUNT_FIELD(name, text) +1
@@ -319,11 +320,10 @@ static void nap(struct hbus_tcp *tcp, uint64_t idle_ns)
 {
 	struct pollfd fds[3] = { { .fd = hbus_mqtt_bus_fd(tcp->mqtt_bus), .events = POLLIN },
 				 { .fd = hbus_mqtt_bus_answer_fd(tcp->mqtt_bus), .events = POLLIN } };
-	uint64_t ns = idle_ns / 4 < NAP_NS_MIN ? NAP_NS_MIN :
-		      idle_ns / 4 > NAP_NS_MAX ? NAP_NS_MAX :
-						 idle_ns / 4;
+	uint64_t ns = idle_ns / NAP_PART;
 	nfds_t n = 2;
 
+	ns = ns < NAP_NS_MIN ? NAP_NS_MIN : ns > NAP_NS_MAX ? NAP_NS_MAX : ns;
 	if (!hbus_mqtt_bus_arm(tcp->mqtt_bus, tcp->bus_has_rung))
 		return;
 	if (tcp->login)
