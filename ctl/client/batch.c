@@ -24,8 +24,8 @@ int hbus_batch_begin(struct hbus_publisher *publisher)
 	if (r < 0)
 		return r;
 	publisher->in_batch = true;
-	hbus_publisher_set_quick(publisher);
 	publisher->batch_time_ns = 0;
+	hbus_publisher_set_quick(publisher);
 	hbus_publisher_leave(publisher);
 	return 0;
 }

@@ -11,7 +11,7 @@
 
 #include "ctl/client/publisher.h"
 
-#define SMALL_MAX 1024u /* bytes; larger ones are copied by memcpy() */
+#define SMALL_MAX HBUS_PUBLISH_SMALL_MAX
 
 /* Prefix and payload, also when their sum would wrap around: then it is too large in any case. */
 static inline uint64_t body_len(uint64_t prefix, size_t size)
@@ -163,8 +163,10 @@ static inline uint64_t stamp_ns(struct hbus_publisher *publisher)
 {
 	if (!publisher->in_batch)
 		return now_realtime_ns();
-	if (publisher->batch_time_ns == 0)
+	if (publisher->batch_time_ns == 0) {
 		publisher->batch_time_ns = now_realtime_ns();
+		hbus_publisher_set_quick(publisher);
+	}
 	return publisher->batch_time_ns;
 }
 
@@ -222,60 +224,62 @@ static inline bool is_quick(const struct hbus_publisher *publisher, hbus_topic_t
 	       atomic_load_explicit(&publisher->last_ring->is_refused, memory_order_relaxed) == 0;
 }
 
-/* One more of a batch, of any topic, with the time of those before. */
-static inline bool may_be_batched(const struct hbus_publisher *publisher, const void *data, size_t size, uint32_t *ret_busy)
+/* What is due only now and then; the event itself is in the batch. */
+static __attribute__((noinline)) int finish_batched(struct hbus_publisher *publisher, struct hbus_pub_ring *ring)
 {
-	/* relaxed, both: as in is_quick() */
-	*ret_busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed);
-	return data && size <= SMALL_MAX && (!(publisher->flags & HBUS_PUB_TIMESTAMP) || publisher->batch_time_ns != 0) &&
-	       atomic_load_explicit(publisher->alive, memory_order_relaxed) != 0 && !(*ret_busy & HBUS_GATES_CALL);
+	hbus_ring_pub_own(&ring->pub);
+	hbus_publisher_leave_quickly(publisher);
+	return 0;
 }
 
-/* @place: of its topic */
-static inline bool add_batched(struct hbus_publisher *publisher, uint32_t place, const void *data, size_t size)
+static __attribute__((noinline)) int leave_batched(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
+						   size_t size, bool may_wait)
 {
-	struct hbus_pub_ring *ring = publisher->rings[(place >> 24) - 1];
-	uint64_t prefix = own_prefix(publisher), word = hbus_word_make(0, place, 0);
+	hbus_publisher_leave_quickly(publisher);
+	return publish_slowly(publisher, topic, data, size, may_wait);
+}
+
+/* @prefix: own_prefix(), known to the compiler. */
+static inline __attribute__((always_inline)) int add_batched(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
+							     size_t size, bool may_wait, uint64_t prefix)
+{
+	uint32_t place = place_of(publisher, topic);
+	struct hbus_pub_ring *ring;
 	unsigned char *body;
 
-	if (atomic_load_explicit(&ring->is_refused, memory_order_relaxed) != 0) /* relaxed: as in begin() */
-		return false;
+	if (__builtin_expect(place == 0, 0))
+		return leave_batched(publisher, topic, data, size, may_wait);
+	ring = publisher->rings[(place >> 24) - 1];
 	body = hbus_ring_pub_begin_more(&ring->pub, prefix + size);
-	if (__builtin_expect(!body, 0))
-		return false;
-	if (prefix) {
-		word |= hbus_word_make(HBUS_FLAG_TIME, 0, 0);
+	/* relaxed: as in begin() */
+	if (__builtin_expect(!body || atomic_load_explicit(&ring->is_refused, memory_order_relaxed) != 0, 0))
+		return leave_batched(publisher, topic, data, size, may_wait);
+	if (prefix)
 		put_u64(body, publisher->batch_time_ns);
-		body += prefix;
-	}
-	hbus_copy_in_words(body, data, size);
-	hbus_ring_pub_add_word(&ring->pub, word | (prefix + size), prefix + size, 1);
+	hbus_copy_in_words(body + prefix, data, size);
+	hbus_ring_pub_add_word(&ring->pub, hbus_word_make(prefix ? HBUS_FLAG_TIME : 0, place, 0) | (prefix + size), prefix + size, 1);
 	if (__builtin_expect(hbus_ring_pub_is_own_due(&ring->pub, hbus_ring_pub_head(&ring->pub)), 0))
-		hbus_ring_pub_own(&ring->pub);
-	return true;
-}
-
-static __attribute__((noinline)) int publish_in_batch(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
-						      size_t size, bool may_wait)
-{
-	uint32_t place, busy;
-	bool is_done;
-
-	if (__builtin_expect(!may_be_batched(publisher, data, size, &busy), 0))
-		return publish_slowly(publisher, topic, data, size, may_wait);
-	hbus_publisher_enter_quickly(publisher, busy);
-	place = place_of(publisher, topic);
-	is_done = place != 0 && add_batched(publisher, place, data, size);
+		return finish_batched(publisher, ring);
 	hbus_publisher_leave_quickly(publisher);
-	return __builtin_expect(is_done, 1) ? 0 : publish_slowly(publisher, topic, data, size, may_wait);
+	return 0;
 }
 
+/* One more of a batch, of any topic, with the time of those before. Nothing is called but at the end. */
 static __attribute__((noinline)) int publish_otherwise(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
 						       size_t size, bool may_wait)
 {
-	if (publisher && publisher->in_batch)
-		return publish_in_batch(publisher, topic, data, size, may_wait);
-	return publish_slowly(publisher, topic, data, size, may_wait);
+	uint32_t busy;
+
+	if (__builtin_expect(!publisher || !data || size >= publisher->batch_size_end, 0))
+		return publish_slowly(publisher, topic, data, size, may_wait);
+	/* relaxed, both: as in is_quick() */
+	busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed);
+	if (__builtin_expect(atomic_load_explicit(publisher->alive, memory_order_relaxed) == 0 || busy & HBUS_GATES_CALL, 0))
+		return publish_slowly(publisher, topic, data, size, may_wait);
+	hbus_publisher_enter_quickly(publisher, busy);
+	if (publisher->flags & HBUS_PUB_TIMESTAMP)
+		return add_batched(publisher, topic, data, size, may_wait, 8);
+	return add_batched(publisher, topic, data, size, may_wait, 0);
 }
 
 /*
@@ -446,6 +450,7 @@ static void note_reservation(struct hbus_publisher *publisher, unsigned char *bo
 {
 	publisher->reserved = publisher->last_ring;
 	publisher->quick_topic = HBUS_NO_TOPIC;
+	publisher->batch_size_end = 0;
 	publisher->reserved_body = body;
 	publisher->reserved_size = size;
 	publisher->reserved_run = n_run;

@@ -24,6 +24,7 @@
 #define HBUS_PUBLISHER_RINGS_MAX 16u /* read policies of one publisher */
 #define HBUS_PUBLISH_TIMEOUT_MS 5000
 #define HBUS_TOPIC_PAGE_SIZE 4096u
+#define HBUS_PUBLISH_SMALL_MAX 1024u /* bytes; larger ones are copied by memcpy() */
 #define HBUS_NO_TOPIC UINT64_MAX /* no hbus_topic_t is that large */
 
 /* What a ring must say again when a daemon comes back. */
@@ -73,6 +74,7 @@ struct hbus_publisher {
 	uint32_t last_wire;
 	uint32_t flags;
 	bool in_batch;
+	uint32_t batch_size_end;  /* an event of less bytes may join the open batch the quick way; 0: none may */
 	_Atomic uint32_t is_declaring; /* likewise for hbus_publisher_topic(), perhaps in another thread */
 	uint64_t batch_time_ns;   /* the time of all events of the open batch; 0 = not asked for yet */
 	int64_t timeout_us;       /* negative: for ever */
@@ -102,6 +104,9 @@ static inline void hbus_publisher_set_quick(struct hbus_publisher *publisher)
 			!(publisher->flags & HBUS_PUB_TIMESTAMP);
 
 	publisher->quick_topic = is_quick ? publisher->last_topic : HBUS_NO_TOPIC;
+	is_quick = publisher->in_batch && !publisher->reserved &&
+		   (!(publisher->flags & HBUS_PUB_TIMESTAMP) || publisher->batch_time_ns != 0);
+	publisher->batch_size_end = is_quick ? HBUS_PUBLISH_SMALL_MAX + 1 : 0;
 }
 
 /* @busy: what the word is. */
