@@ -75,7 +75,9 @@ static void show_counts(struct hbus_worker *worker)
 	count_common(worker, HBUS_CELL_EVENTS_RECEIVED, worker->n_plain);
 	count_common(worker, HBUS_CELL_EVENTS_PUBLISHED, worker->n_plain);
 	count_common(worker, HBUS_CELL_FRAMES + HBUS_REASON_ACCEPTED, worker->n_plain);
-	worker->n_plain = 0;
+	if (worker->n_plain_mqttsn > 0)
+		count(worker, HBUS_CELL_MQTTSN_PUBLISHED, worker->n_plain_mqttsn);
+	worker->n_plain = worker->n_plain_mqttsn = 0;
 	worker->pending_cells |= COMMON_CELLS;
 	for (uint64_t left = worker->pending_cells; left != 0; left &= left - 1) {
 		unsigned int cell_idx = (unsigned int)__builtin_ctzll(left);
@@ -100,9 +102,9 @@ static inline void count_topic(struct hbus_worker *worker, const struct hbus_pla
 	struct hbus_topic_counters *counters = &worker->topics[topic->counter_idx];
 
 	bump(&counters->received);
-	if (reason == HBUS_REASON_ACCEPTED)
-		bump(&counters->published);
-	else if (reason == HBUS_REASON_NO_INTEREST)
+	if (__builtin_expect(reason == HBUS_REASON_ACCEPTED, 1))
+		return;
+	if (reason == HBUS_REASON_NO_INTEREST)
 		bump(&counters->no_interest);
 	else if (reason == HBUS_REASON_RING_FULL)
 		bump(&counters->ring_full);
@@ -407,31 +409,51 @@ static inline const struct hbus_plan_path *pass_plain(struct hbus_worker *worker
 	return path;
 }
 
-/*
- * The same of MQTT-SN: a PUBLISH that the paths know and somebody wants.
- * Return: false when it is not that, and nothing was done.
- */
-static bool publish_mqttsn(struct hbus_worker *worker, const struct hbus_plan_path *path,
-			   const uint8_t *frame, uint32_t udp_size, enum hbus_reason *ret_reason)
+static inline void count_plain(struct hbus_worker *worker, size_t size)
 {
-	const uint8_t *payload = frame + PLAIN_PAYLOAD;
-	struct hbus_plan_topic topic = { 0 };
-	struct hbus_sn_verdict verdict;
+	count_common(worker, HBUS_CELL_BYTES, size);
+	worker->n_plain++;
+}
 
-	if (!worker->door)
-		return false;
-	verdict = hbus_sn_door_judge_ipv4(worker->door, frame + PLAIN_SOURCE,
-					  (uint16_t)load_be16(frame + PLAIN_UDP), payload,
-					  udp_size - HBUS_NET_UDP_SIZE, worker->now_ns);
-	if (!verdict.number || !verdict.is_wanted)
-		return false;
-	topic.topic = topic.counter_idx = verdict.number;
-	*ret_reason = publish_plain(worker, &topic, payload + verdict.head_size,
-				    udp_size - HBUS_NET_UDP_SIZE - verdict.head_size);
-	count(worker, HBUS_CELL_MQTTSN_PUBLISHED, *ret_reason == HBUS_REASON_ACCEPTED);
-	count_topic(worker, &topic, *ret_reason);
-	count_topic(worker, &path->topic, *ret_reason);
-	return true;
+static __attribute__((noinline)) void judge_and_account(struct hbus_worker *worker, const uint8_t *frame, size_t size,
+							unsigned int flags)
+{
+	hbus_worker_account(worker, size, judge(worker, frame, size, flags));
+}
+
+static __attribute__((noinline)) void account_dropped(struct hbus_worker *worker, size_t size, enum hbus_reason reason)
+{
+	count_event(worker, reason);
+	hbus_worker_account(worker, size, reason);
+}
+
+/* The same of MQTT-SN: when it is a PUBLISH that the paths know and somebody wants. */
+static __attribute__((noinline)) void take_mqttsn(struct hbus_worker *worker, const struct hbus_plan_path *path,
+						  const uint8_t *frame, size_t size, unsigned int flags, uint32_t udp_size)
+{
+	uint32_t payload_size = udp_size - HBUS_NET_UDP_SIZE;
+	struct hbus_sn_verdict verdict = { 0 };
+	struct hbus_plan_topic topic = { 0 };
+	enum hbus_reason reason;
+
+	if (worker->door)
+		verdict = hbus_sn_door_judge_ipv4(worker->door, frame + PLAIN_SOURCE, (uint16_t)load_be16(frame + PLAIN_UDP),
+						  frame + PLAIN_PAYLOAD, payload_size, worker->now_ns);
+	if (!verdict.number || !verdict.is_wanted) {
+		judge_and_account(worker, frame, size, flags);
+		return;
+	}
+	reason = worker->sink->publish(worker->sink, verdict.number, frame + PLAIN_PAYLOAD + verdict.head_size,
+				       payload_size - verdict.head_size);
+	topic.counter_idx = verdict.number;
+	count_topic(worker, &topic, reason);
+	count_topic(worker, &path->topic, reason);
+	if (__builtin_expect(reason != HBUS_REASON_ACCEPTED, 0)) {
+		account_dropped(worker, size, reason);
+		return;
+	}
+	worker->n_plain_mqttsn++;
+	count_plain(worker, size);
 }
 
 void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t size,
@@ -441,22 +463,20 @@ void hbus_worker_frame(struct hbus_worker *worker, const uint8_t *frame, size_t 
 	uint32_t udp_size;
 	const struct hbus_plan_path *path = pass_plain(worker, frame, size, flags, &udp_size);
 
-	if (path && path->is_gateway) {
-		if (!publish_mqttsn(worker, path, frame, udp_size, &reason))
-			reason = judge(worker, frame, size, flags);
-	} else if (__builtin_expect(path != NULL, 1)) {
-		reason = publish(worker, &path->topic, frame + PLAIN_PAYLOAD, udp_size - HBUS_NET_UDP_SIZE);
-		count_topic(worker, &path->topic, reason);
-		if (__builtin_expect(reason == HBUS_REASON_ACCEPTED, 1)) {
-			count_common(worker, HBUS_CELL_BYTES, size);
-			worker->n_plain++;
-			return;
-		}
-		count_event(worker, reason);
-	} else {
-		reason = judge(worker, frame, size, flags);
+	if (__builtin_expect(!path, 0)) {
+		judge_and_account(worker, frame, size, flags);
+		return;
 	}
-	hbus_worker_account(worker, size, reason);
+	if (path->is_gateway) {
+		take_mqttsn(worker, path, frame, size, flags, udp_size);
+		return;
+	}
+	reason = publish(worker, &path->topic, frame + PLAIN_PAYLOAD, udp_size - HBUS_NET_UDP_SIZE);
+	count_topic(worker, &path->topic, reason);
+	if (__builtin_expect(reason != HBUS_REASON_ACCEPTED, 0))
+		account_dropped(worker, size, reason);
+	else
+		count_plain(worker, size);
 }
 
 void hbus_worker_account(struct hbus_worker *worker, size_t size, enum hbus_reason reason)

@@ -66,10 +66,9 @@ enum hbus_worker_cell {
 #define HBUS_CELL_EVENTS_FIRST HBUS_CELL_EVENTS_PUBLISHED
 #define HBUS_CELL_EVENTS_LAST HBUS_CELL_EVENTS_NO_RING
 
-/* What became of what a topic was sent; of a batch route, of its datagrams. */
+/* What became of what a topic was sent; of a batch route, of its datagrams. The rest was published. */
 struct hbus_topic_counters {
 	_Atomic uint64_t received;
-	_Atomic uint64_t published;
 	_Atomic uint64_t no_interest;
 	_Atomic uint64_t ring_full;
 	_Atomic uint64_t dropped;    /* for any other reason */
@@ -110,6 +109,7 @@ struct hbus_worker {
 	uint64_t pending_cells;              /* bit n: pending[n] is not 0 */
 	uint64_t pending[HBUS_N_WORKER_CELLS];
 	uint64_t n_plain;                    /* frames of one event that was published, in none of these yet */
+	uint64_t n_plain_mqttsn;             /* those of them that MQTT-SN clients have sent */
 	uint64_t flows_of;                   /* number of the plan that the flows are of */
 	struct hbus_worker_flow flows[HBUS_WORKER_FLOWS];
 };
