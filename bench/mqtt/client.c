@@ -66,9 +66,10 @@ static void put_packet(struct bench_mqtt_client *client, uint8_t first_byte, con
 
 void bench_mqtt_client_say_connect(struct bench_mqtt_client *client, const struct bench_mqtt_endpoint *endpoint)
 {
+	static const uint8_t lives[] = {5, HBUS_MQTT_P_SESSION_EXPIRY, 0, 0, 1, 44};
 	uint8_t body[PACKET_ROOM];
 	struct hbus_mqtt_writer writer = hbus_mqtt_writer(body, sizeof(body));
-	unsigned int flags = CLEAN | (endpoint->user ? HAS_USER : 0) | (endpoint->password ? HAS_PASSWORD : 0);
+	unsigned int flags = (client->keeps_session ? 0 : CLEAN) | (endpoint->user ? HAS_USER : 0) | (endpoint->password ? HAS_PASSWORD : 0);
 	char id[48];
 	int n = snprintf(id, sizeof(id), "hbench-%d-%u%c", (int)getpid(), client->idx, client->is_subscriber ? 's' : 'p');
 
@@ -76,7 +77,9 @@ void bench_mqtt_client_say_connect(struct bench_mqtt_client *client, const struc
 	hbus_mqtt_put_u8(&writer, client->version);
 	hbus_mqtt_put_u8(&writer, (uint8_t)flags);
 	hbus_mqtt_put_u16(&writer, 0); /* no keep-alive: a run is short */
-	if (client->version == HBUS_MQTT_V5)
+	if (client->version == HBUS_MQTT_V5 && client->keeps_session)
+		hbus_mqtt_put_bytes(&writer, lives, sizeof(lives));
+	else if (client->version == HBUS_MQTT_V5)
 		hbus_mqtt_put_varint(&writer, 0);
 	hbus_mqtt_put_binary(&writer, id, (size_t)n);
 	if (endpoint->user)

@@ -20,7 +20,7 @@ struct bench_mqtt_client {
 	struct bench_mqtt_transport transport;
 	uint32_t idx;
 	uint8_t version;
-	bool is_subscriber, is_ready, wants_out, is_dirty;
+	bool is_subscriber, keeps_session, is_ready, wants_out, is_dirty;
 	uint16_t receive_max; /* what the broker takes unacknowledged; MQTT 5 */
 	struct hbus_mqtt_frame frame;
 	uint8_t *out;

@@ -495,6 +495,7 @@ static void open_client(struct load *load, struct bench_mqtt_client *client, uin
 	client->idx = idx;
 	client->version = load->params->version;
 	client->is_subscriber = is_subscriber;
+	client->keeps_session = load->params->keeps_sessions;
 	if (load->has_failed)
 		return;
 	if (bench_mqtt_client_open(client, &load->target->endpoint, load->epoll_fd) < 0) {

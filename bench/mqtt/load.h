@@ -28,6 +28,7 @@ struct bench_mqtt_params {
 	bool is_pairs;          /* subscriber i hears publisher i; else each hears all */
 	bool is_bus;            /* nobody subscribes by MQTT: this process reads the bus in shared memory */
 	bool is_irregular;      /* rate: due after gaps of 0 to twice the mean, the same ones in each run */
+	bool keeps_sessions;    /* of clients, beyond their connections */
 	bool spins;             /* the generator does not sleep: its waking is not the broker's latency */
 	unsigned int n_publishers, n_subscribers;
 	unsigned int size;      /* of a payload */

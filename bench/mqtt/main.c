@@ -69,6 +69,7 @@ static const char help[] =
 	"  --rate N          messages/s of all publishers together, due at fixed times, latency from then on\n"
 	"                    (default: as fast as the broker takes and gives them)\n"
 	"  --irregular       with --rate: due after gaps of 0 to twice the mean\n"
+	"  --sessions        clients ask for sessions that outlive their connections (5 min with MQTT 5)\n"
 	"  --only PATTERN    cases of the table whose name matches, such as 'qos1.*' (--list shows them)\n\n"
 	"  --quick           three short repetitions: shows that it works, not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
@@ -341,7 +342,7 @@ static int run(struct options *options)
 
 /* -- the command line -- */
 
-enum key { PUBLISHERS = 256, SUBSCRIBERS, PAIRS, MQTT, QOS, INFLIGHT, SIZE, RATE, IRREGULAR, URL, PID, BROKERS, CA, CERT, KEY, INSECURE, GATEWAY_ARG };
+enum key { PUBLISHERS = 256, SUBSCRIBERS, PAIRS, MQTT, QOS, INFLIGHT, SIZE, RATE, IRREGULAR, SESSIONS, URL, PID, BROKERS, CA, CERT, KEY, INSECURE, GATEWAY_ARG };
 
 static int parse_custom(int key, const char *value, struct options *options)
 {
@@ -379,6 +380,9 @@ static int parse_custom(int key, const char *value, struct options *options)
 			       : bench_usage("--rate takes 1 to 100000000", value);
 	case IRREGULAR:
 		params->is_irregular = true;
+		return 0;
+	case SESSIONS:
+		params->keeps_sessions = true;
 		return 0;
 	default:
 		return 2;
@@ -472,6 +476,7 @@ static int parse(int argc, char **argv, struct options *options)
 		{"size", required_argument, NULL, SIZE},
 		{"rate", required_argument, NULL, RATE},
 		{"irregular", no_argument, NULL, IRREGULAR},
+		{"sessions", no_argument, NULL, SESSIONS},
 		{"url", required_argument, NULL, URL},
 		{"pid", required_argument, NULL, PID},
 		{"brokers", required_argument, NULL, BROKERS},
