@@ -42,10 +42,10 @@ enum { RETRIES_MAX = 256 };
 _Static_assert(sizeof(struct hbus_counter) == sizeof(struct hbus_counter_cell), "the library's cells are ours");
 
 #define COUNT_FIELD(name, text) +1
-enum { N_COUNTERS = 0 HBUS_MQTT_COUNTERS(COUNT_FIELD), N_CELLS = N_COUNTERS + 4 };
+enum { N_COUNTERS = 0 HBUS_MQTT_COUNTERS(COUNT_FIELD), N_CELLS = N_COUNTERS + 5 };
 
 /* The cells after the engine's. */
-enum { CELL_TOO_LARGE = N_COUNTERS, CELL_LAPPED, CELL_LOST, CELL_FOREIGN };
+enum { CELL_TOO_LARGE = N_COUNTERS, CELL_LAPPED, CELL_LOST, CELL_FOREIGN, CELL_TOPICS };
 
 struct hbus_mqtt_bus {
 	struct hbus *bus;
@@ -68,7 +68,7 @@ struct hbus_mqtt_bus {
 	bool is_stalled; /* a reliable reader holds us up: what it cannot see does not help it on, so no batches */
 	void (*log)(const char *sentence);
 	char source[128]; /* begins the source of CloudEvents */
-	uint64_t n_too_large, n_lapped, n_lost, n_foreign;
+	uint64_t n_too_large, n_lapped, n_lost, n_foreign, n_topics_limited;
 	uint8_t *room; /* copies of one poll's events */
 	size_t room_size;
 	uint8_t attributes[HBUS_MQTT_ATTRIBUTES_MAX];
@@ -120,7 +120,7 @@ static void name_cells(struct hbus_mqtt_bus *bus)
 #define COUNTER_NAME(name, text) #name,
 		HBUS_MQTT_COUNTERS(COUNTER_NAME)
 #undef COUNTER_NAME
-		"bus_too_large", "bus_lapped", "bus_lost", "bus_not_mqtt",
+		"bus_too_large", "bus_lapped", "bus_lost", "bus_not_mqtt", "topics_limited",
 	};
 
 	for (unsigned int i = 0; bus->cells && i < N_CELLS; i++)
@@ -232,8 +232,10 @@ static uint8_t ask_topic(struct hbus_mqtt_bus *bus, const char *name)
 	/* Nobody to ask: refused at once. */
 	if (!hbus_is_connected(bus->bus))
 		return HBUS_MQTT_UNSPECIFIED;
-	if (hbus_mqtt_topics_add(&bus->topics, name, TOPIC_ASKED) < 0)
+	if (hbus_mqtt_topics_add(&bus->topics, name, TOPIC_ASKED) < 0) {
+		bus->n_topics_limited++;
 		return HBUS_MQTT_QUOTA;
+	}
 	if (hbus_mqtt_asker_ask(bus->asker, HBUS_MQTT_ASK_TOPIC, name))
 		return HBUS_MQTT_PENDING;
 	hbus_mqtt_topics_remove(&bus->topics, name);
@@ -557,7 +559,7 @@ void hbus_mqtt_bus_count(struct hbus_mqtt_bus *bus, const struct hbus_mqtt_count
 		HBUS_MQTT_COUNTERS(COUNTER_VALUE)
 #undef COUNTER_VALUE
 		[CELL_TOO_LARGE] = bus->n_too_large, [CELL_LAPPED] = bus->n_lapped,
-		[CELL_LOST] = bus->n_lost, [CELL_FOREIGN] = bus->n_foreign,
+		[CELL_LOST] = bus->n_lost, [CELL_FOREIGN] = bus->n_foreign, [CELL_TOPICS] = bus->n_topics_limited,
 	};
 
 	ask_rules(bus);

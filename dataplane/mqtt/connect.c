@@ -240,6 +240,7 @@ static uint8_t judge_takeover(struct hbus_mqtt_conn *conn, struct hbus_mqtt_sess
 	}
 	if (session->n_takeovers >= HBUS_MQTT_TAKEOVERS_MAX) {
 		engine->counters.takeovers_refused++;
+		engine->counters.takeovers_limited++;
 		return HBUS_MQTT_RATE_EXCEEDED;
 	}
 	session->n_takeovers++;
@@ -272,8 +273,10 @@ static uint8_t open_session(struct hbus_mqtt_conn *conn, bool is_clean, struct h
 	}
 	*ret_is_present = session != NULL;
 	if (!session) {
-		if (engine->counters.sessions_now >= engine->config.sessions_max)
+		if (engine->counters.sessions_now >= engine->config.sessions_max) {
+			engine->counters.sessions_limited++;
 			return HBUS_MQTT_QUOTA;
+		}
 		session = hbus_mqtt_session_new(engine, client_id);
 		if (!session)
 			return HBUS_MQTT_QUOTA;

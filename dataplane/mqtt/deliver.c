@@ -24,13 +24,17 @@ static void settle(struct hbus_mqtt_session *session, struct hbus_mqtt_delivery 
 	session->queue->ops->settle(session->queue, d, is_done);
 }
 
+static bool has_unacknowledged(const struct hbus_mqtt_session *session)
+{
+	return session->conn && count_of(session).n_locked >= session->conn->send_max;
+}
+
 /* Is the way to the client free for one message more? */
 static bool is_open_for(const struct hbus_mqtt_session *session, uint8_t qos)
 {
 	const struct hbus_mqtt_conn *conn = session->conn;
 
-	return conn && conn->state == CONN_OPEN && !conn->is_backlogged &&
-	       (qos == 0 || count_of(session).n_locked < conn->send_max);
+	return conn && conn->state == CONN_OPEN && !conn->is_backlogged && (qos == 0 || !has_unacknowledged(session));
 }
 
 bool hbus_mqtt_can_send(const struct hbus_mqtt_session *session, uint8_t qos)
@@ -235,6 +239,7 @@ static void deliver(struct hbus_mqtt_session *session, struct hbus_mqtt_source *
 		session->engine->counters.dropped_offline++;
 		return;
 	}
+	session->engine->counters.inflight_limited += !now && how->qos > 0 && has_unacknowledged(session);
 	condition = now ? put_and_send(session, source, how) : session->queue->ops->put(session->queue, source, how, NULL);
 	if (condition == 0 && !now)
 		hbus_mqtt_log_put(session, source->kept, how, NULL);

@@ -130,10 +130,12 @@ void hbus_mqtt_config_default(struct hbus_mqtt_config *config);
 	X(connects, "CONNECT accepted")                                                              \
 	X(connects_refused, "CONNECT refused: version, identifier, credentials, will")               \
 	X(connects_limited, "refused: connections or sessions at their limit")                       \
+	X(sessions_limited, "of these: sessions")                                                    \
 	X(connect_timeouts, "no CONNECT in time")                                                    \
 	X(connect_too_large, "more bytes before CONNECT than allowed")                               \
 	X(takeovers, "a second connection with the same client identifier")                          \
 	X(takeovers_refused, "take-overs by another principal or too often")                         \
+	X(takeovers_limited, "of these: too often")                                                  \
 	X(malformed, "connections closed for a malformed packet")                                    \
 	X(protocol_errors, "connections closed for a protocol error")                                \
 	X(packets_too_large, "connections closed for a packet over the limit")                       \
@@ -150,6 +152,7 @@ void hbus_mqtt_config_default(struct hbus_mqtt_config *config);
 	X(publishes_bus_refused, "PUBLISH refused by the bus")                                       \
 	X(publishes_out, "PUBLISH sent, again included")                                             \
 	X(redelivered, "PUBLISH sent again after a reconnect")                                       \
+	X(inflight_limited, "messages that waited since too many were not acknowledged")             \
 	X(events_in, "events from the bus")                                                          \
 	X(events_unmatched, "events that no client wanted when they came")                           \
 	X(dropped_offline, "QoS 0 messages for clients that are away")                               \
@@ -161,6 +164,8 @@ void hbus_mqtt_config_default(struct hbus_mqtt_config *config);
 	X(retained_refused, "retained messages refused at the limit")                                \
 	X(snapshots_refused, "subscriptions refused because too many retained messages are promised") \
 	X(subscriptions_refused, "subscriptions refused: invalid, not authorized or at a limit")     \
+	X(subscriptions_limited, "of these: a session had as many as it may")                        \
+	X(filters_limited, "of these: levels of all filters at their limit")                         \
 	X(subscriptions_revoked, "subscriptions that the policy does not allow any more")            \
 	X(wills, "wills published")                                                                  \
 	X(shared_moved, "shared messages given to another member")                                   \

@@ -31,6 +31,9 @@ enum key {
 	KEY_MEMORY,
 	KEY_EXPIRY,
 	KEY_KEEP_ALIVE,
+	KEY_CONNECT,
+	KEY_STALL,
+	KEY_PROMISES,
 	KEY_THREADS,
 	KEY_NAP,
 	KEY_SPIN,
@@ -74,6 +77,9 @@ static const struct argp_option options[] = {
 	{ "retained-bytes-max", KEY_RETAINED_BYTES, "BYTES", 0, "the same in bytes (67108864)", 3 },
 	{ "memory-max", KEY_MEMORY, "BYTES", 0, "all messages kept for clients (268435456)", 3 },
 	{ "keep-alive-max", KEY_KEEP_ALIVE, "S", 0, "told to MQTT 5 clients that want longer; 0 = any (0)", 3 },
+	{ "connect-timeout", KEY_CONNECT, "S", 0, "from a connection to its CONNECT (10)", 3 },
+	{ "stall", KEY_STALL, "S", 0, "how long a client may leave what it is sent unread (30)", 3 },
+	{ "promises-max", KEY_PROMISES, "N", 0, "retained messages on their way to new subscriptions (1000000)", 3 },
 	{ 0 },
 };
 
@@ -109,6 +115,9 @@ static error_t parse_limit(int key, char *arg, struct argp_state *state, struct 
 	case KEY_RETAINED_BYTES: limits->retained_bytes_max = number(state, arg, 0, UINT64_MAX / 2); return 0;
 	case KEY_MEMORY: limits->message_bytes_max = number(state, arg, 0, UINT64_MAX / 2); return 0;
 	case KEY_KEEP_ALIVE: limits->keep_alive_max_s = (uint16_t)number(state, arg, 0, 43690); return 0;
+	case KEY_CONNECT: limits->connect_timeout_ms = 1000 * number32(state, arg, 1, 3600); return 0;
+	case KEY_STALL: limits->stall_ms = 1000 * number32(state, arg, 1, 3600); return 0;
+	case KEY_PROMISES: limits->snapshot_max = number32(state, arg, 1, 1u << 24); return 0;
 	default: return ARGP_ERR_UNKNOWN;
 	}
 }

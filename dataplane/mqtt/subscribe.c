@@ -34,8 +34,10 @@ static uint8_t link_target(struct hbus_mqtt *engine, struct hbus_mqtt_target *ta
 {
 	bool is_first = !hbus_trie_find(&engine->filters, filter);
 
-	if (hbus_trie_insert(&engine->filters, filter, &target->entry))
+	if (hbus_trie_insert(&engine->filters, filter, &target->entry)) {
+		engine->counters.filters_limited++;
 		return HBUS_MQTT_QUOTA;
+	}
 	return is_first && !engine->is_loading ? ask_bus(engine, target, filter) : 0;
 }
 
@@ -238,8 +240,10 @@ static uint8_t sub_new(struct hbus_mqtt_session *session, struct hbus_mqtt_span 
 	struct hbus_mqtt_sub *sub;
 	uint8_t reason;
 
-	if (session->n_subs >= engine->config.subscriptions_max)
+	if (session->n_subs >= engine->config.subscriptions_max) {
+		engine->counters.subscriptions_limited++;
 		return HBUS_MQTT_QUOTA;
+	}
 	sub = calloc(1, sizeof(*sub) + name.size + 1);
 	if (!sub)
 		return HBUS_MQTT_QUOTA;

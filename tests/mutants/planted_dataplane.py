@@ -88,7 +88,7 @@ MQTT = [
     Mutant("own-messages-come-back", "no-local is not obeyed", "dataplane/mqtt/deliver.c",
            "m->is_own && sub->no_local && m->message->origin.session == session->number", "false", "mqtt_v5"),
     Mutant("send-quota-off-by-one", "a quota off by one: messages in flight", "dataplane/mqtt/deliver.c",
-           "count_of(session).n_locked < conn->send_max", "count_of(session).n_locked <= conn->send_max", "mqtt_v5"),
+           "count_of(session).n_locked >= session->conn->send_max", "count_of(session).n_locked > session->conn->send_max", "mqtt_v5"),
     Mutant("dup-flag-forgotten", "a message sent again does not say so", "dataplane/mqtt/deliver.c",
            "bool is_dup = d->was_sent;", "bool is_dup = false;", "mqtt_v3"),
     Mutant("given-back-behind-others", "an order: what was begun comes behind what waits", "dataplane/mqtt/queue.c",

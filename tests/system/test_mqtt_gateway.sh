@@ -167,6 +167,12 @@ too_few_descriptors_are_said_and_refuse_nobody_else() {
 	lab_until 20 _counts mqtt connects_limited 114
 }
 
+each_limit_is_kept_and_counted() {
+	_start --connect-timeout 1 --packet-max 65536 --connections-max 20 --sessions-max 25 --receive-max 8 --inflight-max 4 \
+		--queue-max 10 --memory-max 1000000 --retained-max 10 --promises-max 5 --subscriptions-max 4 --stall 1
+	timeout 60 python3 "$system_dir/mqtt_limits.py" "$port" "$lab/bus"
+}
+
 passwords_are_read_again_on_sighup() {
 	echo secret | hugebus-mqtt --hash-password ann >"$lab/passwords"
 	_start_daemon
