@@ -96,6 +96,8 @@ void hbus_sn_on_connack(struct hbus_sn_client *client, uint8_t reason)
 		return;
 	client->state = SN_ACTIVE;
 	engine->counters.connects++;
+	hbus_sn_will_keep(client);
+	hbus_sn_has_work(client);
 	if (!client->has_path && engine->io.path_open) {
 		engine->io.path_open(engine->io.context, &client->peer);
 		client->has_path = true;
@@ -150,6 +152,8 @@ static void start(struct hbus_sn_client *client, const struct hbus_sn_message *m
 	} else {
 		hbus_sn_timer_set(client->engine, &client->alive,
 				  client->engine->config.handshake_ms);
+		if (!client->is_clean)
+			hbus_sn_will_recall(client);
 		begin_mqtt(client);
 	}
 	hbus_sn_has_work(client);
@@ -191,6 +195,9 @@ void hbus_sn_on_connect(struct hbus_sn *engine, const struct hbus_sn_peer *peer,
 		return;
 	}
 	inherit(client, &legacy);
+	/* A sleeper that says CONNECT is awake for good: what waits for it waits on. */
+	if (old && is_same_client(old, message) && !(message->flags & HBUS_SN_CLEAN) && !old->is_clean)
+		hbus_sn_queue_move(old, client);
 	start(client, message);
 }
 
@@ -310,6 +317,8 @@ void hbus_sn_on_will_update(struct hbus_sn_client *client, const struct hbus_sn_
 		code = keep_will(client, message);
 	if (code == HBUS_SN_ACCEPTED)
 		code = tell_will(client);
+	if (code == HBUS_SN_ACCEPTED)
+		hbus_sn_will_keep(client);
 	hbus_sn_send(client, is_topic ? HBUS_SN_WILLTOPICRESP : HBUS_SN_WILLMSGRESP, &code, 1, NULL,
 		     0);
 }

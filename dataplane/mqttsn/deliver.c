@@ -66,6 +66,18 @@ void hbus_sn_queue_free(struct hbus_sn_client *client)
 	client->sent = NULL;
 }
 
+void hbus_sn_queue_move(struct hbus_sn_client *from, struct hbus_sn_client *to)
+{
+	while (from->first) {
+		struct hbus_sn_out *out = take_first(from);
+
+		if (out->qos == 0)
+			append(to, out);
+		else
+			free(out);
+	}
+}
+
 /* The MQTT engine need not keep this message any longer: it cannot get there. */
 static void give_up(struct hbus_sn_client *client, uint8_t qos, uint16_t packet_id, uint8_t reason)
 {

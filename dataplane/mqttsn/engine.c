@@ -103,6 +103,7 @@ struct hbus_sn *hbus_sn_free(struct hbus_sn *engine)
 	for (uint32_t i = 0; i <= UINT16_MAX; i++)
 		if (engine->shorts[i])
 			hbus_sn_topic_put(engine, engine->shorts[i]);
+	hbus_sn_wills_free(engine);
 	free(engine->nobody);
 	free(engine->shorts);
 	free(engine);

@@ -90,6 +90,8 @@ void hbus_sn_config_default(struct hbus_sn_config *config);
 	X(dropped_memory, "messages dropped: the memory for all queues was used up")              \
 	X(dropped_too_large, "messages larger than a datagram")                                   \
 	X(dropped_refused, "messages that a client refused")                                      \
+	X(wills_limited, "wills of sessions forgotten for newer ones, or for want of memory")      \
+	X(wills_now, "wills kept for sessions that are not clean")                                \
 	X(clients_now, "clients connected, sleeping ones included")                               \
 	X(asleep_now, "clients asleep")                                                           \
 	X(topics_now, "topic names in use")                                                       \

@@ -8,6 +8,7 @@
  * publish.c  REGISTER, PUBLISH, SUBSCRIBE and their answers, from clients
  * deliver.c  messages to clients: queue, REGISTER, retries
  * mqtt.c     the MQTT engine's packets, both ways
+ * wills.c    wills that outlive a connection
  *
  * Clients that have ended are put aside, and hbus_sn_reap() frees them when the entry point is done.
  */
@@ -138,6 +139,7 @@ struct hbus_sn {
 	uint16_t predefined_ids[HBUS_SN_PREDEFINED_MAX];
 	uint32_t n_predefined;
 	struct hbus_sn_topic **shorts; /* by identifier; those that poll loops may publish to */
+	struct hbus_sn_will *wills[HBUS_SN_BUCKETS], *oldest_will, **newest_will;
 	struct hbus_sn_client *nobody; /* publishes for those without a session */
 	uint64_t *verdict;             /* where the message under way is counted */
 	/* Clients by a hash of their address alone; who shares one shares the limit. */
@@ -226,6 +228,14 @@ void hbus_sn_publish_for_nobody(struct hbus_sn *engine, const struct hbus_sn_mes
 bool hbus_sn_pending_take(struct hbus_sn_client *client, uint8_t type, uint16_t msg_id,
 			  struct hbus_sn_pending *ret_pending);
 
+/* ---- wills.c ------------------------------------------------------------------------------- */
+
+/* What the client has now is what its session has from now on: a will or none, and none of a clean one. */
+void hbus_sn_will_keep(struct hbus_sn_client *client);
+/* The client has said no will: it has that of its session. */
+void hbus_sn_will_recall(struct hbus_sn_client *client);
+void hbus_sn_wills_free(struct hbus_sn *engine);
+
 /* ---- deliver.c ----------------------------------------------------------------------------- */
 
 /* From the MQTT engine; copied. */
@@ -238,6 +248,8 @@ void hbus_sn_retry_due(struct hbus_sn_client *client);
 /* What was sent and not acknowledged waits again, in front. */
 void hbus_sn_unsend(struct hbus_sn_client *client);
 void hbus_sn_queue_free(struct hbus_sn_client *client);
+/* Messages of QoS 0; the others the MQTT engine has, and sends again. */
+void hbus_sn_queue_move(struct hbus_sn_client *from, struct hbus_sn_client *to);
 
 /* ---- mqtt.c -------------------------------------------------------------------------------- */
 

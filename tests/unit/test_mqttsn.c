@@ -259,6 +259,85 @@ Test(mqttsn, an_empty_will_topic_is_no_will)
 	cr_assert_eq(counters->clients_lost, 2);
 }
 
+/* Connects as @id with a session that is kept, and says its will. */
+static void connect_with_kept_will(uint32_t n, const char *id, const char *will)
+{
+	say_connect(n, WILL, 10, id);
+	expect(n, "WILLTOPICREQ");
+	say(n, HBUS_SN_WILLTOPIC, BYTES(QOS_1), "will/topic");
+	expect(n, "WILLMSGREQ");
+	say(n, HBUS_SN_WILLMSG, NULL, 0, will);
+	expect(n, "CONNACK c0");
+}
+
+static void say_goodbye(uint32_t n)
+{
+	say(n, HBUS_SN_DISCONNECT, NULL, 0, NULL);
+	expect(n, "DISCONNECT");
+}
+
+Test(mqttsn, a_will_outlives_the_connection_of_a_session_that_is_not_clean)
+{
+	connect_with_kept_will(1, "steady", "gone");
+	say(1, HBUS_SN_WILLMSGUPD, NULL, 0, "gone again");
+	expect(1, "WILLMSGRESP c0");
+	say_goodbye(1);
+	/* Nothing is asked, and it is there, from wherever the client comes; also a second time. */
+	for (uint32_t n = 2; n < 4; n++) {
+		say_connect(n, 0, 10, "steady");
+		expect(n, "CONNACK c0");
+		tick(20000);
+		expect(n, "DISCONNECT");
+		expect_published("will/topic q1 r0 gone again");
+	}
+	cr_assert_eq(counters->wills_now, 1);
+}
+
+Test(mqttsn, a_kept_will_ends_with_a_clean_session_an_empty_topic_and_an_update)
+{
+	connect_with_kept_will(1, "clean", "1");
+	connect_with_kept_will(2, "empty", "2");
+	connect_with_kept_will(3, "update", "3");
+	cr_assert_eq(counters->wills_now, 3);
+	connect_client(1, CLEAN, "clean");
+	say_connect(2, WILL, 10, "empty");
+	expect(2, "WILLTOPICREQ");
+	say(2, HBUS_SN_WILLTOPIC, NULL, 0, NULL);
+	expect(2, "CONNACK c0");
+	say(3, HBUS_SN_WILLTOPICUPD, NULL, 0, NULL);
+	expect(3, "WILLTOPICRESP c0");
+	cr_assert_eq(counters->wills_now, 0);
+	for (uint32_t n = 1; n < 4; n++) {
+		say_goodbye(n);
+		say_connect(n, 0, 10, n == 1 ? "clean" : n == 2 ? "empty" : "update");
+		expect(n, "CONNACK c0");
+	}
+	tick(20000);
+	expect_published("");
+}
+
+Test(mqttsn, kept_wills_are_as_many_as_clients_and_the_oldest_goes_first)
+{
+	static const char *const ids[] = { "renewed", "oldest", "renewed", "a", "b", "c" };
+
+	config.clients_max = 4;
+	kit_deinit();
+	kit_start();
+	for (uint32_t i = 0; i < 6; i++) {
+		connect_with_kept_will(i, ids[i], i == 2 ? "new" : "will");
+		say_goodbye(i);
+	}
+	cr_assert_eq(counters->wills_now, 4);
+	cr_assert_eq(counters->wills_limited, 1);
+	say_connect(7, 0, 10, "oldest");
+	expect(7, "CONNACK c0");
+	say_connect(8, 0, 10, "renewed");
+	expect(8, "CONNACK c0");
+	tick(20000);
+	expect_published("will/topic q1 r0 new");
+	cr_assert_eq(counters->clients_lost, 2);
+}
+
 Test(mqttsn, who_does_not_finish_its_will_is_forgotten)
 {
 	say_connect(1, CLEAN | WILL, 10, "slow");
@@ -322,6 +401,32 @@ Test(mqttsn, a_sleeping_client_gets_its_messages_when_it_asks)
 	say_connect(1, 0, 60, "sleeper");
 	expect(1, "CONNACK c0");
 	cr_assert_eq(counters->asleep_now, 0);
+}
+
+Test(mqttsn, a_sleeping_client_that_connects_gets_what_waited)
+{
+	connect_client(1, 0, "sleeper");
+	say_subscribe(1, QOS_1, 1, "a/b");
+	expect(1, "SUBACK q1 i1 #1 c0");
+	fall_asleep(1, 100);
+	bus_event("a/b", "0", 0);
+	bus_event("a/b", "1", 1);
+	bus_event("a/b", "2", 0);
+	say_connect(1, 0, 60, "sleeper");
+	expect(1, "CONNACK c0");
+	expect(1, "PUBLISH k0 i1 q0 r0 d0 #0 0");
+	expect(1, "PUBLISH k0 i1 q0 r0 d0 #0 2");
+	expect(1, "PUBLISH k0 i1 q1 r0 d1 #1 1");
+	say_ack(1, HBUS_SN_PUBACK, 1, 1, 0);
+	expect_silence(1);
+	cr_assert_eq(counters->queued_now, 0);
+	cr_assert_eq(counters->queued_bytes_now, 0);
+	/* A clean one begins with nothing. */
+	fall_asleep(1, 100);
+	bus_event("a/b", "3", 0);
+	connect_client(1, CLEAN, "sleeper");
+	expect_silence(1);
+	cr_assert_eq(counters->queued_now, 0);
 }
 
 Test(mqttsn, a_sleeping_client_that_never_comes_is_given_up)
