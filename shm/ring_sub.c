@@ -188,7 +188,8 @@ enum hbus_ring_outcome hbus_ring_sub_reenter(struct hbus_ring_sub *sub, uint64_t
 	for (uint32_t i = 0; i < ENTRY_ATTEMPTS; i++) {
 		struct place place = {0};
 
-		if (!checkpoint_find(sub, NEWEST, &position, NULL, &place))
+		/* What a gate has been promised begins at or behind the oldest checkpoint that is whole. */
+		if (!checkpoint_find(sub, sub->is_gating ? OLDEST : NEWEST, &position, NULL, &place))
 			continue;
 		if ((int64_t)(place.sequence - sequence) <= 0)
 			return HBUS_RING_CORRUPT;

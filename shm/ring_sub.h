@@ -89,7 +89,7 @@ enum hbus_ring_outcome hbus_ring_sub_seek_oldest(struct hbus_ring_sub *sub);
 enum hbus_ring_outcome hbus_ring_sub_seek(struct hbus_ring_sub *sub, uint64_t sequence, uint64_t *ret_lost);
 
 /**
- * hbus_ring_sub_reenter() - after LAPPED: go on at a checkpoint ahead
+ * hbus_ring_sub_reenter() - after LAPPED: go on at a checkpoint ahead, the newest; with a gate the oldest
  * @ret_first, @ret_lost: the events that were lost: sequence of the first, and how many (0 = try again later)
  */
 enum hbus_ring_outcome hbus_ring_sub_reenter(struct hbus_ring_sub *sub, uint64_t *ret_first, uint64_t *ret_lost);

@@ -251,7 +251,11 @@ struct hbus_subscriber_options {
 	uint64_t reserved[4];
 };
 
-#define HBUS_SUB_FLAG_RELIABLE 0x1u /* publishers wait for this subscriber (needs the right) */
+/*
+ * Publishers wait for this subscriber (needs the right): it gets all that comes after hbus_subscribe(). What it also
+ * reads of the time before (HBUS_START_EARLIEST, _POSITIONS) can be overwritten, as a lossy one's.
+ */
+#define HBUS_SUB_FLAG_RELIABLE 0x1u
 /* Publishers of the same struct hbus do not wake this subscriber: whoever publishes sees to it that it polls. */
 #define HBUS_SUB_FLAG_NO_OWN_WAKE 0x2u
 
@@ -293,8 +297,8 @@ HBUS_API const char *hbus_topic_content_type(const char *topic);
  *
  * Never blocks; one that has caught up with a busy publisher may take 8 us, where that makes it faster. The events of
  * one call are of one ring; rings take turns. The events and their data stay as they are until the next call on this
- * subscriber that polls, waits or releases. A reliable subscriber's data cannot change meanwhile while its publisher is
- * honest. A lossy one's can be overwritten: call hbus_release() after use, and when it says HBUS_LAPPED
+ * subscriber that polls, waits or releases. What a reliable subscriber was promised cannot change meanwhile while its
+ * publisher is honest. Other data can be overwritten: call hbus_release() after use, and when it says HBUS_LAPPED
  * discard what was computed from them (they are counted as lost).
  * Data of a publisher that is not trusted may change at any time: copy before you check.
  * Return: number of events, 0 = none now, or an error.
@@ -320,7 +324,10 @@ struct hbus_span {
 /* As hbus_poll(), without an entry per event: events of one size in a row share a span. */
 HBUS_API int hbus_poll_spans(struct hbus_subscriber *subscriber, struct hbus_span *spans, unsigned int n_max);
 
-/* Done with the last poll's events. Return: 0 = they were whole to the end, HBUS_LAPPED = discard them. */
+/*
+ * Done with the last poll's events. Return: 0 = they were whole to the end, HBUS_LAPPED = discard them. To a reliable
+ * subscriber those that are still there come again.
+ */
 HBUS_API int hbus_release(struct hbus_subscriber *subscriber);
 
 /**

@@ -50,16 +50,24 @@ void hbus_ring_lapped(struct hbus_subscriber *sub, struct hbus_attached *at)
 /*
  * What the caller holds was overwritten: all of it is lost, as of now. What follows need not be: the newest checkpoint
  * may even lie in what was lost. So the next scan goes on behind it, and finds out.
+ * With a gate only what is older than the subscription can be overwritten, and the batch may hold both: what is still
+ * there of it comes again.
  */
 void hbus_batch_void(struct hbus_subscriber *sub, struct hbus_attached *at)
 {
 	uint64_t first = at->ring.batch_sequence + at->batch_skip;
 	uint64_t n = at->ring.sequence + at->skip - first;
+	uint32_t reason = loss_reason(at);
 
+	if (at->ring.is_gating) {
+		at->skip = at->batch_skip;
+		hbus_ring_lapped(sub, at);
+		return;
+	}
 	at->n_lost += n;
 	at->batch_delivered = at->batch_filtered = 0;
 	at->is_corrupt = false;
-	hbus_loss_add(&sub->losses, at->ring_id, first, n, loss_reason(at));
+	hbus_loss_add(&sub->losses, at->ring_id, first, n, reason);
 	hbus_ring_sub_begin(&at->ring);
 	sub->has_moved = true;
 }

@@ -211,6 +211,64 @@ static void who_has_no_time_for_its_messages_misses_nothing(void)
 
 static int ready_pipe[2];
 
+/* Reads on, and expects each event from @from to the last; what is told lost is older. */
+static void expect_all_since(struct hbus_subscriber *sub, uint64_t from, uint64_t n_published)
+{
+	struct hbus_event events[64];
+	uint64_t next = 0;
+	int n;
+
+	while ((n = hbus_poll(sub, events, 64)) > 0 || hbus_wait(sub, 50) == 1) {
+		for (int i = 0; i < n; i++) {
+			CHECK(events[i].sequence == next || next == 0 || events[i].sequence <= from);
+			next = events[i].sequence + 1;
+		}
+		CHECK_EQ(hbus_release(sub), 0);
+	}
+	CHECK_EQ(next, n_published);
+	for (struct hbus_loss loss; hbus_next_loss(sub, &loss) == 1;) {
+		CHECK_EQ(loss.reason, HBUS_LOSS_LAPPED);
+		CHECK(loss.first_sequence + loss.n_events <= from);
+	}
+}
+
+/* It begins with what the ring holds of the time before, while the publisher may still overwrite that. */
+static void what_comes_after_a_reliable_subscription_is_kept(bool has_polled)
+{
+	struct hbus_event events[1024];
+	struct hbus_subscriber *sub;
+	uint64_t n_published = 0, from;
+
+	open_publisher(SMALL_RING, 1);
+	for (int i = 0; i < 3000; i++)
+		OK(publish_number(n_published++, 56));
+	sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_EARLIEST, "t");
+	from = n_published;
+	for (int i = 0; i < 10; i++)
+		OK(publish_number(n_published++, 56));
+	if (has_polled)
+		CHECK(hbus_poll(sub, events, 1024) > 800);
+	while (publish_number(n_published, 56) == 0)
+		n_published++;
+	CHECK(n_published > from + 500);
+	if (has_polled)
+		CHECK_EQ(hbus_release(sub), HBUS_LAPPED);
+	expect_all_since(sub, from, n_published);
+	hbus_subscriber_close(sub);
+	hbus_publisher_close(publisher);
+	hbus_close(bus);
+}
+
+static void a_reliable_reader_of_old_events_misses_no_new_one(void)
+{
+	what_comes_after_a_reliable_subscription_is_kept(false);
+}
+
+static void nor_when_old_events_are_overwritten_in_its_hands(void)
+{
+	what_comes_after_a_reliable_subscription_is_kept(true);
+}
+
 static void gate_and_stand_still(void *context)
 {
 	struct hbus_subscriber *sub = bus_subscriber(bus_open(), HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
@@ -661,6 +719,8 @@ static const struct bus_case cases[] = {
 	{"events_overwritten_in_the_readers_hands_count_as_lost", events_overwritten_in_the_readers_hands_count_as_lost},
 	{"what_was_told_lost_does_not_come_again", what_was_told_lost_does_not_come_again},
 	{"who_has_no_time_for_its_messages_misses_nothing", who_has_no_time_for_its_messages_misses_nothing},
+	{"a_reliable_reader_of_old_events_misses_no_new_one", a_reliable_reader_of_old_events_misses_no_new_one},
+	{"nor_when_old_events_are_overwritten_in_its_hands", nor_when_old_events_are_overwritten_in_its_hands},
 	{"a_publisher_gated_by_a_killed_reader_resumes", a_publisher_gated_by_a_killed_reader_resumes},
 	{"a_reader_that_is_long_dying_holds_the_publisher_until_it_is_dead",
 	 a_reader_that_is_long_dying_holds_the_publisher_until_it_is_dead},
