@@ -108,13 +108,18 @@ a_session_is_taken_over_from_another_thread() {
 # _counts SET COUNTER VALUE
 _counts() { hugebus stats | grep -qE "$1 +$2 +$3 "; }
 
+# Resident memory of the gateway in KiB.
+_memory() { awk '$1 == "VmRSS:" { print $2 }' "/proc/${lab_pids[gateway]}/status"; }
+
 ten_thousand_clients_connect() {
+	local before
 	if [ "$(ulimit -Hn)" -lt 10100 ]; then
 		echo "not tried: $(ulimit -Hn) descriptors are too few for 10000 clients" >&2
 		return 0
 	fi
 	_start --threads 2
-	timeout 60 python3 - "$port" <<-'END' || { tail -n 5 "$lab/gateway.err"; return 1; }
+	before=$(_memory)
+	timeout 60 python3 - "$port" "${lab_pids[gateway]}" "$before" <<-'END' || { tail -n 5 "$lab/gateway.err"; return 1; }
 		import resource, select, socket, sys
 		N = 10000
 		resource.setrlimit(resource.RLIMIT_NOFILE, (10100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -130,6 +135,12 @@ ten_thousand_clients_connect() {
 		for s in socks:
 		    got = s.recv(9, socket.MSG_WAITALL)
 		    assert got == b"\x20\2\0\0\x90\3\0\1\0", got
+		# They say nothing: that is what they cost.
+		with open(f"/proc/{sys.argv[2]}/status") as status:
+		    rss = int([line.split()[1] for line in status if line.startswith("VmRSS:")][0])
+		each = (rss - int(sys.argv[3])) * 1024 // N
+		print(f"# {N} idle clients with a subscription each: {rss // 1024} MiB, {each} bytes each", file=sys.stderr)
+		assert each < 8192, each
 		# Each tells the next one something, and hears something.
 		for i, s in enumerate(socks):
 		    s.sendall(b"\x30\x0d\0\x08n/c%05dabc" % ((i + 1) % N))
@@ -137,8 +148,30 @@ ten_thousand_clients_connect() {
 		    got = s.recv(15, socket.MSG_WAITALL)
 		    assert got == b"\x30\x0d\0\x08n/c%05dabc" % i, (i, got)
 	END
-	cat "$lab/gateway.err" | tail -5 >&2; 	lab_until 20 _counts mqtt connects 10000
+	lab_until 20 _counts mqtt connects 10000
 }
+
+thousands_of_topics_share_one_ring() {
+	_start
+	sub all -t 'n/#' -F %t
+	seq -f 'n/%.0f/a' 5000 >"$lab/topics"
+	timeout 60 python3 - "$port" "$lab/topics" <<-'END' || return 1
+		import socket, sys
+		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+		s.sendall(b"\x10\x0c\0\4MQTT\4\2\0\0\0\0")
+		assert s.recv(4, socket.MSG_WAITALL) == b"\x20\2\0\0"
+		for n, topic in enumerate(open(sys.argv[2], "rb").read().split(), 1):
+		    body = bytes([0, len(topic)]) + topic + n.to_bytes(2, "big") + b"x"
+		    s.sendall(bytes([0x32, len(body)]) + body)
+		    if n % 100 == 0:
+		        assert len(s.recv(400, socket.MSG_WAITALL)) == 400
+	END
+	lab_until 20 _has_heard 5000 || return 1
+	heard all | cmp - "$lab/topics" || return 1
+	expect "$(hugebus ls rings --json | jq length)" = 1
+}
+
+_has_heard() { [ "$(heard all | wc -l)" -ge "$1" ]; }
 
 too_few_descriptors_are_said_and_refuse_nobody_else() {
 	_start_daemon
