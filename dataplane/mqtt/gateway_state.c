@@ -22,6 +22,7 @@ enum {
 	DISK_SHARE = 50,          /* saving and syncing take a fiftieth of the time at most */
 	JOURNAL_MIN = 16 << 20,   /* below this all is not saved again */
 	JOURNAL_SHARE = 2,        /* nor below so many times what is saved */
+	JOURNAL_URGENT = 4,       /* with so many times that, the disk's share of the time does not count */
 };
 
 struct hbus_gateway_state {
@@ -385,9 +386,10 @@ static void sync_soon(struct hbus_gateway_state *state)
 	pthread_cond_signal(&state->changed);
 }
 
-static bool is_long(const struct hbus_gateway_state *state)
+static bool is_long(const struct hbus_gateway_state *state, unsigned int times)
 {
-	return state->journal_size > JOURNAL_MIN && state->journal_size > JOURNAL_SHARE * state->saved_size;
+	return state->journal_size > times * UINT64_C(1) * JOURNAL_MIN &&
+	       state->journal_size > times * JOURNAL_SHARE * state->saved_size;
 }
 
 void hbus_gateway_state_tick(struct hbus_gateway_state *state, struct hbus_mqtt *engine, uint64_t now_ms)
@@ -402,8 +404,8 @@ void hbus_gateway_state_tick(struct hbus_gateway_state *state, struct hbus_mqtt 
 	has_failed = state->has_failed;
 	pause_ms = state->took_ms * DISK_SHARE;
 	pthread_mutex_unlock(&state->lock);
-	must_save = state->journal_fd < 0 || has_failed || is_long(state);
-	if (is_busy || now_ms < state->due_ms || (!must_save && state->synced_size == state->journal_size))
+	must_save = state->journal_fd < 0 || has_failed || is_long(state, 1);
+	if (is_busy || (now_ms < state->due_ms && !is_long(state, JOURNAL_URGENT)) || (!must_save && state->synced_size == state->journal_size))
 		return;
 	if (must_save && take_state(state, engine, &data, &size) == 0)
 		turn_journal(state, engine);

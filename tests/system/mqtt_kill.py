@@ -24,6 +24,7 @@ import time
 CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK = 2, 3, 4, 5, 6, 7, 9
 TOPICS = 8
 WINDOW = 60
+HEAVY = 40000  # bytes of the largest messages, in rounds with large ones
 
 
 def packet(first, body):
@@ -107,8 +108,8 @@ class Publisher:
     def __init__(self, name, qos):
         self.name, self.qos = name, qos
         self.next, self.acked = 0, set()
-        self.under_way = {}  # packet id: number, in order
-        self.released = {}   # packet id: number; PUBREC has come
+        self.under_way = {}  # packet id: number and payload, in order
+        self.released = set()  # packet ids; PUBREC has come
         self.client = None
 
     def come(self, port):
@@ -118,30 +119,31 @@ class Publisher:
                 raise SystemExit(f"{self.name}: its session is not there")
         for packet_id in self.released:
             self.client.answer(PUBREL, packet_id)
-        for packet_id, number in self.under_way.items():
-            self.client.publish(b"k/" + self.name, b"%d" % number, self.qos, packet_id, 8)
+        for packet_id, (_, payload) in self.under_way.items():
+            self.client.publish(b"k/" + self.name, payload, self.qos, packet_id, 8)
 
     def free_id(self):
         return next(i for i in range(1, 10 * WINDOW) if i not in self.under_way and i not in self.released)
 
-    def fill(self):
+    def fill(self, size):
         while len(self.under_way) + len(self.released) < WINDOW:
             packet_id = self.free_id()
-            self.under_way[packet_id] = self.next
-            self.client.publish(b"k/" + self.name, b"%d" % self.next, self.qos, packet_id)
+            payload = b"%d " % self.next + b"x" * random.randint(0, size)
+            self.under_way[packet_id] = self.next, payload
+            self.client.publish(b"k/" + self.name, payload, self.qos, packet_id)
             self.next += 1
 
     def take(self, kind, body):
         packet_id = struct.unpack(">H", body[:2])[0]
         if kind in (PUBACK, PUBREC) and packet_id in self.under_way:
-            number = self.under_way.pop(packet_id)
+            number, _ = self.under_way.pop(packet_id)
             self.acked.add(number)
             if kind == PUBREC:
-                self.released[packet_id] = number
+                self.released.add(packet_id)
         if kind == PUBREC:
             self.client.answer(PUBREL, packet_id)
         if kind == PUBCOMP:
-            self.released.pop(packet_id, None)
+            self.released.discard(packet_id)
 
 
 class Retainer:
@@ -157,7 +159,7 @@ class Retainer:
         self.client = Client(port, b"retainer", True)
         self.under_way = {}
 
-    def fill(self):
+    def fill(self, _):
         while len(self.under_way) < 10:
             packet_id = next(i for i in range(1, 100) if i not in self.under_way)
             which = random.randrange(TOPICS)
@@ -212,7 +214,7 @@ class Keeper:
         qos = flags >> 1 & 3
         if qos == 1 and answers:
             client.answer(PUBACK, packet_id)
-        number = int(body[4 + size :])
+        number = int(body[4 + size : 14 + size].split(b" ")[0])
         if qos == 2 and not flags & 8 and packet_id not in self.unreleased and number <= self.arrived[topic[2:]]:
             raise SystemExit(f"{number} of QoS 2 came after {self.arrived[topic[2:]]}")
         self.arrived[topic[2:]] = max(self.arrived[topic[2:]], number)
@@ -297,14 +299,14 @@ def start(command, port):
     raise SystemExit("the gateway does not serve")
 
 
-def work(port, publishers, founder, seconds, gateway):
+def work(port, publishers, founder, seconds, gateway, size):
     """Until the kill, which comes while all of it is under way."""
     end = time.monotonic() + seconds
     by_socket = {p.client.socket: p for p in publishers}
     try:
         while time.monotonic() < end:
             for p in publishers:
-                p.fill()
+                p.fill(size)
             for ready in select.select(list(by_socket), [], [], 0.01)[0]:
                 p = by_socket[ready]
                 whole = p.client.read(0)
@@ -344,7 +346,7 @@ def main():
             first = founder.n
             for p in (one, two, retainer):
                 p.come(port)
-            work(port, (one, two, retainer), founder, random.uniform(0.02, 0.5), gateway)
+            work(port, (one, two, retainer), founder, random.uniform(0.02, 0.5), gateway, HEAVY * (n % 2))
             gateway = start(command, port)
             check_retained(port, retainer)
             founder.check(port, first)

@@ -264,7 +264,8 @@ state_outlives_a_kill() {
 a_kill_under_load_loses_nothing_that_was_acknowledged() {
 	_start_daemon
 	timeout 560 python3 "$system_dir/mqtt_kill.py" "${HBUS_KILLS:-4}" "$port" hugebus-mqtt --socket "$lab/bus" \
-		--listen "127.0.0.1:$port" --allow-anonymous --state "$lab/state" --queue-max 1000000 --threads 2
+		--listen "127.0.0.1:$port" --allow-anonymous --state "$lab/state" --queue-max 1000000 --threads 2 \
+		--queue-bytes-max 1000000000 --memory-max 2000000000
 }
 
 # The journal's last bytes are lost, as they are when the disk was still to get them.
