@@ -185,6 +185,41 @@ static void write_file(const char *text)
 	close(fd);
 }
 
+/* Power may go at any byte: what ends with its newline is there, the rest is not, and nothing is taken for something else. */
+Test(journal, a_file_cut_at_any_byte_gives_all_its_whole_lines)
+{
+	struct hbus_journal *journal = new_journal();
+	struct hbus_journal_head head;
+	char text[4096];
+	size_t size, begin;
+	FILE *file;
+
+	for (uint32_t id = 1; id <= 5; id++)
+		append(journal, HBUS_RECORD_TOPIC, id);
+	hbus_journal_free(journal);
+	file = fopen(path, "r");
+	size = fread(text, 1, sizeof(text), file);
+	fclose(file);
+	begin = (size_t)((char *)memchr(text, '\n', size) - text) + 1;
+	for (size_t cut = begin; cut <= size; cut++) {
+		size_t n_whole = 0;
+
+		for (size_t i = begin; i < cut; i++)
+			n_whole += text[i] == '\n';
+		file = fopen(path, "w");
+		cr_assert_eq(fwrite(text, 1, cut, file), cut);
+		fclose(file);
+		journal = open_journal(&head);
+		/* A line of which only the newline is missing may be taken: it is whole. */
+		cr_assert(n_got == n_whole || (cut < size && text[cut] == '\n' && n_got == n_whole + 1), "cut at %zu: %zu, not %zu", cut,
+			  n_got, n_whole);
+		for (size_t i = 0; i < n_got; i++)
+			cr_assert_eq(got[i].id, i + 1);
+		hbus_journal_free(journal);
+	}
+	cr_assert_gt(size - begin, 200);
+}
+
 Test(journal, what_is_not_a_journal_is_never_overwritten)
 {
 	struct hbus_journal_head head;
