@@ -257,6 +257,20 @@ what_two_kills_leave_the_next_start_removes() {
 	_has_no_xdp
 }
 
+# What is gone does not come back under its number: it says so, serves what else it has, and ends when it is told to.
+an_interface_that_goes_away_is_missed() {
+	_lab_network
+	_start_ingress
+	subscriber one -t t/1 -C 100 -W 20
+	lab_until 5 _wants 1 || exit 1
+	send 100 5001
+	_ended_well one
+	lab_in gateway ip link del dev gw0 || exit 1
+	lab_wait_line ingress 'gw0: the filter is not attached any more' 5 || { cat "$lab/ingress.err" >&2; exit 1; }
+	_stop_ingress
+	expect "$(account '.events.published')" -eq 100
+}
+
 # Its packets go to the kernel from then on: nothing that could be counted, so it must be said.
 a_filter_that_somebody_else_takes_away_is_missed() {
 	_lab_network

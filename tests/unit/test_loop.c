@@ -277,7 +277,7 @@ static enum hbus_reason numbers_publish(struct hbus_sink *sink, uint32_t topic, 
 	return HBUS_REASON_ACCEPTED;
 }
 
-static struct hbus_sink numbers = { numbers_publish, notes_commit };
+static struct notes numbers = { .sink = { numbers_publish, notes_commit } };
 
 static struct frame numbered(uint32_t number, bool is_v6)
 {
@@ -374,7 +374,7 @@ Test(loop, publishes_exactly_the_good_ones_of_a_mixed_stream_and_counts_each_bro
 
 	test_random_init(&random, "loop");
 	start_ring();
-	loop.worker.sink = &numbers;
+	loop.worker.sink = &numbers.sink;
 	for (uint32_t i = 0; i < N_MIXED; i++) {
 		uint32_t kind = test_random_below(&random, 2 * N_BROKEN);
 		struct frame f = numbered(kind < N_BROKEN ? 0 : n_good, test_random_below(&random, 2));
