@@ -105,6 +105,9 @@ class Tree:
         quietly(["ninja", "build.ninja"], self.build, "meson fails", self.env)
         tests = json.loads(quietly(["meson", "introspect", "--tests", self.build], self.path, "introspection fails"))
         targets = json.loads(quietly(["meson", "introspect", "--targets", self.build], self.path, "introspection fails"))
+        names = [test["name"] for test in tests]
+        if len(set(names)) != len(names):
+            raise Broken("two tests are named " + ", ".join(sorted({n for n in names if names.count(n) > 1})))
         self.tests = {test["name"]: test for test in tests}
         self.files = {t["id"]: [os.path.relpath(f, self.build) for f in t["filename"]] for t in targets}
         self.programs = [file for t in targets if t["name"] in PROGRAMS for file in self.files[t["id"]]]
