@@ -16,6 +16,14 @@
 enum kind { PUBLISHER, RELIABLE, LOSSY, DAEMON, INGRESS, N_KINDS };
 extern const char *const kind_names[N_KINDS];
 
+/* What the kernel says of a process: the main thread's time on a CPU, and the longest that any thread has waited for one. */
+struct cpu_time {
+	uint64_t at_ns;
+	uint64_t ran_ns;
+	uint64_t waited_ns;
+	bool is_runnable; /* the main thread: runs, or waits for a CPU */
+};
+
 struct victim {
 	enum kind kind;
 	bool is_spared;       /* stopped, never killed: a witness of all publishers */
@@ -24,11 +32,11 @@ struct victim {
 	uint64_t resume_ns;   /* stopped until then; 0 = runs */
 	uint64_t start_ns;    /* to be started then */
 	uint64_t term_ns;     /* fair time at which it was asked to end; 0 = was not */
-	uint64_t waited_ns;   /* for a CPU, when it was asked to end */
+	struct cpu_time term; /* when it was asked to end */
 	uint64_t began_ns;    /* fair time of its start */
 	uint64_t moved_ns;    /* fair time at which it was last seen to move */
 	uint64_t sampled_ns;  /* the moved_ns for which this is known: */
-	uint64_t stood_waited_ns; /* how long it had waited for a CPU when it was first seen not to move */
+	struct cpu_time stood; /* when it was first seen not to move */
 	uint64_t progress;    /* what was seen then */
 	bool is_wedged;       /* said already */
 	bool was_hurt;        /* ingress: its poll process was killed */
@@ -93,8 +101,10 @@ double recovery_ms(struct torture *t, double fraction);
 
 /* -- where.c: where somebody is who does not move -- */
 
-/* How long that thread of it has waited for a CPU, since it began, which has waited longest. Of an ingress: its poll process. */
-uint64_t waited_ns(const struct victim *victim);
+/* Since it began. Of an ingress: of its poll process. */
+struct cpu_time cpu_time(const struct victim *victim);
+/* Between the two: a wait that has not ended is not in what the kernel says, but who could run and has not run waits. */
+uint64_t waited_between_ns(const struct cpu_time *before, const struct cpu_time *now);
 /* The guard's child does the work. 0: there is none yet. */
 pid_t poll_process_of(pid_t guard);
 /* Its call of the library, and each thread of it: state, where in the kernel, how long it ran and waited for a CPU. */

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/torture/fair.h"
 #include "tests/torture/roles.h"
 #include "tests/torture/torture.h"
 
@@ -256,7 +257,7 @@ void restart_victim(struct torture *t, struct victim *victim)
 {
 	t->n_restarts[victim->kind]++;
 	victim->term_ns = fair_now_ns(t);
-	victim->waited_ns = waited_ns(victim);
+	victim->term = cpu_time(victim);
 	if (victim->kind == DAEMON) {
 		outage_begins(t);
 		victim->start_ns = 0;
@@ -288,9 +289,10 @@ void resume_victim(struct torture *t, struct victim *victim)
 /* The kernel's check of the XDP program, say, takes a second of CPU, which a busy machine may not give for many. */
 static bool has_had_its_time(const struct torture *t, const struct victim *victim)
 {
-	uint64_t waited = waited_ns(victim), took = fair_now_ns(t) - victim->term_ns;
+	struct cpu_time now = cpu_time(victim);
 
-	return took > TERM_MS * UINT64_C(1000000) + (waited > victim->waited_ns ? waited - victim->waited_ns : 0);
+	return fair_is_wedge(fair_now_ns(t) - victim->term_ns, waited_between_ns(&victim->term, &now),
+			     TERM_MS * UINT64_C(1000000));
 }
 
 static void end_by_force(struct torture *t, struct victim *victim)

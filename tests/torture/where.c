@@ -75,23 +75,6 @@ static pid_t worker_of(const struct victim *victim)
 	return child > 0 ? child : victim->pid;
 }
 
-uint64_t waited_ns(const struct victim *victim)
-{
-	unsigned int n_tasks;
-	uint64_t most = 0;
-	char directories[TASKS_MAX][DIRECTORY_MAX], text[128];
-
-	n_tasks = tasks_of(worker_of(victim), directories);
-	for (unsigned int i = 0; i < n_tasks; i++) {
-		unsigned long long ran, waited;
-
-		read_file(directories[i], "schedstat", text, sizeof(text));
-		if (sscanf(text, "%llu %llu", &ran, &waited) == 2 && waited > most)
-			most = waited;
-	}
-	return most;
-}
-
 /* Of /proc/PID/stat: the letter behind the name, which may hold anything. */
 static char state_of(const char *directory)
 {
@@ -100,6 +83,36 @@ static char state_of(const char *directory)
 	read_file(directory, "stat", text, sizeof(text));
 	end = strrchr(text, ')');
 	return end && end[1] == ' ' && end[2] ? end[2] : '?';
+}
+
+struct cpu_time cpu_time(const struct victim *victim)
+{
+	char directories[TASKS_MAX][DIRECTORY_MAX], text[128];
+	struct cpu_time time = {.at_ns = ledger_now_ns()};
+	unsigned int n_tasks;
+
+	n_tasks = tasks_of(worker_of(victim), directories);
+	for (unsigned int i = 0; i < n_tasks; i++) {
+		unsigned long long ran, waited;
+
+		read_file(directories[i], "schedstat", text, sizeof(text));
+		if (sscanf(text, "%llu %llu", &ran, &waited) != 2)
+			continue;
+		if (waited > time.waited_ns)
+			time.waited_ns = waited;
+		if (i > 0) /* the first is the main thread */
+			continue;
+		time.ran_ns = ran;
+		time.is_runnable = state_of(directories[i]) == 'R';
+	}
+	return time;
+}
+
+uint64_t waited_between_ns(const struct cpu_time *before, const struct cpu_time *now)
+{
+	if (now->is_runnable && now->ran_ns == before->ran_ns)
+		return now->at_ns - before->at_ns;
+	return now->waited_ns > before->waited_ns ? now->waited_ns - before->waited_ns : 0;
 }
 
 static void show_task(const char *directory)
