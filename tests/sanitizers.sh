@@ -29,8 +29,8 @@ esac
 
 [ -f "$dir/build.ninja" ] || meson setup "$dir" "$top" -Db_lundef=false "${options[@]}" >"$dir.log" || { tail "$dir.log" && exit 1; }
 ninja -C "$dir" >"$dir.log" || { tail -n 40 "$dir.log" && exit 1; }
-# libbpf keeps its copies of what it loaded until the process ends: not ours to give back.
-echo 'leak:libbpf.so' >"$dir/lsan.supp"
+# libbpf keeps its copies of what it loaded until the process ends, libxdp a umem: not ours to give back.
+printf 'leak:%s\n' libbpf.so libxdp.so >"$dir/lsan.supp"
 export LSAN_OPTIONS="suppressions=$dir/lsan.supp:print_suppressions=0"
 # What is instrumented is slow, and the machine may be: a test that hangs is ended all the same.
 "$top/tests/report.py" "$dir" "${suite[@]/#/--suite=hugebus:}" --no-suite long --timeout-multiplier 10
