@@ -212,7 +212,7 @@ int main(int argc, char **argv)
 	static const uint32_t header[6] = { 0xa1b2c3d4, 0x00040002, 0, 0, 65535, 1 };
 	struct capture c = { 0 };
 
-	if (argc != 2) {
+	if (argc != 2 || argv[1][0] == '-') {
 		fprintf(stderr, "usage: make_capture FILE\n");
 		return 2;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The brokers that are measured. See broker.h. */
 #include "bench/mqtt/broker.h"
+#include "bench/options.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -312,6 +313,7 @@ static bool parse_host(struct bench_mqtt_endpoint *endpoint, const char *begin, 
 {
 	const char *stop = *begin == '[' ? memchr(begin, ']', (size_t)(end - begin)) : begin + strcspn(begin, ":/");
 	const char *port = stop;
+	unsigned int number;
 
 	if (*begin == '[') { /* an IPv6 address */
 		begin++;
@@ -323,7 +325,7 @@ static bool parse_host(struct bench_mqtt_endpoint *endpoint, const char *begin, 
 	if (*port != ':')
 		return port == end;
 	snprintf(endpoint->port, sizeof(endpoint->port), "%.*s", (int)(end - port - 1), port + 1);
-	return end > port + 1 && (size_t)(end - port - 1) < sizeof(endpoint->port);
+	return (size_t)(end - port - 1) < sizeof(endpoint->port) && bench_number(endpoint->port, 1, UINT16_MAX, &number);
 }
 
 static const struct scheme {

@@ -147,6 +147,15 @@ static int listen_address(struct hbus_gateway *gateway, const struct addrinfo *i
 	return add(gateway, fd, NULL);
 }
 
+/* A name, or 1 to 65535: getaddrinfo() takes any number, modulo 65536. */
+static bool is_port(const char *port)
+{
+	char *end;
+	long number = strtol(port, &end, 10);
+
+	return *end != '\0' || (number > 0 && number <= UINT16_MAX);
+}
+
 /* Cuts HOST:PORT, [HOST]:PORT or PORT in two. Return: false when it is none of them. */
 static bool split(const char *address, char host[256], const char **ret_port)
 {
@@ -165,7 +174,7 @@ static bool split(const char *address, char host[256], const char **ret_port)
 	memcpy(host, address, size);
 	host[size] = '\0';
 	*ret_port = colon ? colon + 1 : address;
-	return **ret_port != '\0';
+	return **ret_port != '\0' && is_port(*ret_port);
 }
 
 static int listen_tcp(struct hbus_gateway *gateway, const char *address)

@@ -144,7 +144,7 @@ _has_gateway() { [ -n "$(cd "$lab/tmp" && ls -d hugebus-bench-*/hugebus.log 2>/d
 wrong_usage_is_refused() {
 	local arguments
 	for arguments in "--qos 3" "--size 8" "--inflight 0" "--mqtt 4" "--pairs --publishers 2" "--brokers nobody" "--brokers hugebus," "--url http://h" "--only nothing" \
-		"--pid 1" "--qos 1 --only qos0" "--irregular" "--cert x" "--url ws:/h" "--url mqtts://" "--url mqtt://h:" more; do
+		"--pid 1" "--qos 1 --only qos0" "--irregular" "--cert x" "--url ws:/h" "--url mqtts://" "--url mqtt://h:" "--url mqtt://h:65537" more; do
 		# shellcheck disable=SC2086 # words
 		_bench $arguments 2>/dev/null
 		expect $? = 2

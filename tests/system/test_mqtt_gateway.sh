@@ -173,6 +173,16 @@ thousands_of_topics_share_one_ring() {
 
 _has_heard() { [ "$(heard all | wc -l)" -ge "$1" ]; }
 
+a_port_that_is_none_is_not_listened_on() {
+	local wrong
+	_start_daemon || return 1
+	for wrong in 0 65536 85536 -1 18446744073709571616 1x; do
+		timeout 5 hugebus-mqtt --socket "$lab/bus" --listen "127.0.0.1:$wrong" --allow-anonymous 2>"$lab/err"
+		expect $? -eq 1
+		expect "$(cat "$lab/err")" = "hugebus-mqtt: cannot listen on 127.0.0.1:$wrong: Invalid argument"
+	done
+}
+
 too_few_descriptors_are_said_and_refuse_nobody_else() {
 	_start_daemon
 	# Who may raise the limit does.
