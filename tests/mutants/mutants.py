@@ -245,7 +245,7 @@ def write_table(readme, results):
     text = readme.read_text()
     begin, end = "<!-- table -->\n", "<!-- end of table -->"
     head, tail = text.split(begin)[0], text.split(end)[1]
-    n = sum(r["verdict"] == "caught" for r in results.values())
+    n = sum(results.get(m.name, {}).get("verdict") == "caught" for m in MUTANTS)
     readme.write_text(f"{head}{begin}{table(results)}\n\n{n} of {len(MUTANTS)} caught.\n{end}{tail}")
 
 
