@@ -13,13 +13,13 @@ import subprocess
 import sys
 
 DIRECTORIES = ["shm", "ctl/proto", "ctl/daemon", "ctl/client", "ctl/cli", "dataplane", "dataplane/mqtt", "dataplane/mqttsn",
-               "dataplane/tcp", "ebpf"]
+               "dataplane/passive", "dataplane/tcp", "ebpf"]
 # The parts that take bytes from strangers, wherever they stand.
 PARSERS = ["shm/ring_sub.c", "shm/ring_sub.h", "ctl/proto/wire.c", "ctl/proto/topic.c", "ctl/daemon/state_msg.c", "ctl/daemon/wire.c",
            "ctl/daemon/config_read.c", "ctl/daemon/config_load.c", "ctl/daemon/journal_json.c", "ctl/cli/cloudevent.c",
            "ctl/cli/base64.c", "ctl/cli/number.c", "ctl/cli/route_text.c", "dataplane/net.c", "dataplane/net.h", "dataplane/batch.c",
            "dataplane/mqtt/codec.c", "dataplane/mqtt/frame.c", "dataplane/mqtt/packet.c", "dataplane/mqtt/props.c",
-           "dataplane/mqtt/websocket.c", "dataplane/mqttsn/packet.c"]
+           "dataplane/mqtt/websocket.c", "dataplane/mqttsn/packet.c", "dataplane/passive/flow.c"]
 
 
 class File:
