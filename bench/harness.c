@@ -247,6 +247,23 @@ static int await(pid_t pid, const sigset_t *signals)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
+/* What was printed is a result only when it has arrived. */
+static int flush(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	fprintf(stderr, "hugebus-bench: cannot write the results: %s\n", strerror(errno));
+	return status ? status : 1;
+}
+
+/* Who is told to end twice clears up all the same. */
+static void ignore_signals(void)
+{
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+}
+
 int bench_bus_measure(const struct bench_bus *bus, int (*measure)(const struct bench_bus *bus, void *context), void *context)
 {
 	sigset_t signals, before;
@@ -265,13 +282,14 @@ int bench_bus_measure(const struct bench_bus *bus, int (*measure)(const struct b
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		sigprocmask(SIG_SETMASK, &before, NULL);
-		exit(getppid() == keeper ? measure(bus, context) : 1);
+		exit(getppid() == keeper ? flush(measure(bus, context)) : 1);
 	}
 	if (pid < 0) {
 		fprintf(stderr, "hugebus-bench: fork: %s\n", strerror(errno));
 		return 1;
 	}
 	r = await(pid, &signals);
+	ignore_signals();
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return r;
 }

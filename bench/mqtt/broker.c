@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The brokers that are measured. See broker.h. */
 #include "bench/mqtt/broker.h"
-#include "bench/options.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,6 +16,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "bench/options.h"
 
 enum { TRIES = 500, TRY_MS = 10, ARGV_MAX = 32 };
 

@@ -65,7 +65,7 @@ static const char help[] =
 	"  --mqtt VERSION    3.1.1 or 5 (3.1.1)\n"
 	"  --qos N           0, 1 or 2 (0)\n"
 	"  --inflight N      QoS 1, 2: unacknowledged messages of a publisher, 1..65535 (100)\n"
-	"  --size BYTES      of a payload, 24..262144 (64)\n"
+	"  --size BYTES      of a payload, 24..261120 (64)\n"
 	"  --rate N          messages/s of all publishers together, due at fixed times, latency from then on\n"
 	"                    (default: as fast as the broker takes and gives them)\n"
 	"  --irregular       with --rate: due after gaps of 0 to twice the mean\n"
@@ -374,7 +374,7 @@ static int parse_custom(int key, const char *value, struct options *options)
 			       : bench_usage("--inflight takes 1 to 65535", value);
 	case SIZE:
 		return bench_number(value, BENCH_MQTT_SIZE_MIN, BENCH_MQTT_SIZE_MAX, &params->size)
-			       ? 0 : bench_usage("--size takes 24 to 262144", value);
+			       ? 0 : bench_usage("--size takes 24 to 261120", value);
 	case RATE:
 		return bench_number(value, 1, 100000000, &params->rate) ? 0
 			       : bench_usage("--rate takes 1 to 100000000", value);

@@ -134,6 +134,23 @@ what_is_told_to_end_leaves_nothing() {
 	done
 }
 
+who_is_told_twice_clears_up_too() {
+	mkdir "$lab/t"
+	TMPDIR=$lab/t lab_spawn bench hugebus bench
+	lab_until 10 _has_bus || return 1
+	sleep 0.3
+	kill -TERM "${lab_pids[bench]}"
+	lab_stop bench INT
+	expect $? -eq 1
+	_is_empty "$lab/t" || { find "$lab/t"; return 1; }
+}
+
+results_that_cannot_be_written_are_said() {
+	hugebus bench --quick --only rtt.64 --json >/dev/full 2>"$lab/err"
+	expect $? -eq 1
+	grep -q 'cannot write the results: No space' "$lab/err" || { cat "$lab/err"; return 1; }
+}
+
 usage_is_explained() {
 	hugebus bench --help | grep -q Usage || return 1
 	hugebus bench --list | grep -q rtt.64 || return 1
