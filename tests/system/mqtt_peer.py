@@ -6,13 +6,17 @@
                                                   acknowledged goes to the file ACKED, a number a line
     mqtt_peer.py crowd HOST COUNT [SECONDS]       so many connections at once, each subscribed to "crowd"; says
                                                   READY, then how many have heard a message, and ends
-    mqtt_peer.py bad-wire IF IF LOSS REORDER      frames between two interfaces, some lost, doubled or late (percent)
+    mqtt_peer.py bad-wire IF IF LOSS REORDER [SEED]
+                                                  frames between two interfaces, some lost, doubled or late (percent). With
+                                                  a seed these are the most: every few seconds it changes, and sometimes
+                                                  nothing comes through for up to two; on SIGTERM it says what it has done
     mqtt_peer.py capture IF FILE                  all frames of an interface into a capture, from READY until SIGTERM
     mqtt_peer.py noise IF MAC ADDRESS COUNT       frames to an address with anything wrong in them
 """
 import os
 import random
 import select
+import signal
 import socket
 import struct
 import sys
@@ -132,29 +136,62 @@ def raw(interface):
     return s
 
 
-def bad_wire(a, b, loss, reorder):
-    loss, reorder = float(loss) / 100, float(reorder) / 100
-    ends = {}
-    for one, other in ((a, b), (b, a)):
-        ends[one] = raw(one)
-    other_of = {ends[a].fileno(): ends[b], ends[b].fileno(): ends[a]}
-    late, seed = [], random.Random(1)
+class Weather:
+    """What a wire does to frames: always the same, or by a seed something else every few seconds."""
+
+    def __init__(self, loss, reorder, seed):
+        self.most, self.random, self.changes = (float(loss) / 100, float(reorder) / 100), random.Random(int(seed or 1)), bool(seed)
+        self.loss, self.reorder = self.most
+        self.until = 0.0
+        self.counts = {"passed": 0, "lost": 0, "doubled": 0, "late": 0, "outages": 0}
+
+    def change(self, now):
+        if not self.changes or now < self.until:
+            return
+        is_out = self.random.random() < 0.1
+        self.loss = 1.0 if is_out else self.random.uniform(0, self.most[0])
+        self.reorder = self.random.uniform(0, self.most[1])
+        self.until = now + self.random.uniform(0.3, 2 if is_out else 5)
+        self.counts["outages"] += is_out
+
+    def fate(self):
+        """How often the frame comes, and whether late."""
+        if self.random.random() < self.loss:
+            self.counts["lost"] += 1
+            return 0, False
+        chance = self.random.random()
+        is_late, is_doubled = chance < self.reorder, chance > 1 - self.reorder / 4
+        self.counts["passed"] += 1
+        self.counts["late"] += is_late
+        self.counts["doubled"] += is_doubled
+        return 1 + is_doubled, is_late
+
+
+def bad_wire(a, b, loss, reorder, seed=None):
+    ends, late, weather = (raw(a), raw(b)), [], Weather(loss, reorder, seed)
+    other_of = {ends[0]: ends[1], ends[1]: ends[0]}
+
+    def end(*_):
+        print("WIRE", weather.counts, flush=True)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
     print("READY", flush=True)
     while True:
-        timeout = 0.001 if late else None
-        ready, _, _ = select.select(list(ends.values()), [], [], timeout)
+        ready, _, _ = select.select(ends, [], [], 0.001 if late else None)
+        now = time.monotonic()
+        weather.change(now)
         for s in ready:
             frame, address = s.recvfrom(65536)
-            if address[2] == socket.PACKET_OUTGOING or seed.random() < loss:
+            if address[2] == socket.PACKET_OUTGOING:
                 continue
-            out, chance = other_of[s.fileno()], seed.random()
-            if chance < reorder:
-                late.append((time.monotonic() + 0.002, out, frame))
-                continue
-            out.send(frame)
-            if chance > 1 - reorder / 4:
-                out.send(frame)
-        while late and late[0][0] <= time.monotonic():
+            times, is_late = weather.fate()
+            for _ in range(times):
+                if is_late:
+                    late.append((now + 0.002, other_of[s], frame))
+                else:
+                    other_of[s].send(frame)
+        while late and late[0][0] <= now:
             _, out, frame = late.pop(0)
             out.send(frame)
 

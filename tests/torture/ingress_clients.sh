@@ -3,18 +3,20 @@
 #
 # hugebus-ingress is killed again and again, at random moments, under MQTT-SN and TCP clients. See README.md.
 #
-#     tests/torture/ingress_clients.sh [--seconds N] [--seed N]
+#     tests/torture/ingress_clients.sh [--seconds N] [--seed N] [--patience SECONDS]
 . "$(dirname -- "${BASH_SOURCE[0]}")/../system/lib.sh"
 needs_packets
 needs_commands jq python3
 hugebus-ingress --tcp 10.0.0.1/8 --tcp-allow-anonymous --pcap /nonexistent 2>&1 | grep -q 'without lwIP' &&
 	skip_all "hugebus-ingress is built without lwIP (liblwip-dev)"
 
-seconds=8 seed=${HBUS_TEST_SEED:-$((EPOCHSECONDS % 32768))}
+# Patience is for machines on which this stands still now and then.
+seconds=8 patience=30 seed=${HBUS_TEST_SEED:-$((EPOCHSECONDS % 32768))}
 while [ $# -gt 0 ]; do
 	case $1 in
 	--seconds) seconds=$2 ;;
 	--seed) seed=$2 ;;
+	--patience) patience=$2 ;;
 	*) sed -nE '5,7s/^# ?//p' "$0" >&2; exit 2 ;;
 	esac
 	shift 2
@@ -29,7 +31,7 @@ n_kills=0 in_flight_max=0
 _start_ingress() {
 	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --json --mqttsn 1883 --mqttsn-retry 1 \
 		--tcp $STACK/24 --tcp-allow-anonymous
-	lab_wait_line ingress 'ready:' 60 || exit 1
+	lab_wait_line ingress 'ready:' $((2 * patience)) || exit 1
 }
 
 # What the counters of a killed poll process, which the bus still has, say of what it received.
@@ -49,7 +51,7 @@ _kill_ingress() {
 		kill -KILL "$poll"
 	fi
 	n_kills=$((n_kills + 1))
-	lab_until 30 lab_has_ended ingress || exit 1
+	lab_until $patience lab_has_ended ingress || exit 1
 	lab_stop ingress 2>/dev/null
 	accepted=$(sed -nE 's/.*the filter had accepted ([0-9]+) frames/\1/p' "$lab/ingress.err")
 	[ -n "$accepted" ] || return 0
@@ -79,7 +81,7 @@ _spawn_publisher() {
 
 _stop_publisher() { lab_stop "$3" || { cat "$lab/$3.err" >&2; exit 1; }; }
 _has_acked() { [ -e "$lab/acked.$2.$1.$3" ] && [ "$(wc -l <"$lab/acked.$2.$1.$3")" -gt "${since[$3]:-0}" ]; }
-_goes_on() { lab_until 30 _has_acked "$@" || { echo "$3 is acknowledged nothing any more" >&2; tail "$lab/$3.err" >&2; exit 1; }; }
+_goes_on() { lab_until $patience _has_acked "$@" || { echo "$3 is acknowledged nothing any more" >&2; tail "$lab/$3.err" >&2; exit 1; }; }
 _note() { since[$3]=$(wc -l <"$lab/acked.$2.$1.$3"); }
 _hears() { [ -e "$lab/$1.heard" ] && [ "$(wc -l <"$lab/$1.heard")" -gt "${since[$1]:-0}" ]; }
 
@@ -89,8 +91,8 @@ acknowledged_messages_survive_every_kill() {
 	lab_namespace devices && lab_namespace gateway || exit 1
 	lab_link devices dev0 10.77.0.2/24 gateway gw0 $KERNEL/24 || exit 1
 	bus || exit 1
-	lab_spawn bus hugebus sub --reliable --stall 60s -t 'n/#' --format '%t %p' --ready "$lab/ready"
-	lab_until 30 test -e "$lab/ready" || exit 1
+	lab_spawn bus hugebus sub --reliable --stall ${patience}s -t 'n/#' --format '%t %p' --ready "$lab/ready"
+	lab_until $patience test -e "$lab/ready" || exit 1
 	_start_ingress
 	for kind in sn tcp; do
 		lab_spawn_in devices $kind-hears python3 "$clients" subscribe $kind \
@@ -112,7 +114,7 @@ acknowledged_messages_survive_every_kill() {
 	for kind in sn-hears tcp-hears; do since[$kind]=$(wc -l <"$lab/$kind.heard"); done
 	_publishers _goes_on
 	for kind in sn-hears tcp-hears; do
-		lab_until 30 _hears $kind || { echo "$kind hears nothing any more" >&2; exit 1; }
+		lab_until $patience _hears $kind || { echo "$kind hears nothing any more" >&2; exit 1; }
 	done
 	_publishers _stop_publisher
 	lab_stop sn-hears
