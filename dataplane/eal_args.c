@@ -100,7 +100,10 @@ static int add_memory(const struct hbus_ingress_options *options, struct hbus_ea
 
 /* ---- CPUs ------------------------------------------------------------------------------ */
 
-/* The poll loops take one CPU each, from the last on; control has those that are left, if any. */
+/*
+ * The TCP stack takes the CPU that it was given, the poll loops one each, from the last on; control has those that
+ * are left, if any.
+ */
 struct places {
 	unsigned int cpus[CPU_SETSIZE];
 	unsigned int n_cpus;
@@ -115,8 +118,14 @@ static int find_places(const struct hbus_ingress_options *options, struct places
 		return -errno;
 	*places = (struct places){ .n_cpus = 0 };
 	for (unsigned int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &allowed))
+		if (CPU_ISSET(cpu, &allowed) && !(options->has_tcp_cpu && cpu == options->tcp_cpu))
 			places->cpus[places->n_cpus++] = cpu;
+	/* Better there than on a poll loop's. */
+	if (options->has_tcp_cpu && places->n_cpus <= options->n_workers && places->n_cpus < CPU_SETSIZE) {
+		memmove(places->cpus + 1, places->cpus, places->n_cpus * sizeof(places->cpus[0]));
+		places->cpus[0] = options->tcp_cpu;
+		places->n_cpus++;
+	}
 	places->n_control = places->n_cpus > options->n_workers
 				    ? places->n_cpus - options->n_workers
 				    : places->n_cpus;

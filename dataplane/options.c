@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,6 +40,7 @@ enum key {
 	KEY_TCP_CONNECTIONS,
 	KEY_TCP_ANONYMOUS,
 	KEY_TCP_PASSWORDS,
+	KEY_TCP_CPU,
 	KEY_NAME,
 	KEY_PASSIVE,
 	KEY_MQTTSN,
@@ -91,6 +93,8 @@ static const struct argp_option options[] = {
 	  "serve clients that give no name and password", 5 },
 	{ "tcp-password-file", KEY_TCP_PASSWORDS, "FILE", 0,
 	  "names and passwords, lines of NAME:HASH (hugebus-mqtt --hash-password)", 5 },
+	{ "tcp-cpu", KEY_TCP_CPU, "N", 0,
+	  "a CPU that the stack has for itself: it polls and never sleeps (with the other threads)", 5 },
 	{ NULL, 0, NULL, 0, "Where it runs:", 3 },
 	{ "workers", KEY_WORKERS, "N", 0, "poll loops, one CPU each (1)", 3 },
 	{ "lcores", KEY_LCORES, "LIST", 0,
@@ -224,6 +228,10 @@ static bool parse_tcp(int key, char *arg, struct argp_state *state, struct hbus_
 		return true;
 	case KEY_TCP_ANONYMOUS: o->tcp_allows_anonymous = true; return true;
 	case KEY_TCP_PASSWORDS: o->tcp_password_file = arg; return true;
+	case KEY_TCP_CPU:
+		o->tcp_cpu = (unsigned int)parse_number(state, arg, CPU_SETSIZE - 1);
+		o->has_tcp_cpu = true;
+		return true;
 	default: return false;
 	}
 }

@@ -42,6 +42,8 @@ struct hbus_ingress_options {
 	uint16_t tcp_port;
 	uint32_t tcp_connections;        /* at most */
 	bool tcp_allows_anonymous;
+	bool has_tcp_cpu;                /* the stack's thread has tcp_cpu for itself, and never sleeps */
+	unsigned int tcp_cpu;
 	const char *tcp_password_file;   /* NULL: there are no passwords */
 	struct hbus_words own_rings;     /* topics that get a ring of their own */
 	uint16_t passive_ports[HBUS_INGRESS_PASSIVE_PORTS_MAX]; /* of brokers whose traffic is read */

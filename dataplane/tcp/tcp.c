@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The stack's thread: frames, clients, events, frames. It sleeps only when there has been nothing to do
- * for a moment, and then never long, for the poll loops must not spend a system call on waking it.
+ * for a moment, and then never long, for the poll loops must not spend a system call on waking it. With
+ * a CPU of its own it never does.
  */
 #include "dataplane/tcp/tcp.h"
 
@@ -365,6 +366,8 @@ static void *run(void *context)
 			busy_ns = now_ns();
 			continue;
 		}
+		if (tcp->options->has_tcp_cpu)
+			continue;
 		idle_ns = now_ns() - busy_ns;
 		if (idle_ns > SPIN_NS)
 			nap(tcp, idle_ns);
@@ -431,6 +434,29 @@ struct hbus_tap *hbus_tcp_tap(struct hbus_tcp *tcp, unsigned int loop_idx)
 	return tcp ? hbus_tcp_wire_tap(tcp->wire, loop_idx) : NULL;
 }
 
+/* Return: 0 or an errno. */
+static int start_thread(struct hbus_tcp *tcp)
+{
+	const struct hbus_ingress_options *options = tcp->options;
+	pthread_attr_t attributes;
+	cpu_set_t set;
+	int r = pthread_attr_init(&attributes);
+
+	if (r != 0)
+		return r;
+	if (options->has_tcp_cpu) {
+		CPU_ZERO(&set);
+		CPU_SET(options->tcp_cpu, &set);
+		r = pthread_attr_setaffinity_np(&attributes, sizeof(set), &set);
+	}
+	if (r == 0)
+		r = pthread_create(&tcp->thread, &attributes, run, tcp);
+	if (r == EINVAL && options->has_tcp_cpu)
+		hbus_log("--tcp-cpu %u: there is no such CPU, or it may not be used", options->tcp_cpu);
+	pthread_attr_destroy(&attributes);
+	return r;
+}
+
 int hbus_tcp_start(struct hbus_tcp *tcp)
 {
 	int r;
@@ -449,7 +475,7 @@ int hbus_tcp_start(struct hbus_tcp *tcp)
 	if (r == 0)
 		r = claim_addresses(tcp);
 	if (r == 0)
-		r = -pthread_create(&tcp->thread, NULL, run, tcp);
+		r = -start_thread(tcp);
 	if (r < 0) {
 		hbus_log("no TCP: %s", strerror(-r));
 		tcp->stack = hbus_stack_free(tcp->stack);

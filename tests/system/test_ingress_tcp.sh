@@ -168,6 +168,25 @@ several_addresses_of_both_families_are_found_by_arp_and_nd() {
 	expect "$(account '.tcp.accepted')" -eq 5
 }
 
+the_stack_may_have_a_cpu_of_its_own() {
+	local cpu task
+	_network
+	cpu=$(taskset -cp $$ | sed -E 's/.*: ([0-9]+).*/\1/')
+	_start --tcp-cpu "$cpu"
+	for task in /proc/"$(pgrep -P "${lab_pids[ingress]}")"/task/*; do
+		[ "$(cat "$task/comm")" = tcp ] || continue
+		expect "$(awk '/^Cpus_allowed_list/ { print $2 }' "$task/status")" = "$cpu"
+		cpu=found
+	done
+	expect "$cpu" = found
+	pub -t a -m hello -q 2 || return 1
+	_stop
+	balances
+	expect "$(account '.tcp.naps')" -eq 0
+	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --tcp $STACK/24 --tcp-allow-anonymous --tcp-cpu 1023
+	lab_wait_line ingress 'tcp-cpu 1023: there is no such CPU' 20
+}
+
 retained_messages_and_wills_work() {
 	_network
 	_start
@@ -206,6 +225,25 @@ large_messages_and_long_streams_pass() {
 	_stop
 	balances
 }
+
+interfaces_with_other_mtus_work() {
+	local mtu
+	_network
+	head -c 30000 /dev/zero | tr '\0' x >"$lab/large"
+	for mtu in 600 3000; do
+		lab_in devices ip link set dev0 mtu $mtu
+		lab_in gateway ip link set gw0 mtu $mtu
+		_start
+		sub big$mtu -t big -q 1
+		pub -t big -q 1 -f "$lab/large" || return 1
+		lab_until 10 _has_30000 big$mtu || return 1
+		lab_stop big$mtu
+		_stop
+		balances
+	done
+}
+
+_has_30000() { [ "$(heard "$1" | tr -d '\n' | wc -c)" = 30000 ]; }
 
 _large_came() { [ "$(heard big | tr -d '\n' | wc -c)" = 200000 ]; }
 

@@ -125,6 +125,25 @@ Test(eal_args, give_each_poll_loop_a_cpu_that_control_keeps_off)
 	hbus_options_eal_free(&args);
 }
 
+Test(eal_args, keep_others_off_the_cpu_of_the_tcp_stack)
+{
+	cpu_set_t before, after;
+	unsigned int first = 0;
+
+	cr_assert_eq(sched_getaffinity(0, sizeof(before), &before), 0);
+	while (!CPU_ISSET(first, &before))
+		first++;
+	options.has_tcp_cpu = true;
+	options.tcp_cpu = first;
+	make();
+	cr_assert_eq(hbus_options_pin_control(&options), 0);
+	cr_assert_eq(sched_getaffinity(0, sizeof(after), &after), 0);
+	/* Unless there is only a poll loop's beside it. */
+	cr_assert_eq(CPU_ISSET(first, &after), CPU_COUNT(&before) < 3);
+	cr_assert(CPU_COUNT(&before) < 2 || CPU_COUNT(&after) == (CPU_COUNT(&before) < 3 ? 1 : CPU_COUNT(&before) - 2));
+	hbus_options_eal_free(&args);
+}
+
 Test(eal_args, refuse_more_words_than_there_is_room_for)
 {
 	static char *words[HBUS_INGRESS_EAL_ARGS_MAX + 1];
