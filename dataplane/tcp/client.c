@@ -27,6 +27,7 @@ enum {
 	KEEP_IDLE_MS = 120000,       /* peers that have vanished are found out without MQTT's help */
 	KEEP_INTERVAL_MS = 15000,
 	KEEP_COUNT = 4,
+	SEND_ROOM = 3 * TCP_SND_BUF,
 	SEGMENT_MIN = 48,            /* smaller ones nobody needs but who wants us to send many */
 };
 
@@ -183,6 +184,9 @@ static void watch(struct hbus_tcp_client *c, struct tcp_pcb *pcb)
 	tcp_err(pcb, on_error);
 	tcp_poll(pcb, on_poll, POLL_HALF_SECONDS);
 	tcp_nagle_disable(pcb);
+	/* lwIP gives 64 KiB: with what the engine keeps too little for readers of one process that take turns. */
+	pcb->snd_buf = SEND_ROOM;
+	pcb->ssthresh = SEND_ROOM;
 	if (pcb->mss < SEGMENT_MIN)
 		pcb->mss = SEGMENT_MIN;
 	ip_set_option(pcb, SOF_KEEPALIVE);
