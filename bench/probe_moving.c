@@ -13,6 +13,7 @@
 #include "bench/probe.h"
 
 #define WAY_BYTES (2u << 20)
+#define PREFETCH_AFTER 4u
 
 /* A message: a word, then @size bytes that hold it too. The word is written last, and tells the lap. */
 struct field {
@@ -44,13 +45,17 @@ static void serve(const struct field_params *params, int way, uint64_t i, uint64
 static uint64_t catch_ball(const struct field_params *params, int way, uint64_t i)
 {
 	unsigned char *at = place(params, way, i);
+	bool has_second = ((uintptr_t)at & 63) + 8 + params->size > 64;
 	unsigned int spins = 0;
 	uint64_t value;
 
 	while ((value = atomic_load_explicit((_Atomic uint64_t *)(void *)at, memory_order_acquire)) != i && value != LAST_VALUE) {
 		bench_pause();
+		/* Its second line is to come with the first, not after it. */
+		if (++spins == PREFETCH_AFTER && has_second)
+			__builtin_prefetch(at + 64);
 		/* On one core the other side must get its turn. */
-		if (++spins % 4096 == 0)
+		if (spins % 4096 == 0)
 			(void)syscall(SYS_sched_yield);
 	}
 	return bench_event_sum(at + 8, params->size) == value * (params->size / 8) ? value : 0;
