@@ -55,6 +55,30 @@ _damage() {
 	    records = [r for record in records for r in [record] * (1 + chance.randrange(2))]
 	elif kind == "lossy":
 	    records = [r for r in records if chance.random() > 0.1]
+	elif kind == "recut":  # other segments of the same bytes: small, overlapping, and not in order
+	    cut = []
+	    for record in records:
+	        head, frame = record[:16], record[16:]
+	        ip = 14 + (frame[14] & 15) * 4
+	        tcp = ip + (frame[ip + 12] >> 4) * 4
+	        end = 14 + struct.unpack_from(">H", frame, 16)[0]
+	        seq, pieces, i = struct.unpack_from(">I", frame, ip + 4)[0], [], tcp
+	        while i < end and not frame[ip + 13] & 0x02 and len(pieces) < 400:
+	            size = chance.choice([1, 2, 7, 100, 1400])
+	            begin = max(tcp, i - chance.randrange(6))
+	            last = i + size >= end or len(pieces) == 399
+	            piece = bytearray(frame[:tcp] + frame[begin:end if last else i + size])
+	            struct.pack_into(">H", piece, 16, len(piece) - 14)
+	            struct.pack_into(">I", piece, ip + 4, (seq + begin - tcp) & 0xffffffff)
+	            if not last:
+	                piece[ip + 13] &= ~0x01
+	            pieces.append(head[:8] + struct.pack("<II", len(piece), len(piece)) + piece)
+	            i = end if last else i + size
+	        for k in range(len(pieces) - 2):
+	            j = k + chance.randrange(2)
+	            pieces[k], pieces[j] = pieces[j], pieces[k]
+	        cut += pieces or [record]
+	    records = cut
 	elif kind == "headless":  # from the middle of every connection on
 	    records = [r for r in records if not r[16 + 47] & 0x02 and b"MQTT" not in r]
 	open(target, "wb").write(data[:24] + b"".join(records))
@@ -71,9 +95,9 @@ a_capture_gives_what_the_brokers_subscriber_saw() {
 	expect "$(_account '.passive | .flows.holes + .flows.midstream + .flows.open + .streams.kept_bytes')" -eq 0
 }
 
-order_and_repetition_do_not_matter() {
+order_repetition_and_cuts_do_not_matter() {
 	local kind
-	for kind in reordered repeated; do
+	for kind in reordered repeated recut; do
 		bus && _listen || exit 1
 		_damage $kind
 		_ingress --pcap "$lab/damaged.pcap" --idle-exit 0.3
