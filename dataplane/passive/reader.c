@@ -135,12 +135,22 @@ static void take_publish(struct hbus_mqtt_tap *tap, const struct hbus_mqtt_whole
 	free(props_room);
 }
 
+/* MQTT 3.1 has another name, and what is read here is as in 3.1.1. Brokers still take it. */
+static bool is_version_3_1(const struct hbus_mqtt_whole *whole)
+{
+	static const uint8_t begin[] = { 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3 };
+
+	return whole->size > sizeof(begin) && memcmp(whole->body, begin, sizeof(begin)) == 0;
+}
+
 static void take_connect(struct hbus_mqtt_tap *tap, const struct hbus_mqtt_whole *whole)
 {
 	static struct hbus_mqtt_connect packet; /* large; there is one thread */
 
-	if (tap->version == 0 && whole->first_byte == HBUS_MQTT_CONNECT << 4 &&
-	    hbus_mqtt_parse_connect(whole->body, whole->size, &packet) == 0)
+	if (whole->first_byte == HBUS_MQTT_CONNECT << 4 && is_version_3_1(whole))
+		tap->version = HBUS_MQTT_V3;
+	else if (whole->first_byte == HBUS_MQTT_CONNECT << 4 &&
+		 hbus_mqtt_parse_connect(whole->body, whole->size, &packet) == 0)
 		tap->version = packet.version;
 	else
 		lose(tap, &tap->shared->counters.n_not_mqtt);

@@ -399,6 +399,21 @@ Test(passive, hole_beyond_a_packet_costs_the_stream)
 	hbus_mqtt_tap_free(tap);
 }
 
+Test(passive, version_3_1_is_read_as_3_1_1)
+{
+	struct hbus_mqtt_tap *tap = new_tap();
+
+	GIVE(tap, "\x10\x0f\0\x06MQIsdp\x03\x02\0\x3c\0\x01" "a" "\x32\x08\0\x01u\0\x07" "def");
+	cr_assert_str_eq(heard, "u=def;");
+	cr_assert_eq(shared.counters.n_not_mqtt, 0);
+	hbus_mqtt_tap_free(tap);
+	tap = new_tap();
+	GIVE(tap, "\x10\x0f\0\x06MQIsdp\x02\x02\0\x3c\0\x01" "a" "\x32\x08\0\x01u\0\x07" "def");
+	cr_assert_str_eq(heard, "");
+	cr_assert_eq(shared.counters.n_not_mqtt, 1);
+	hbus_mqtt_tap_free(tap);
+}
+
 Test(passive, what_is_not_mqtt_is_left)
 {
 	struct hbus_mqtt_tap *tap = new_tap();
