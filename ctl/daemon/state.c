@@ -75,6 +75,7 @@ static void apply_config(struct hbus_state *state)
 	state->policy.daemon_uid = state->options.daemon_uid;
 	state->policy.rules = state->config->rules;
 	state->policy.n_rules = state->config->n_rules;
+	state->n_policies++;
 	for (size_t i = 0; i < state->config->n_topics; i++)
 		if (hbus_topic_configure(state, &state->config->topics[i]) < 0)
 			hbus_state_log(state, HBUS_LOG_ERROR, NULL, "no room for topic %s",

@@ -317,16 +317,44 @@ void hbus_attachment_retry(struct hbus_state *state, struct hbus_attachment *att
 	add_gate(state, att);
 }
 
-bool hbus_sub_may_read(const struct hbus_state *state, const struct hbus_subscriber_state *sub,
-		       const struct hbus_ring *ring)
+/* A ring takes only topics with the same readers; rules that come later may tell them apart. */
+static bool is_uniform(const struct hbus_state *state, struct hbus_ring *ring)
+{
+	const struct hbus_ring_topic *carried;
+
+	if (ring->judged_at == state->n_policies)
+		return ring->is_uniform;
+	ring->judged_at = state->n_policies;
+	ring->is_uniform = true;
+	TAILQ_FOREACH(carried, &ring->topics, in_ring)
+		ring->is_uniform = ring->is_uniform && hbus_policy_same_readers(&state->policy, hbus_ring_first_topic(ring),
+										 carried->topic->name);
+	return ring->is_uniform;
+}
+
+static bool may_read_topic(const struct hbus_state *state, const struct hbus_subscriber_state *sub,
+			   const struct hbus_ring *ring, const char *topic)
 {
 	const struct hbus_cred *cred = &sub->member->cred;
-	const char *topic = hbus_ring_first_topic(ring);
 
 	if (!hbus_policy_allows(&state->policy, cred, HBUS_RIGHT_SUBSCRIBE, topic, ring->uid))
 		return false;
 	return !(sub->flags & HBUS_SUB_RELIABLE) ||
 	       hbus_policy_allows(&state->policy, cred, HBUS_RIGHT_RELIABLE, topic, ring->uid);
+}
+
+/* Whoever maps a ring sees all that is in it. */
+bool hbus_sub_may_read(const struct hbus_state *state, const struct hbus_subscriber_state *sub,
+		       struct hbus_ring *ring)
+{
+	const struct hbus_ring_topic *carried;
+
+	if (is_uniform(state, ring))
+		return may_read_topic(state, sub, ring, hbus_ring_first_topic(ring));
+	TAILQ_FOREACH(carried, &ring->topics, in_ring)
+		if (!may_read_topic(state, sub, ring, carried->topic->name))
+			return false;
+	return true;
 }
 
 static void wait_for(struct hbus_pending **place, struct hbus_pending *pending)

@@ -106,6 +106,8 @@ struct hbus_ring {
 	uint64_t stats_at_ns;
 	TAILQ_HEAD(, hbus_ring_topic) topics;
 	uint32_t n_topics;
+	uint64_t judged_at;  /* the policy for which is_uniform holds; 0 = none */
+	bool is_uniform;     /* who may read one of its topics may read all */
 	LIST_HEAD(, hbus_attachment) attachments;
 	uint32_t n_attachments;
 	struct hbus_attachment *by_idx[HBUS_RING_WAKERS_MAX];
@@ -283,6 +285,7 @@ struct hbus_state {
 	struct hbus_state_options options;
 	const struct hbus_config *config;
 	struct hbus_policy policy;
+	uint64_t n_policies; /* so far: this one's number */
 	struct hbus_quota quota;
 	uint64_t now_ns, started_ns;
 	struct hbus_deadlines deadlines;
@@ -442,7 +445,7 @@ void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub);
 void hbus_sub_retry(struct hbus_state *state, struct hbus_subscriber_state *sub);
 /** Does policy let it read the ring, and hold its publisher back if it is reliable? */
 bool hbus_sub_may_read(const struct hbus_state *state, const struct hbus_subscriber_state *sub,
-		       const struct hbus_ring *ring);
+		       struct hbus_ring *ring);
 /** Does a filter of it match a topic of the ring? */
 bool hbus_sub_wants_ring(const struct hbus_subscriber_state *sub, const struct hbus_ring *ring);
 /** Whatever waited for the end of the restart goes on. */

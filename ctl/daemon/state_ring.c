@@ -248,6 +248,7 @@ bool hbus_ring_link_topic(struct hbus_ring *ring, struct hbus_topic *topic)
 	LIST_INSERT_HEAD(&topic->rings, carried, in_topic);
 	TAILQ_INSERT_TAIL(&ring->topics, carried, in_ring);
 	ring->n_topics++;
+	ring->judged_at = 0;
 	return true;
 }
 

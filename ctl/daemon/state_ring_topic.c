@@ -93,8 +93,9 @@ static int topic_add(struct hbus_state *state, struct hbus_member *member, struc
 	if (r < 0)
 		return r;
 	is_carried = find_carried(ring, *ret_topic) != NULL;
-	/* Who comes back says its topics again, perhaps to a daemon with other rules. */
-	if (is_carried && member->phase != HBUS_MEMBER_RESUMING)
+	/* Who comes back says its topics again, perhaps to a daemon with other rules: what was in the ring stays in it, and
+	 * only who may read all of it may have it. */
+	if (is_carried)
 		return 0;
 	r = check_shares(state, ring, *ret_topic, ret_text);
 	if (r == 0 && !is_carried && !hbus_ring_link_topic(ring, *ret_topic)) {

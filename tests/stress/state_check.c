@@ -467,12 +467,25 @@ static void check_gate(struct world *w, const struct client *reader, const struc
 			   (unsigned long long)ring->geometry.ring_id);
 }
 
+/* Whoever has the ring sees all that is in it. */
+static bool may_read_all(const struct world *w, const struct client *reader, const struct client_sub *sub,
+			 const struct client *owner, uint64_t ring_id)
+{
+	const struct hbus_ring *ring = hbus_ring_find(w->state, ring_id);
+	const struct hbus_ring_topic *carried;
+
+	TAILQ_FOREACH(carried, &ring->topics, in_ring)
+		if (!may_read(w, reader, sub, owner, carried->topic->name))
+			return false;
+	return true;
+}
+
 static void check_pair(struct world *w, struct client *owner, struct client_ring *ring, struct client *reader,
 		       struct client_sub *sub)
 {
 	uint64_t id = ring->geometry.ring_id;
 	const struct client_held *held = held_of(sub, id);
-	bool is_allowed = may_read(w, reader, sub, owner, first_topic(w, ring));
+	bool is_allowed = may_read_all(w, reader, sub, owner, id);
 	bool is_wanted = wants(w, reader, sub, ring) && is_allowed;
 
 	if (was_left(sub, id))

@@ -686,6 +686,47 @@ Test(state, a_ring_carries_only_topics_with_the_same_readers)
 	cr_assert_eq(counts().n_topics, 2);
 }
 
+/* Whoever maps the ring sees all that is in it. */
+Test(state, new_rules_that_tell_a_rings_topics_apart_show_it_to_those_alone_who_may_read_all)
+{
+	struct sim_client *pub = join(ALICE), *bob = join(BOB);
+	struct hbus_msg_ring_grant grant;
+
+	set_rule("a/#", true, BOB, HBUS_RIGHT_SUBSCRIBE);
+	grant = open_ring(pub, "a/b");
+	cr_assert_eq(status_of(pub, add_topic(pub, grant.geometry.ring_id, "a/c")), 0);
+	set_rule("a/c", false, BOB, HBUS_RIGHT_SUBSCRIBE);
+	open_sub(bob, 0);
+	cr_assert_eq(status_of(bob, filter(bob, HBUS_MSG_SUB_FILTER_ADD, "a/b")), HBUS_E_DENIED);
+	cr_assert_eq(status_of(bob, filter(bob, HBUS_MSG_SUB_FILTER_ADD, "+/b")), 0);
+	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_ADD), "a/c lies in it too");
+	cr_assert_null(sim_next(bob, HBUS_MSG_RING_OPENED));
+	set_rule("a/c", true, BOB, HBUS_RIGHT_SUBSCRIBE);
+	sim.config.rules[1].is_allowed = true;
+	hbus_state_configure(sim.state, &sim.config, sim.now_ns);
+	accept_gate(pub);
+	cr_assert_not_null(sim_next(bob, HBUS_MSG_RING_OPENED));
+}
+
+Test(state, a_reader_of_one_topic_leaves_the_ring_when_new_rules_deny_it_another_of_it)
+{
+	struct sim_client *pub = join(ALICE), *bob = join(BOB);
+	struct hbus_msg_ring_grant grant;
+	const struct hbus_msg_ring_event *ended;
+
+	set_rule("a/#", true, BOB, HBUS_RIGHT_SUBSCRIBE);
+	grant = open_ring(pub, "a/b");
+	cr_assert_eq(status_of(pub, add_topic(pub, grant.geometry.ring_id, "a/c")), 0);
+	open_sub(bob, 0);
+	filter(bob, HBUS_MSG_SUB_FILTER_ADD, "a/b");
+	accept_gate(pub);
+	cr_assert_not_null(sim_next(bob, HBUS_MSG_RING_OPENED));
+	set_rule("a/c", false, BOB, HBUS_RIGHT_SUBSCRIBE);
+	ended = sim_next(bob, HBUS_MSG_RING_ENDED);
+	cr_assert_not_null(ended);
+	cr_assert_eq(ended->flags, HBUS_ENDED_REVOKED);
+}
+
 Test(state, only_admins_are_told_routes)
 {
 	struct sim_client *client = sim_connect(&sim, ALICE);
@@ -1094,6 +1135,29 @@ Test(state, a_topic_that_new_rules_deny_does_not_come_back_with_its_ring)
 	SIM_REQUEST(&sim, pub, HBUS_MSG_RESUMED, 0, struct hbus_msg_simple, { { 0 } });
 	cr_assert_not(counts().is_restarting);
 	cr_assert_eq(counts().n_topics, 1);
+}
+
+/* The daemon that comes back has other rules: the second topic stays in the ring, and shuts out who may read the first alone. */
+Test(state, a_topic_that_has_other_readers_after_a_restart_stays_in_its_ring)
+{
+	struct sim_client *pub = join(ALICE), *bob;
+	struct hbus_token pub_token = token_of(pub);
+	struct hbus_msg_ring_grant grant = open_ring(pub, "a/b");
+
+	cr_assert_eq(status_of(pub, add_topic(pub, grant.geometry.ring_id, "a/c")), 0);
+	restart();
+	set_rule("a/b", true, BOB, HBUS_RIGHT_SUBSCRIBE);
+	come_back(pub, &pub_token);
+	cr_assert_eq(status_of(pub, offer(pub, &grant)), 0);
+	cr_assert_eq(status_of(pub, add_topic(pub, grant.geometry.ring_id, "a/b")), 0);
+	cr_assert_eq(status_of(pub, add_topic(pub, grant.geometry.ring_id, "a/c")), 0);
+	SIM_REQUEST(&sim, pub, HBUS_MSG_RESUMED, 0, struct hbus_msg_simple, { { 0 } });
+	cr_assert_not(counts().is_restarting);
+	bob = join(BOB);
+	open_sub(bob, 0);
+	filter(bob, HBUS_MSG_SUB_FILTER_ADD, "a/b");
+	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_ADD));
+	cr_assert_null(sim_next(bob, HBUS_MSG_RING_OPENED));
 }
 
 Test(state, a_publisher_that_ended_while_there_was_no_daemon_has_no_more_time_than_others)
