@@ -12,6 +12,7 @@
 #include "ctl/client/publisher.h"
 
 #define SMALL_MAX HBUS_PUBLISH_SMALL_MAX
+#define WORDS_MAX 511u /* bytes; larger ones alone are copied by memcpy() */
 
 /* Prefix and payload, also when their sum would wrap around: then it is too large in any case. */
 static inline uint64_t body_len(uint64_t prefix, size_t size)
@@ -264,6 +265,52 @@ static inline __attribute__((always_inline)) int add_batched(struct hbus_publish
 	return 0;
 }
 
+/*
+ * What costs is stores, in the ring and outside alike: they reach the cache in the order in which they were made, so
+ * those that wait for a line that another core has hold up all behind them, and there is room for some 64. Where lines come
+ * fast it is instructions: six a cycle at best. Return: whether the event is out, and *@ret what the caller returns.
+ */
+static inline __attribute__((always_inline)) bool publish_quickly(struct hbus_publisher *publisher, const void *data, size_t size,
+								  uint32_t busy, bool is_by_words, int *ret)
+{
+	struct hbus_ring_pub *pub = &publisher->last_ring->pub;
+	unsigned char *body;
+	bool has_waiter;
+	uint64_t end;
+
+	hbus_publisher_enter_quickly(publisher, busy);
+	body = hbus_ring_pub_begin_one(pub, size, &end);
+	if (__builtin_expect(!body, 0)) {
+		hbus_publisher_leave_quickly(publisher);
+		return false;
+	}
+	if (is_by_words)
+		hbus_copy_in_words(body, data, size);
+	else
+		hbus_copy_in(body, data, size);
+	hbus_ring_pub_end_one(pub, body, publisher->last_word | size, end, 1);
+	has_waiter = hbus_ring_pub_has_waiter_inside(pub);
+	*ret = 0;
+	if (__builtin_expect(has_waiter || hbus_ring_pub_is_own_due(pub, end), 0))
+		*ret = finish(publisher, has_waiter);
+	else
+		hbus_publisher_leave_quickly(publisher);
+	return true;
+}
+
+/* By memcpy(), whose call would make the way of the smaller ones save registers; or whatever stands in the way. */
+static __attribute__((noinline)) int publish_larger(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
+						    size_t size, bool may_wait)
+{
+	uint32_t busy;
+	int r;
+
+	if (size > WORDS_MAX && is_quick(publisher, topic, data, size, SMALL_MAX, &busy) &&
+	    publish_quickly(publisher, data, size, busy, false, &r))
+		return r;
+	return publish_slowly(publisher, topic, data, size, may_wait);
+}
+
 /* One more of a batch, of any topic, with the time of those before. Nothing is called but at the end. */
 static __attribute__((noinline)) int publish_otherwise(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
 						       size_t size, bool may_wait)
@@ -271,7 +318,7 @@ static __attribute__((noinline)) int publish_otherwise(struct hbus_publisher *pu
 	uint32_t busy;
 
 	if (__builtin_expect(!publisher || !data || size >= publisher->batch_size_end, 0))
-		return publish_slowly(publisher, topic, data, size, may_wait);
+		return publish_larger(publisher, topic, data, size, may_wait);
 	/* relaxed, both: as in is_quick() */
 	busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed);
 	if (__builtin_expect(atomic_load_explicit(publisher->alive, memory_order_relaxed) == 0 || busy & HBUS_GATES_CALL, 0))
@@ -282,36 +329,18 @@ static __attribute__((noinline)) int publish_otherwise(struct hbus_publisher *pu
 	return add_batched(publisher, topic, data, size, may_wait, 0);
 }
 
-/*
- * What costs is stores, in the ring and outside alike: they reach the cache in the order in which they were made, so
- * those that wait for a line that another core has hold up all behind them, and there is room for some 64. Where lines come
- * fast it is instructions: six a cycle at best. Nothing is called but at the end, so that no register is saved.
- */
+/* Nothing is called but at the end, so that no register is saved. */
 static inline __attribute__((always_inline)) int publish(struct hbus_publisher *publisher, hbus_topic_t topic,
 							 const void *data, size_t size, bool may_wait)
 {
-	struct hbus_ring_pub *pub;
-	unsigned char *body;
-	bool has_waiter;
 	uint32_t busy;
-	uint64_t end;
+	int r;
 
-	if (__builtin_expect(!is_quick(publisher, topic, data, size, SMALL_MAX, &busy), 0))
+	if (__builtin_expect(!is_quick(publisher, topic, data, size, WORDS_MAX, &busy), 0))
 		return publish_otherwise(publisher, topic, data, size, may_wait);
-	pub = &publisher->last_ring->pub;
-	hbus_publisher_enter_quickly(publisher, busy);
-	body = hbus_ring_pub_begin_one(pub, size, &end);
-	if (__builtin_expect(!body, 0)) {
-		hbus_publisher_leave_quickly(publisher);
+	if (__builtin_expect(!publish_quickly(publisher, data, size, busy, true, &r), 0))
 		return publish_slowly(publisher, publisher->last_topic, data, size, may_wait);
-	}
-	hbus_copy_in_words(body, data, size);
-	hbus_ring_pub_end_one(pub, body, publisher->last_word | size, end, 1);
-	has_waiter = hbus_ring_pub_has_waiter_inside(pub);
-	if (__builtin_expect(has_waiter || hbus_ring_pub_is_own_due(pub, end), 0))
-		return finish(publisher, has_waiter);
-	hbus_publisher_leave_quickly(publisher);
-	return 0;
+	return r;
 }
 
 int hbus_publish(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data, size_t size)
