@@ -86,7 +86,7 @@ def results_table(run):
             rows.append([result["title"], "failed", "", "", ""])
             continue
         unit = result["unit"]
-        number = span if unit == "ns" else (lambda v: f"{v:.3g}") if result["lower_is_better"] else human
+        number = span if unit == "ns" else (lambda v: f"{v if v > 1e-6 else 0:.3g}") if result["lower_is_better"] else human
         name = "" if unit == "ns" else " " + unit
         limit = ratio = spread = ""
         if "limit" in result and result["limit"]["samples"]:
