@@ -131,12 +131,14 @@ void hbus_ring_topic_add(struct hbus_state *state, struct hbus_member *member,
 	struct hbus_topic *topic = NULL;
 	struct hbus_pending *pending;
 	const char *text = "no such ring of this client is running";
+	bool is_running = ring && (ring->phase == HBUS_RING_RUNNING || ring->phase == HBUS_RING_ANNOUNCING);
 	bool is_new = false;
 	int r = HBUS_E_NOT_FOUND;
 
-	if (ring && (ring->phase == HBUS_RING_RUNNING || ring->phase == HBUS_RING_ANNOUNCING))
+	if (is_running)
 		r = topic_add(state, member, ring, msg, &topic, &is_new, &text);
-	if (r < 0 && ring && member->phase == HBUS_MEMBER_RESUMING)
+	/* Not from a ring that is only granted: it is announced with the topic that it was granted for. */
+	if (r < 0 && is_running && member->phase == HBUS_MEMBER_RESUMING)
 		take_away(state, ring, msg->name);
 	if (is_new)
 		hbus_ring_persist_topic(state, find_carried(ring, topic));

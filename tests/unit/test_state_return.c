@@ -485,3 +485,30 @@ Test(state_return, who_leaves_what_an_earlier_daemon_ended_and_asks_again_gets_i
 	accept_gates(pub);
 	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_OPENED));
 }
+
+Test(state_return, a_ring_that_is_only_granted_keeps_its_topic)
+{
+	struct sim_client *pub = join(ALICE);
+	struct hbus_token token = token_of(pub);
+	struct hbus_msg_ring_create create = { .capacity = HBUS_RING_CAPACITY_MIN, .first_topic = "b" };
+	const struct hbus_msg_ring_grant *granted;
+	const struct hbus_msg_reply *reply;
+	uint64_t ring_id;
+	uint32_t serial;
+
+	open_ring(pub, "a");
+	restart();
+	come_back(pub, &token, ALICE);
+	sim_message(&sim, pub, &create, HBUS_MSG_RING_CREATE, sizeof(create), 0, 0);
+	granted = sim_next(pub, HBUS_MSG_RING_GRANT);
+	cr_assert_not_null(granted);
+	ring_id = granted->geometry.ring_id;
+	reply = sim_reply(pub, add_topic(pub, ring_id, "b"));
+	cr_assert_not_null(reply);
+	cr_assert_eq(reply->status, HBUS_E_NOT_FOUND);
+	serial = SIM_REQUEST(&sim, pub, HBUS_MSG_RING_MAPPED, 0, struct hbus_msg_ring, { .ring_id = ring_id });
+	reply = sim_reply(pub, serial);
+	cr_assert_not_null(reply);
+	cr_assert_eq(reply->status, 0);
+	cr_assert_neq(reply->value[0], 0);
+}
