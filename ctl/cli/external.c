@@ -44,8 +44,8 @@ static bool ends_with(const char *s, const char *end)
 
 bool hbus_external_find(const char *name, char *path, size_t size)
 {
-	static const char *const in_build[] = { "/../../dataplane", "/../../ebpf", "/../../bench",
-						"/../daemon" };
+	static const char *const in_build[] = { "/../../dataplane", "/../../dataplane/mqtt", "/../../ebpf",
+						"/../../bench", "/../daemon", NULL };
 	const char *libexec = getenv("HUGEBUS_LIBEXECDIR");
 	char directory[PATH_MAX];
 
@@ -54,7 +54,7 @@ bool hbus_external_find(const char *name, char *path, size_t size)
 	if (own_directory(directory)) {
 		if (try_path(directory, "", name, path, size))
 			return true;
-		for (size_t i = 0; ends_with(directory, "/ctl/cli") && i < 4; i++) {
+		for (size_t i = 0; ends_with(directory, "/ctl/cli") && in_build[i]; i++) {
 			if (try_path(directory, in_build[i], name, path, size))
 				return true;
 		}

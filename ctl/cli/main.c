@@ -39,6 +39,7 @@ static void print_help(void)
 	for (const struct command *command = commands; command->name; command++)
 		printf("  %-8s %s\n", command->name, command->purpose);
 	printf("  ingress  packets from a NIC to topics (needs DPDK)\n"
+	       "  mqtt     serve MQTT clients\n"
 	       "  bench    measure this host\n\n"
 	       "  --socket PATH   the bus (else $HUGEBUS_SOCKET, else the system's, else the user's)\n"
 	       "  --help, --version\n\n"
@@ -57,13 +58,14 @@ static const struct command *find_command(const char *name)
 
 static int unknown_command(const char *name)
 {
-	const char *names[sizeof(commands) / sizeof(commands[0]) + 2];
+	const char *names[sizeof(commands) / sizeof(commands[0]) + 3];
 	const char *guess;
 	size_t n = 0;
 
 	for (const struct command *command = commands; command->name; command++)
 		names[n++] = command->name;
 	names[n++] = "ingress";
+	names[n++] = "mqtt";
 	names[n++] = "bench";
 	guess = hbus_guess_closest(name, names, n);
 	if (guess && strcmp(guess, name) != 0)

@@ -71,4 +71,20 @@ only_the_api_is_exported() {
 	expect "$(nm -D --defined-only "$libdir/libhugebus.so" | grep -c '@@HUGEBUS_')" -ge 30
 }
 
+# _has_options PROGRAM PAGE: what --help names stands in the page, and nothing else does.
+_has_options() {
+	"$1" --help | grep -oE -- '^ +(-[A-Za-z?], +)?--[a-z0-9-]+' | grep -oE -- '--[a-z0-9-]+' | sort -u >"$lab/help"
+	grep -E '^\.It ' "$2" | grep -oE -- '(Fl|,) -[a-z0-9-]+' | sed -E 's/(Fl|,) /-/' | sort -u >"$lab/page"
+	diff "$lab/help" "$lab/page" && [ -s "$lab/help" ]
+}
+
+the_manual_pages_name_each_option() {
+	local program
+	_install || return 1
+	for program in hugebus-mqtt hugebus-ingress; do
+		command -v "$program" >/dev/null || { echo "no $program"; continue; }
+		_has_options "$program" "$(find "$lab/root" -name "$program.8")" || { echo "page of $program"; return 1; }
+	done
+}
+
 run_cases "$@"
