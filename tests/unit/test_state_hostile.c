@@ -1,70 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The daemon's state machine and clients that lie: strings, sizes, numbers, other people's rings and slots. */
-#include <criterion/criterion.h>
+#include "tests/unit/state_kit.h"
 
-#include "ctl/daemon/state_int.h"
-#include "tests/unit/sim.h"
-
-#define ALICE 1000
-
-static struct sim sim;
-
-static void setup(void)
-{
-	sim_init(&sim);
-}
-
-static void teardown(void)
-{
-	sim_deinit(&sim);
-}
-
-TestSuite(state_hostile, .init = setup, .fini = teardown);
-
-static void hello(struct sim_client *client, const struct hbus_token *token)
-{
-	struct hbus_msg_hello msg = { .major = HBUS_PROTO_MAJOR, .name = "test" };
-
-	if (token)
-		msg.token = *token;
-	sim_message(&sim, client, &msg, HBUS_MSG_HELLO, sizeof(msg), 0, 0);
-}
-
-static struct sim_client *join(void)
-{
-	struct sim_client *client = sim_connect(&sim, ALICE);
-
-	hello(client, NULL);
-	cr_assert_not_null(client->member);
-	return client;
-}
-
-static int status_of(struct sim_client *client, uint32_t serial)
-{
-	const struct hbus_msg_reply *reply = sim_reply(client, serial);
-
-	return reply ? reply->status : 1;
-}
+TestSuite(state_hostile, .init = kit_begin, .fini = kit_end);
 
 static uint32_t create_ring(struct sim_client *client, uint64_t capacity)
 {
 	return SIM_REQUEST(&sim, client, HBUS_MSG_RING_CREATE, 0, struct hbus_msg_ring_create,
 			   { .capacity = capacity, .first_topic = "a/b" });
-}
-
-static struct hbus_msg_ring_grant grant_ring(struct sim_client *client)
-{
-	const struct hbus_msg_ring_grant *grant;
-
-	create_ring(client, HBUS_RING_CAPACITY_MIN);
-	grant = sim_next(client, HBUS_MSG_RING_GRANT);
-	cr_assert_not_null(grant);
-	return *grant;
-}
-
-static uint32_t say_ring(struct sim_client *client, enum hbus_msg_type type, uint64_t ring_id)
-{
-	return SIM_REQUEST(&sim, client, type, 0, struct hbus_msg_ring, { .ring_id = ring_id });
 }
 
 /* A frame that is checked as it came, without the sender's own header. */
@@ -113,33 +56,31 @@ Test(state_hostile, a_message_shorter_or_longer_than_its_type_is_refused)
 
 Test(state_hostile, nobody_speaks_for_the_ring_of_another_client)
 {
-	struct sim_client *owner = join(), *other = join();
-	struct hbus_msg_ring_grant grant = grant_ring(owner);
+	struct sim_client *owner = join(ALICE), *other = join(ALICE);
+	struct hbus_msg_ring_grant grant = grant_ring(owner, "a/b");
 	uint64_t id = grant.geometry.ring_id;
-	struct hbus_state_counts counts;
 
-	cr_assert_eq(status_of(other, say_ring(other, HBUS_MSG_RING_MAPPED, id)), HBUS_E_NOT_FOUND);
-	cr_assert_eq(status_of(other, say_ring(other, HBUS_MSG_RING_CLOSE, id)), HBUS_E_NOT_FOUND);
-	hbus_state_count(sim.state, &counts);
-	cr_assert_eq(counts.n_rings, 1);
-	cr_assert_eq(status_of(owner, say_ring(owner, HBUS_MSG_RING_MAPPED, id)), 0);
+	cr_assert_eq(status_of(other, say_ring(other, HBUS_MSG_RING_MAPPED, id, 0)), HBUS_E_NOT_FOUND);
+	cr_assert_eq(status_of(other, say_ring(other, HBUS_MSG_RING_CLOSE, id, 0)), HBUS_E_NOT_FOUND);
+	cr_assert_eq(counts().n_rings, 1);
+	cr_assert_eq(status_of(owner, say_ring(owner, HBUS_MSG_RING_MAPPED, id, 0)), 0);
 }
 
 Test(state_hostile, a_ring_has_a_power_of_two_of_bytes_within_its_limits)
 {
-	struct sim_client *client = join();
+	struct sim_client *client = join(ALICE);
 
 	cr_assert_eq(status_of(client, create_ring(client, HBUS_RING_CAPACITY_MIN * 3)), HBUS_E_INVALID);
 	cr_assert_eq(status_of(client, create_ring(client, HBUS_RING_CAPACITY_MIN / 2)), HBUS_E_INVALID);
 	cr_assert_eq(status_of(client, create_ring(client, HBUS_RING_CAPACITY_MAX * 2)), HBUS_E_INVALID);
 	cr_assert_eq(sim.n_rings_made, 0);
-	grant_ring(client);
+	grant_ring(client, "a/b");
 }
 
 /* Each limit in turn refuses, and what was charged before it has to come back. */
 Test(state_hostile, a_ring_that_is_refused_for_one_quota_costs_nothing_of_the_others)
 {
-	struct sim_client *client = join();
+	struct sim_client *client = join(ALICE);
 	struct hbus_account *account = hbus_state_account(client->member);
 	const enum hbus_quota_kind kinds[] = { HBUS_QUOTA_RINGS, HBUS_QUOTA_BYTES, HBUS_QUOTA_FDS };
 	uint64_t before[HBUS_QUOTA_N_KINDS];
@@ -158,12 +99,12 @@ Test(state_hostile, a_ring_that_is_refused_for_one_quota_costs_nothing_of_the_ot
 
 Test(state_hostile, the_daemon_gives_up_its_way_to_write_before_others_may_read)
 {
-	struct sim_client *client = join();
-	uint64_t id = grant_ring(client).geometry.ring_id;
+	struct sim_client *client = join(ALICE);
+	uint64_t id = grant_ring(client, "a/b").geometry.ring_id;
 	const struct hbus_ring *ring = hbus_ring_find(sim.state, id);
 
 	cr_assert_not_null(ring->write_fds[0]);
-	cr_assert_eq(status_of(client, say_ring(client, HBUS_MSG_RING_MAPPED, id)), 0);
+	cr_assert_eq(status_of(client, say_ring(client, HBUS_MSG_RING_MAPPED, id, 0)), 0);
 	cr_assert_null(ring->write_fds[0]);
 	cr_assert_null(ring->write_fds[1]);
 	cr_assert_not_null(ring->read_fds[0]);

@@ -1,66 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The daemon's state machine and clients whose links break, who come back, and who have changed their minds meanwhile. */
-#include <criterion/criterion.h>
+#include "tests/unit/state_kit.h"
 
-#include "ctl/daemon/state_int.h"
-#include "tests/unit/sim.h"
-
-#define ALICE 1000
-#define BOB 1001
-#define SUB 1
-
-static struct sim sim;
-
-static void setup(void)
-{
-	sim_init(&sim);
-}
-
-static void teardown(void)
-{
-	sim_deinit(&sim);
-}
-
-TestSuite(state_return, .init = setup, .fini = teardown);
-
-/* ---- what clients say ---- */
-
-static void hello(struct sim_client *client, const struct hbus_token *token)
-{
-	struct hbus_msg_hello msg = { .major = HBUS_PROTO_MAJOR, .flags = HBUS_CLIENT_WANTS_INTEREST, .name = "test" };
-
-	if (token)
-		msg.token = *token;
-	sim_message(&sim, client, &msg, HBUS_MSG_HELLO, sizeof(msg), 0, 0);
-	cr_assert_not_null(client->member);
-}
-
-static struct sim_client *join(uid_t uid)
-{
-	struct sim_client *client = sim_connect(&sim, uid);
-
-	hello(client, NULL);
-	return client;
-}
-
-static struct hbus_token token_of(const struct sim_client *client)
-{
-	return ((const struct hbus_msg_reply *)(const void *)client->inbox[0].bytes)->token;
-}
-
-static void come_back(struct sim_client *client, const struct hbus_token *token, uid_t uid)
-{
-	sim_reconnect(&sim, client, uid);
-	hello(client, token);
-}
-
-static uint32_t add_topic(struct sim_client *client, uint64_t ring_id, const char *name)
-{
-	struct hbus_msg_ring_topic_add msg = { .ring_id = ring_id };
-
-	strcpy(msg.name, name);
-	return sim_message(&sim, client, &msg, HBUS_MSG_RING_TOPIC_ADD, sizeof(msg), 0, 0);
-}
+TestSuite(state_return, .init = kit_begin, .fini = kit_end);
 
 static uint64_t topic_id(struct sim_client *client, uint64_t ring_id, const char *name)
 {
@@ -71,36 +13,13 @@ static uint64_t topic_id(struct sim_client *client, uint64_t ring_id, const char
 	return reply->value[0];
 }
 
-static struct hbus_msg_ring_grant open_ring(struct sim_client *client, const char *topic)
-{
-	struct hbus_msg_ring_create msg = { .capacity = HBUS_RING_CAPACITY_MIN };
-	const struct hbus_msg_ring_grant *grant;
-
-	strcpy(msg.first_topic, topic);
-	sim_message(&sim, client, &msg, HBUS_MSG_RING_CREATE, sizeof(msg), 0, 0);
-	grant = sim_next(client, HBUS_MSG_RING_GRANT);
-	cr_assert_not_null(grant);
-	SIM_REQUEST(&sim, client, HBUS_MSG_RING_MAPPED, 0, struct hbus_msg_ring, { .ring_id = grant->geometry.ring_id });
-	return *grant;
-}
-
-static void open_sub(struct sim_client *client, uint32_t flags, uint32_t n_slots)
-{
-	SIM_REQUEST(&sim, client, HBUS_MSG_SUB_OPEN, 0, struct hbus_msg_sub_open, { .sub_id = SUB, .flags = flags });
-	SIM_REQUEST(&sim, client, HBUS_MSG_SUB_SLOTS, 1, struct hbus_msg_sub_slots, { .sub_id = SUB, .n_slots = n_slots });
-}
-
-static uint32_t filter_from(struct sim_client *client, enum hbus_msg_type type, const char *text, uint64_t covers_from)
+/* A filter that is said again: it was first said at @covers_from. */
+static void say_filter_again(struct sim_client *client, const char *text, uint64_t covers_from)
 {
 	struct hbus_msg_sub_filter msg = { .sub_id = SUB, .covers_from = covers_from };
 
 	strcpy(msg.filter, text);
-	return sim_message(&sim, client, &msg, type, sizeof(msg), 0, 0);
-}
-
-static uint32_t add_filter(struct sim_client *client, const char *text)
-{
-	return filter_from(client, HBUS_MSG_SUB_FILTER_ADD, text, 0);
+	sim_message(&sim, client, &msg, HBUS_MSG_SUB_FILTER_ADD, sizeof(msg), 0, 0);
 }
 
 static void accept_gates(struct sim_client *client)
@@ -108,36 +27,12 @@ static void accept_gates(struct sim_client *client)
 	const struct hbus_msg_gate_add *add;
 
 	while ((add = sim_next(client, HBUS_MSG_GATE_ADD)))
-		SIM_REQUEST(&sim, client, HBUS_MSG_GATE_ADDED, 0, struct hbus_msg_gate,
-			    { .ring_id = add->ring_id, .gate_id = add->gate_id, .attach_idx = add->attach_idx });
-}
-
-static void accept_ring(struct sim_client *client, uint64_t ring_id)
-{
-	SIM_REQUEST(&sim, client, HBUS_MSG_RING_ACCEPT, 0, struct hbus_msg_ring_accept, { .ring_id = ring_id, .sub_id = SUB });
+		answer(client, HBUS_MSG_GATE_ADDED, add->ring_id, add->gate_id, add->attach_idx, 0);
 }
 
 static void say_done(struct sim_client *client, uint64_t ring_id)
 {
-	SIM_REQUEST(&sim, client, HBUS_MSG_SUB_RING_DONE, 0, struct hbus_msg_ring, { .ring_id = ring_id, .sub_id = SUB });
-}
-
-static void say_held(struct sim_client *client, const struct hbus_msg_ring_opened *opened)
-{
-	SIM_REQUEST(&sim, client, HBUS_MSG_SUB_HELD, 0, struct hbus_msg_sub_held,
-		    { .ring_id = opened->geometry.ring_id, .gate_id = opened->gate_id, .sub_id = SUB,
-		      .memfd_idx = opened->memfd_idx, .slot_idx = opened->slot_idx, .attach_idx = opened->attach_idx });
-}
-
-static void say_resumed(struct sim_client *client)
-{
-	SIM_REQUEST(&sim, client, HBUS_MSG_RESUMED, 0, struct hbus_msg_simple, { { 0 } });
-}
-
-static void offer(struct sim_client *client, const struct hbus_msg_ring_grant *grant)
-{
-	SIM_REQUEST(&sim, client, HBUS_MSG_RING_OFFER, 2, struct hbus_msg_ring_offer,
-		    { .geometry = grant->geometry, .token = grant->token });
+	say_ring(client, HBUS_MSG_SUB_RING_DONE, ring_id, SUB);
 }
 
 /* A reader with this ring. */
@@ -148,7 +43,7 @@ static struct hbus_msg_ring_opened read_ring(struct sim_client *pub, struct sim_
 	accept_gates(pub);
 	opened = sim_next(sub, HBUS_MSG_RING_OPENED);
 	cr_assert_not_null(opened);
-	accept_ring(sub, opened->geometry.ring_id);
+	accept_ring(sub, opened->geometry.ring_id, 0);
 	return *opened;
 }
 
@@ -157,41 +52,30 @@ static const struct hbus_msg_ring_event *ended(struct sim_client *sub)
 	return sim_next(sub, HBUS_MSG_RING_ENDED);
 }
 
+/* With its ring, that carries "a". */
+static void bring_back(struct sim_client *pub, const struct hbus_token *token, const struct hbus_msg_ring_grant *grant)
+{
+	come_back(pub, token);
+	offer(pub, grant);
+	topic_id(pub, grant->geometry.ring_id, "a");
+	say_resumed(pub);
+}
+
 /* ---- the daemon dies ---- */
-
-static void save(void *context, const struct hbus_journal_record *record)
-{
-	(void)context;
-	sim.records[sim.n_records++] = *record;
-}
-
-static void restart(void)
-{
-	sim.n_records = 0;
-	hbus_state_save(sim.state, save, NULL);
-	for (size_t i = 0; i < sim.n_clients; i++)
-		sim.clients[i]->member = NULL;
-	hbus_state_free(sim.state);
-	sim_start(&sim, 2);
-	sim.n_rings_gone = 0;
-	for (size_t i = 0; i < sim.n_records; i++)
-		cr_assert(hbus_state_restore(sim.state, &sim.records[i]));
-	hbus_state_restored(sim.state, sim.now_ns);
-}
 
 Test(state_return, a_publisher_that_comes_back_late_finds_its_topics_under_their_numbers)
 {
 	struct sim_client *pub = join(ALICE), *other = join(ALICE);
 	struct hbus_token token = token_of(pub), other_token = token_of(other);
-	struct hbus_msg_ring_grant grant = open_ring(pub, "a");
+	struct hbus_msg_ring_grant grant = map_ring(pub, "a");
 	uint64_t id = topic_id(pub, grant.geometry.ring_id, "b");
 
-	open_sub(other, 0, 4);
+	open_sub(other, 0);
 	restart();
-	come_back(other, &other_token, ALICE);
+	come_back(other, &other_token);
 	say_resumed(other);
 	sim_tick(&sim, 2500);
-	come_back(pub, &token, ALICE);
+	come_back(pub, &token);
 	offer(pub, &grant);
 	topic_id(pub, grant.geometry.ring_id, "a");
 	cr_assert_eq(topic_id(pub, grant.geometry.ring_id, "b"), id);
@@ -203,7 +87,7 @@ Test(state_return, the_numbers_of_a_publisher_that_does_not_come_back_are_free_i
 {
 	struct sim_client *pub = join(ALICE);
 
-	open_ring(pub, "a");
+	map_ring(pub, "a");
 	restart();
 	cr_assert_not_null(hbus_topic_find(sim.state, "a"));
 	sim_tick(&sim, 5000);
@@ -215,7 +99,7 @@ Test(state_return, memory_that_a_new_daemon_never_held_is_not_given_back)
 {
 	struct sim_client *pub = join(ALICE);
 
-	open_ring(pub, "a");
+	map_ring(pub, "a");
 	restart();
 	sim_tick(&sim, 5000);
 	sim_tick(&sim, 5000);
@@ -228,24 +112,24 @@ Test(state_return, the_slot_of_a_ring_that_is_no_more_is_no_other_rings_until_it
 	struct hbus_token token = token_of(sub);
 	struct hbus_msg_ring_opened held, next;
 
-	open_sub(sub, HBUS_SUB_RELIABLE, 4);
-	add_filter(sub, "#");
-	open_ring(old, "a");
+	open_sub(sub, HBUS_SUB_RELIABLE);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
+	map_ring(old, "a");
 	held = read_ring(old, sub);
 	restart();
-	come_back(sub, &token, ALICE);
-	open_sub(sub, HBUS_SUB_RELIABLE, 4);
-	add_filter(sub, "#");
+	come_back(sub, &token);
+	open_sub(sub, HBUS_SUB_RELIABLE);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
 	sim_tick(&sim, 6000); /* its publisher is dead */
 	say_held(sub, &held);
 	say_resumed(sub);
 	cr_assert_not_null(ended(sub));
 	fresh = join(ALICE);
-	open_ring(fresh, "b");
+	map_ring(fresh, "b");
 	next = read_ring(fresh, sub);
 	cr_assert(next.memfd_idx != held.memfd_idx || next.slot_idx != held.slot_idx, "the slot is still in use");
 	say_done(sub, held.geometry.ring_id);
-	open_ring(fresh, "c");
+	map_ring(fresh, "c");
 	next = read_ring(fresh, sub);
 	cr_assert_eq(next.slot_idx, held.slot_idx);
 }
@@ -254,22 +138,19 @@ Test(state_return, a_ring_that_nobody_asks_for_any_more_is_left_after_a_restart)
 {
 	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
 	struct hbus_token pub_token = token_of(pub), token = token_of(sub);
-	struct hbus_msg_ring_grant grant = open_ring(pub, "a");
+	struct hbus_msg_ring_grant grant = map_ring(pub, "a");
 	struct hbus_msg_ring_opened held;
 
-	open_sub(sub, HBUS_SUB_RELIABLE, 4);
-	add_filter(sub, "#");
+	open_sub(sub, HBUS_SUB_RELIABLE);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
 	held = read_ring(pub, sub);
 	restart();
-	come_back(sub, &token, ALICE); /* unsubscribed while no daemon ran: the filter is not said again */
-	open_sub(sub, HBUS_SUB_RELIABLE, 4);
+	come_back(sub, &token); /* unsubscribed while no daemon ran: the filter is not said again */
+	open_sub(sub, HBUS_SUB_RELIABLE);
 	say_held(sub, &held);
 	say_resumed(sub);
 	cr_assert_null(ended(sub), "before its publisher is back nobody knows what it carries");
-	come_back(pub, &pub_token, ALICE);
-	offer(pub, &grant);
-	topic_id(pub, grant.geometry.ring_id, "a");
-	say_resumed(pub);
+	bring_back(pub, &pub_token, &grant);
 	cr_assert_not_null(ended(sub));
 }
 
@@ -281,19 +162,16 @@ Test(state_return, of_two_filters_the_older_decides_where_a_ring_begins)
 	uint64_t covers;
 	const struct hbus_msg_ring_opened *opened;
 
-	open_sub(sub, 0, 4);
-	covers = sim_reply(sub, add_filter(sub, "+"))->value[2];
-	grant = open_ring(pub, "a");
+	open_sub(sub, 0);
+	covers = sim_reply(sub, filter(sub, HBUS_MSG_SUB_FILTER_ADD, "+"))->value[2];
+	grant = map_ring(pub, "a");
 	restart(); /* before the ring was shown */
-	come_back(sub, &token, ALICE);
-	open_sub(sub, 0, 4);
-	add_filter(sub, "#"); /* new: said for the first time */
-	filter_from(sub, HBUS_MSG_SUB_FILTER_ADD, "+", covers);
+	come_back(sub, &token);
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#"); /* new: said for the first time */
+	say_filter_again(sub, "+", covers);
 	say_resumed(sub);
-	come_back(pub, &pub_token, ALICE);
-	offer(pub, &grant);
-	topic_id(pub, grant.geometry.ring_id, "a");
-	say_resumed(pub);
+	bring_back(pub, &pub_token, &grant);
 	accept_gates(pub);
 	opened = sim_next(sub, HBUS_MSG_RING_OPENED);
 	cr_assert_not_null(opened);
@@ -308,15 +186,15 @@ Test(state_return, who_did_not_hear_that_a_ring_is_over_is_told_again)
 	struct hbus_token token = token_of(sub);
 	struct hbus_msg_ring_opened held;
 
-	open_sub(sub, 0, 4);
-	add_filter(sub, "#");
-	open_ring(pub, "a");
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
+	map_ring(pub, "a");
 	held = read_ring(pub, sub);
 	sim_hangup(&sim, sub);
 	sim_die(&sim, pub);
-	come_back(sub, &token, ALICE);
-	open_sub(sub, 0, 4);
-	add_filter(sub, "#");
+	come_back(sub, &token);
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
 	say_held(sub, &held);
 	say_resumed(sub);
 	cr_assert_not_null(ended(sub));
@@ -329,14 +207,14 @@ Test(state_return, who_did_not_hear_that_it_shall_leave_is_told_again)
 	struct hbus_token token = token_of(sub);
 	struct hbus_msg_ring_opened held;
 
-	open_sub(sub, 0, 4);
-	add_filter(sub, "#");
-	open_ring(pub, "a");
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
+	map_ring(pub, "a");
 	held = read_ring(pub, sub);
-	filter_from(sub, HBUS_MSG_SUB_FILTER_REMOVE, "#", 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_REMOVE, "#");
 	sim_hangup(&sim, sub);
-	come_back(sub, &token, ALICE);
-	open_sub(sub, 0, 4);
+	come_back(sub, &token);
+	open_sub(sub, 0);
 	say_held(sub, &held);
 	say_resumed(sub);
 	cr_assert_not_null(ended(sub));
@@ -347,13 +225,13 @@ Test(state_return, a_topic_does_not_wait_for_a_reader_that_comes_back_with_the_r
 {
 	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
 	struct hbus_token token = token_of(sub);
-	struct hbus_msg_ring_grant grant = open_ring(pub, "a");
+	struct hbus_msg_ring_grant grant = map_ring(pub, "a");
 	const struct hbus_msg_ring_opened *opened;
 	struct hbus_msg_ring_opened held;
 	uint32_t serial;
 
-	open_sub(sub, 0, 4);
-	add_filter(sub, "b");
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "b");
 	serial = add_topic(pub, grant.geometry.ring_id, "b");
 	accept_gates(pub);
 	opened = sim_next(sub, HBUS_MSG_RING_OPENED);
@@ -361,9 +239,9 @@ Test(state_return, a_topic_does_not_wait_for_a_reader_that_comes_back_with_the_r
 	held = *opened;
 	sim_hangup(&sim, sub); /* with the answer */
 	cr_assert_null(sim_reply(pub, serial));
-	come_back(sub, &token, ALICE);
-	open_sub(sub, 0, 4);
-	add_filter(sub, "b");
+	come_back(sub, &token);
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "b");
 	say_held(sub, &held);
 	say_resumed(sub);
 	cr_assert_not_null(sim_reply(pub, serial));
@@ -376,11 +254,11 @@ Test(state_return, a_ring_that_waits_for_a_slot_gets_the_next_that_is_free)
 	struct sim_client *pub = join(ALICE), *other = join(ALICE), *sub = join(ALICE);
 	struct hbus_msg_ring_opened first;
 
-	open_sub(sub, 0, 1);
-	add_filter(sub, "#");
-	open_ring(pub, "a");
+	open_sub_of(sub, 0, 1);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
+	map_ring(pub, "a");
 	first = read_ring(pub, sub);
-	open_ring(other, "b");
+	map_ring(other, "b");
 	accept_gates(other);
 	cr_assert_null(sim_next(sub, HBUS_MSG_RING_OPENED));
 	sim_die(&sim, pub);
@@ -407,9 +285,9 @@ Test(state_return, who_may_not_hold_publishers_back_any_more_leaves)
 	struct sim_client *pub = join(ALICE), *sub = join(BOB);
 	const struct hbus_msg_ring_event *end;
 
-	open_sub(sub, HBUS_SUB_RELIABLE, 4);
-	add_filter(sub, "#");
-	open_ring(pub, "a");
+	open_sub(sub, HBUS_SUB_RELIABLE);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
+	map_ring(pub, "a");
 	read_ring(pub, sub);
 	rules[0].rights = HBUS_RIGHT_SUBSCRIBE;
 	hbus_state_configure(sim.state, &sim.config, sim.now_ns);
@@ -431,23 +309,20 @@ Test(state_return, new_rules_end_no_reader_of_a_ring_whose_topics_are_not_known_
 	sub = join(BOB);
 	pub_token = token_of(pub);
 	token = token_of(sub);
-	open_sub(sub, 0, 4);
-	add_filter(sub, "a");
-	grant = open_ring(pub, "a");
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a");
+	grant = map_ring(pub, "a");
 	held = read_ring(pub, sub);
 	restart();
-	come_back(sub, &token, BOB);
-	open_sub(sub, 0, 4);
-	add_filter(sub, "a");
+	come_back_as(sub, &token, BOB);
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a");
 	say_held(sub, &held);
 	say_resumed(sub);
 	strcpy(sim.config.rules[0].filter, "a"); /* reload: it may still read this topic */
 	hbus_state_configure(sim.state, &sim.config, sim.now_ns);
 	cr_assert_null(ended(sub));
-	come_back(pub, &pub_token, ALICE);
-	offer(pub, &grant);
-	topic_id(pub, grant.geometry.ring_id, "a");
-	say_resumed(pub);
+	bring_back(pub, &pub_token, &grant);
 	cr_assert_null(ended(sub));
 }
 
@@ -455,23 +330,20 @@ Test(state_return, who_leaves_what_an_earlier_daemon_ended_and_asks_again_gets_i
 {
 	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
 	struct hbus_token pub_token = token_of(pub), token = token_of(sub);
-	struct hbus_msg_ring_grant grant = open_ring(pub, "a");
+	struct hbus_msg_ring_grant grant = map_ring(pub, "a");
 	struct hbus_msg_ring_opened held;
 	const struct hbus_msg_gate *removal;
 
-	open_sub(sub, 0, 4);
-	add_filter(sub, "#");
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
 	held = read_ring(pub, sub);
-	filter_from(sub, HBUS_MSG_SUB_FILTER_REMOVE, "#", 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_REMOVE, "#");
 	cr_assert_not_null(ended(sub));
 	restart();
-	come_back(pub, &pub_token, ALICE);
-	offer(pub, &grant);
-	topic_id(pub, grant.geometry.ring_id, "a");
-	say_resumed(pub);
-	come_back(sub, &token, ALICE);
-	open_sub(sub, 0, 4);
-	add_filter(sub, "a"); /* asked for meanwhile */
+	bring_back(pub, &pub_token, &grant);
+	come_back(sub, &token);
+	open_sub(sub, 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a"); /* asked for meanwhile */
 	say_held(sub, &held); /* not read to its end yet */
 	say_resumed(sub);
 	accept_gates(pub);
@@ -480,8 +352,7 @@ Test(state_return, who_leaves_what_an_earlier_daemon_ended_and_asks_again_gets_i
 	while (removal && removal->gate_id != held.gate_id)
 		removal = sim_next(pub, HBUS_MSG_GATE_REMOVE);
 	cr_assert_not_null(removal);
-	SIM_REQUEST(&sim, pub, HBUS_MSG_GATE_REMOVED, 0, struct hbus_msg_gate,
-		    { .ring_id = removal->ring_id, .gate_id = removal->gate_id, .attach_idx = removal->attach_idx });
+	answer(pub, HBUS_MSG_GATE_REMOVED, removal->ring_id, removal->gate_id, removal->attach_idx, 0);
 	accept_gates(pub);
 	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_OPENED));
 }
@@ -490,24 +361,15 @@ Test(state_return, a_ring_that_is_only_granted_keeps_its_topic)
 {
 	struct sim_client *pub = join(ALICE);
 	struct hbus_token token = token_of(pub);
-	struct hbus_msg_ring_create create = { .capacity = HBUS_RING_CAPACITY_MIN, .first_topic = "b" };
-	const struct hbus_msg_ring_grant *granted;
 	const struct hbus_msg_reply *reply;
 	uint64_t ring_id;
-	uint32_t serial;
 
-	open_ring(pub, "a");
+	map_ring(pub, "a");
 	restart();
-	come_back(pub, &token, ALICE);
-	sim_message(&sim, pub, &create, HBUS_MSG_RING_CREATE, sizeof(create), 0, 0);
-	granted = sim_next(pub, HBUS_MSG_RING_GRANT);
-	cr_assert_not_null(granted);
-	ring_id = granted->geometry.ring_id;
-	reply = sim_reply(pub, add_topic(pub, ring_id, "b"));
-	cr_assert_not_null(reply);
-	cr_assert_eq(reply->status, HBUS_E_NOT_FOUND);
-	serial = SIM_REQUEST(&sim, pub, HBUS_MSG_RING_MAPPED, 0, struct hbus_msg_ring, { .ring_id = ring_id });
-	reply = sim_reply(pub, serial);
+	come_back(pub, &token);
+	ring_id = grant_ring(pub, "b").geometry.ring_id;
+	cr_assert_eq(status_of(pub, add_topic(pub, ring_id, "b")), HBUS_E_NOT_FOUND);
+	reply = sim_reply(pub, say_ring(pub, HBUS_MSG_RING_MAPPED, ring_id, 0));
 	cr_assert_not_null(reply);
 	cr_assert_eq(reply->status, 0);
 	cr_assert_neq(reply->value[0], 0);
