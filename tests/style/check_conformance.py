@@ -13,7 +13,7 @@ import sys
 
 FILES = {
     "v3": ["tests/unit/test_mqtt_v3.c"],
-    "v5": ["tests/unit/test_mqtt_v5.c"],
+    "v5": ["tests/unit/test_mqtt_v5*.c"],
     "packet": ["tests/unit/test_mqtt_packet.c"],
     "limits": ["tests/unit/test_mqtt_limits.c"],
     "gateway": ["tests/unit/test_mqtt_gateway.c"],

@@ -17,6 +17,8 @@
 #include "ctl/proto/topic.h"
 #include "dataplane/mqttsn/engine.h"
 
+enum { QOS_0 = 0, QOS_1 = 0x20, QOS_2 = 0x40, QOS_MINUS_1 = 0x60, RETAIN = 0x10, WILL = 0x08, CLEAN = 0x04 };
+enum { PREDEFINED = 1, SHORT = 2 };
 enum { KIT_LINES = 4096, KIT_LINE_SIZE = 2200, KIT_EVENTS = 4096, KIT_FILTERS = 64 };
 
 struct kit_out {
@@ -380,3 +382,10 @@ static inline const char *published(void)
 }
 
 #define expect_published(text) cr_assert_str_eq(published(), text)
+
+static inline void connect_and_register(uint32_t n, const char *id, const char *topic)
+{
+	connect_client(n, CLEAN, id);
+	say_register(n, 1, topic);
+	expect(n, "REGACK i1 #1 c0");
+}
