@@ -75,7 +75,13 @@ struct hbus *bus_open(void);
 struct hbus_publisher *bus_publisher(struct hbus *bus, uint64_t capacity, uint32_t flags, int timeout_ms);
 struct hbus_subscriber *bus_subscriber(struct hbus *bus, uint32_t flags, uint32_t start, const char *filter);
 
+/* Zeroed memory that the children of this process share with it. */
+void *bus_shared(size_t size);
+/* Raises the limit of descriptors; skips the case where it cannot be @n. */
+void bus_may_open_files(unsigned int n);
+
 uint64_t bus_now_ms(void);
+uint64_t bus_now_us(void);
 void bus_sleep_ms(unsigned int ms);
 
 /* A child process that runs fn(context) and exits. */

@@ -10,6 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "bus.h"
+
 bool raw_connect(struct raw *raw, const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -139,6 +141,15 @@ int raw_hello(struct raw *raw)
 		return 1;
 	reply = raw_reply(raw);
 	return reply ? reply->status : 1;
+}
+
+struct raw raw_open(void)
+{
+	struct raw raw;
+
+	CHECK(raw_connect(&raw, bus_address));
+	CHECK_EQ(raw_hello(&raw), 0);
+	return raw;
 }
 
 bool raw_is_ended(struct raw *raw)

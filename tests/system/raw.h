@@ -34,6 +34,8 @@ const struct hbus_msg_header *raw_next(struct raw *raw, int wait_ms);
 const struct hbus_msg_reply *raw_reply(struct raw *raw);
 /* The next message of this type, or NULL. */
 const void *raw_wait(struct raw *raw, enum hbus_msg_type type);
+/* A client of the case's bus that has said HELLO. */
+struct raw raw_open(void);
 /* HELLO; the status of the reply, or 1 if none came. */
 int raw_hello(struct raw *raw);
 /* The daemon has ended the connection, or does so within a second. */

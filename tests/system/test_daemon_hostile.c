@@ -16,18 +16,9 @@
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
 
-static struct raw open_raw(void)
-{
-	struct raw raw;
-
-	CHECK(raw_connect(&raw, bus_address));
-	CHECK_EQ(raw_hello(&raw), 0);
-	return raw;
-}
-
 static pid_t daemon_pid(void)
 {
-	struct raw raw = open_raw();
+	struct raw raw = raw_open();
 	struct hbus_msg_list msg = { .kind = HBUS_LIST_DAEMON };
 	const struct hbus_msg_row *row;
 	pid_t pid;
@@ -86,7 +77,7 @@ static int steady_fds(pid_t pid)
 static void others_are_served(void)
 {
 	uint64_t begin_ms = bus_now_ms();
-	struct raw raw = open_raw();
+	struct raw raw = raw_open();
 
 	CHECK(bus_now_ms() - begin_ms < 1000);
 	raw_close(&raw);
@@ -94,7 +85,7 @@ static void others_are_served(void)
 
 static void expect_protocol_error(const void *frame, size_t size, const int *fds, size_t n_fds)
 {
-	struct raw raw = open_raw();
+	struct raw raw = raw_open();
 
 	CHECK_EQ(raw_send_bytes(&raw, frame, size, fds, n_fds), 0);
 	CHECK(raw_is_ended(&raw));
@@ -177,7 +168,7 @@ static void descriptors_that_nobody_asked_for_are_closed(void)
 static void who_never_reads_is_disconnected(void)
 {
 	struct hbus_msg_list msg = { .kind = HBUS_LIST_DAEMON };
-	struct raw raw = open_raw();
+	struct raw raw = raw_open();
 	int r = 0;
 
 	fcntl(raw.socket, F_SETFL, O_NONBLOCK);
@@ -194,7 +185,7 @@ static void who_never_reads_is_disconnected(void)
 
 static int slots_status(int fd, uint32_t n_slots)
 {
-	struct raw raw = open_raw();
+	struct raw raw = raw_open();
 	struct hbus_msg_sub_open open_msg = { .sub_id = 1 };
 	struct hbus_msg_sub_slots msg = { .sub_id = 1, .n_slots = n_slots };
 	int status;
@@ -271,7 +262,7 @@ static int say_mapped(struct raw *raw, uint64_t ring_id)
 
 static void a_ring_with_holes_is_refused(void)
 {
-	struct raw raw = open_raw();
+	struct raw raw = raw_open();
 	struct hbus_msg_ring_grant ring;
 	int fds[2];
 
@@ -292,7 +283,7 @@ static void a_ring_with_holes_is_refused(void)
 
 static void nobody_gets_a_writable_way_into_a_ring(void)
 {
-	struct raw raw = open_raw(), reader = open_raw();
+	struct raw raw = raw_open(), reader = raw_open();
 	struct hbus_msg_sub_open open_msg = { .sub_id = 1 };
 	struct hbus_msg_sub_slots slots = { .sub_id = 1, .n_slots = 64 };
 	struct hbus_msg_sub_filter filter = { .sub_id = 1, .filter = "t" };
@@ -341,7 +332,7 @@ static void a_thousand_clients_attach(void)
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	for (int i = 0; i < 1000; i++)
-		raws[i] = open_raw();
+		raws[i] = raw_open();
 	CHECK(bus_now_ms() - begin_ms < 10000);
 	others_are_served();
 	for (int i = 0; i < 1000; i++)

@@ -11,6 +11,7 @@
 #include "bus.h"
 #include "raw.h"
 #include "shm/layout.h"
+#include "tests/unit/random.h"
 
 #define N_READERS 4
 #define SECONDS_OF_NOISE 4
@@ -25,12 +26,6 @@ struct board {
 
 static struct board *board;
 
-static void board_make(void)
-{
-	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(board != MAP_FAILED);
-}
-
 static void wait_ready(uint64_t n)
 {
 	uint64_t until_ms = bus_now_ms() + 10000;
@@ -41,23 +36,7 @@ static void wait_ready(uint64_t n)
 	}
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static uint64_t random_state = 88172645463325252ull;
-
-static uint64_t next_random(void)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state;
-}
+static struct test_random dice;
 
 /* -- one's own ring, as the library has mapped it -- */
 
@@ -95,9 +74,9 @@ static struct own_ring find_own_ring(uint64_t capacity)
 static void scribble_anywhere(struct own_ring *ring)
 {
 	for (int i = 0; i < 64; i++) {
-		memcpy(ring->data + next_random() % (ring->capacity - 8), &(uint64_t){next_random()}, 8);
+		memcpy(ring->data + test_random_next(&dice) % (ring->capacity - 8), &(uint64_t){test_random_next(&dice)}, 8);
 		if (i % 4 == 0)
-			memcpy((char *)ring->header + next_random() % (HBUS_RING_HEADER_SIZE - 8), &(uint64_t){next_random()}, 8);
+			memcpy((char *)ring->header + test_random_next(&dice) % (HBUS_RING_HEADER_SIZE - 8), &(uint64_t){test_random_next(&dice)}, 8);
 	}
 }
 
@@ -105,7 +84,7 @@ static void scribble_anywhere(struct own_ring *ring)
 static void scribble_words(struct own_ring *ring)
 {
 	for (int i = 0; i < 64; i++) {
-		uint64_t at = next_random() % (ring->capacity / 8) * 8, word = next_random();
+		uint64_t at = test_random_next(&dice) % (ring->capacity / 8) * 8, word = test_random_next(&dice);
 
 		word = hbus_word_make((uint32_t)word & (word >> 60 ? 0x0f : 0xff), (uint32_t)(word >> 8) % 8,
 				      (uint32_t)(word >> 32) % (word & 1 ? 64 : (uint32_t)ring->capacity / 4));
@@ -116,7 +95,7 @@ static void scribble_words(struct own_ring *ring)
 static void scribble_intent(struct own_ring *ring)
 {
 	static uint64_t honest;
-	uint64_t random = next_random();
+	uint64_t random = test_random_next(&dice);
 
 	if (honest == 0 || random % 16 == 0)
 		honest = ring->header->intent;
@@ -128,7 +107,7 @@ static void scribble_checkpoints(struct own_ring *ring)
 {
 	for (uint32_t i = 0; i < HBUS_RING_BLOCKS; i++) {
 		struct hbus_checkpoint *checkpoint = &ring->header->checkpoints[i];
-		uint64_t random = next_random();
+		uint64_t random = test_random_next(&dice);
 
 		checkpoint->position = (random % 64) * ring->capacity + i * hbus_block_size(ring->capacity) +
 				       random % 128 * 8;
@@ -139,9 +118,9 @@ static void scribble_checkpoints(struct own_ring *ring)
 /* A length that is small when it is checked and large when it is used. */
 static void scribble_lengths(struct own_ring *ring)
 {
-	uint64_t at = next_random() % (ring->capacity / 8) * 8;
+	uint64_t at = test_random_next(&dice) % (ring->capacity / 8) * 8;
 	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(ring->data + at);
-	uint32_t flags = (uint32_t)next_random() & 0x0f;
+	uint32_t flags = (uint32_t)test_random_next(&dice) & 0x0f;
 
 	for (int i = 0; i < 32; i++) {
 		atomic_store_explicit(word, hbus_word_make(flags, 1, 24), memory_order_release);
@@ -149,7 +128,7 @@ static void scribble_lengths(struct own_ring *ring)
 			memcpy(ring->data + at + 8 * j, &(uint64_t){j % 2 ? 0x0000001000000001ull : UINT64_MAX}, 8);
 		atomic_store_explicit(word, hbus_word_make(flags, 1, HBUS_WORD_LENGTH_MAX), memory_order_release);
 		for (uint64_t j = 1; j < 4; j++)
-			memcpy(ring->data + at + 8 * j, &(uint64_t){next_random()}, 8);
+			memcpy(ring->data + at + 8 * j, &(uint64_t){test_random_next(&dice)}, 8);
 	}
 }
 
@@ -166,7 +145,7 @@ static void publish_noise(void *context)
 	unsigned int round = 0;
 
 	(void)context;
-	random_state += (uint64_t)getpid();
+	dice.state += (uint64_t)getpid();
 	while (!board->is_over) {
 		uint64_t capacity = round % 3 ? 65536 : 2097152, until_ms;
 		struct hbus_publisher *publisher = bus_publisher(bus, capacity, 0, 1);
@@ -182,7 +161,7 @@ static void publish_noise(void *context)
 		while (bus_now_ms() < until_ms) {
 			for (int i = 0; i < 16; i++)
 				scribbles[round % (N_SCRIBBLES + 1) < N_SCRIBBLES ? round % (N_SCRIBBLES + 1) :
-										    next_random() % N_SCRIBBLES](&ring);
+										    test_random_next(&dice) % N_SCRIBBLES](&ring);
 			/* And goes on publishing into it. */
 			(void)hbus_try_publish(publisher, topic, &round, sizeof(round));
 		}
@@ -300,11 +279,11 @@ static void read_both(void *context)
 	OK(hbus_subscribe(sub, "noise"));
 	board->n_ready++;
 	while (board->n_honest_events == 0 || next < board->n_honest_events) {
-		uint64_t begin_us = now_us();
+		uint64_t begin_us = bus_now_us();
 		int n = hbus_wait(sub, 10);
 
 		CHECK(n >= 0);
-		CHECK(now_us() - begin_us < 1000000);
+		CHECK(bus_now_us() - begin_us < 1000000);
 		next = which < 2 ? take_events(sub, next) : take_spans(sub, next);
 		hbus_release(sub);
 		take_losses(sub);
@@ -320,11 +299,11 @@ static void come_and_go(void *context)
 
 	(void)context;
 	while (!board->is_over) {
-		struct hbus_subscriber *sub = bus_subscriber(bus, 0, next_random() % 2, NULL);
-		uint64_t begin_us = now_us();
+		struct hbus_subscriber *sub = bus_subscriber(bus, 0, test_random_next(&dice) % 2, NULL);
+		uint64_t begin_us = bus_now_us();
 
 		OK(hbus_subscribe(sub, "noise"));
-		CHECK(now_us() - begin_us < 2000000);
+		CHECK(bus_now_us() - begin_us < 2000000);
 		for (int i = 0; i < 20; i++)
 			take_events(sub, 0);
 		take_losses(sub);
@@ -348,13 +327,13 @@ static void list_all(void *context)
 
 	(void)context;
 	while (!board->is_over) {
-		uint64_t begin_us = now_us();
+		uint64_t begin_us = bus_now_us();
 		int n = 0;
 
 		OK(hbus_list(bus, HBUS_ROW_RING, count_row, &n));
 		OK(hbus_list(bus, HBUS_ROW_ATTACHMENT, count_row, &n));
-		if (now_us() - begin_us > longest_us)
-			longest_us = now_us() - begin_us;
+		if (bus_now_us() - begin_us > longest_us)
+			longest_us = bus_now_us() - begin_us;
 		bus_sleep_ms(20);
 	}
 	printf("# longest list: %llu us\n", (unsigned long long)longest_us);
@@ -366,7 +345,7 @@ static void a_publisher_that_scribbles_in_its_ring_harms_that_ring_only(void)
 {
 	pid_t readers[N_READERS], others[5];
 
-	board_make();
+	board = bus_shared(sizeof(*board));
 	others[0] = bus_fork(publish_honestly, NULL);
 	wait_ready(1);
 	for (long i = 0; i < N_READERS; i++)
@@ -429,7 +408,7 @@ static void a_ring_that_is_never_whole_keeps_nobody_busy(void)
 	int n = 0;
 	pid_t pid;
 
-	board_make();
+	board = bus_shared(sizeof(*board));
 	pid = bus_fork(publish_for_ever_lapped, NULL);
 	wait_ready(1);
 	begin_ms = bus_now_ms();
@@ -505,8 +484,8 @@ static void publish_now_and_then(void *context)
 	for (int i = 0; i < 100; i++) {
 		uint64_t payload[2] = {(uint64_t)i, 0};
 
-		usleep(5000 + (unsigned int)(next_random() % 10000));
-		payload[1] = now_us();
+		usleep(5000 + (unsigned int)(test_random_next(&dice) % 10000));
+		payload[1] = bus_now_us();
 		OK(hbus_publish(publisher, topic, payload, sizeof(payload)));
 	}
 	while (!board->is_over)
@@ -522,7 +501,7 @@ static void lose_nothing_to(enum theft theft)
 	pid_t publisher, thief;
 	struct hbus *bus;
 
-	board_make();
+	board = bus_shared(sizeof(*board));
 	publisher = bus_fork(publish_now_and_then, NULL);
 	wait_ready(1);
 	thief = bus_fork(steal_wake_ups, (void *)(uintptr_t)&thefts[theft]);
@@ -538,7 +517,7 @@ static void lose_nothing_to(enum theft theft)
 		CHECK_EQ(hbus_poll(sub, &event, 1), 1);
 		memcpy(payload, event.data, sizeof(payload));
 		CHECK_EQ(payload[0], i);
-		us = now_us() - payload[1];
+		us = bus_now_us() - payload[1];
 		longest_us = us > longest_us ? us : longest_us;
 	}
 	board->is_over = 1;
@@ -658,7 +637,7 @@ static void a_publisher_cannot_forge_the_topics_of_others(void)
 
 	bus_needs_root();
 	bus_daemon_configure(POLICY, 0);
-	board_make();
+	board = bus_shared(sizeof(*board));
 	honest = bus_fork_as(65530, publish_until_over, NULL);
 	wait_ready(1);
 	forger = bus_fork_as(65531, forge, NULL);

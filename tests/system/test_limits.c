@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Named limits, each met and then passed by one: the error that docs/LIMITS.md names, and all goes on. */
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "bus.h"
 #include "ctl/client/counter_set.h"
@@ -15,17 +13,6 @@
 #include "shm/layout.h"
 
 static struct hbus *bus;
-
-static void may_open_files(rlim_t n)
-{
-	struct rlimit limit;
-
-	getrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_max < n)
-		bus_skip("the limit of descriptors is too low");
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 static void names_of_topics(void)
 {
@@ -94,7 +81,7 @@ static void subscribers_of_a_client(void)
 {
 	struct hbus_subscriber *subs[HBUS_SUBSCRIBERS_PER_CLIENT_MAX], *one_more = NULL;
 
-	may_open_files(4096);
+	bus_may_open_files(4096);
 	bus = bus_open();
 	for (uint32_t i = 0; i < HBUS_SUBSCRIBERS_PER_CLIENT_MAX; i++)
 		subs[i] = bus_subscriber(bus, 0, HBUS_START_LATEST, NULL);
@@ -133,7 +120,7 @@ static void attach_to_one_ring(uint32_t flags, uint32_t most)
 	struct hbus *other;
 	hbus_topic_t topic;
 
-	may_open_files(4096);
+	bus_may_open_files(4096);
 	bus = bus_open();
 	other = bus_open();
 	publisher = bus_publisher(bus, 65536, 0, 1000);

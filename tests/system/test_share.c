@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Scarce things: one user that takes all it can leaves the next its share; memory that is not there is an error. */
 #include <stdatomic.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -19,12 +18,6 @@ struct board {
 };
 
 static struct board *board;
-
-static void board_make(void)
-{
-	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(board != MAP_FAILED);
-}
 
 static void wait_ready(uint32_t n)
 {
@@ -113,7 +106,7 @@ static void who_takes_all_leaves_the_next_its_share(void)
 
 	bus_needs_root();
 	bus_daemon_configure(QUOTAS, 0);
-	board_make();
+	board = bus_shared(sizeof(*board));
 	greedy = bus_fork_as(UID_GREEDY, take_all, NULL);
 	wait_ready(1);
 	printf("# taken: %u rings, %u filters, %u topics, %u clients\n", board->n_rings, board->n_filters, board->n_topics,

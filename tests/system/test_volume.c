@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Many events through one ring, and positions near the ends of 32, 63 and 64 bits. */
 #include <stdatomic.h>
-#include <sys/mman.h>
 
 #include "bus.h"
 
@@ -56,7 +55,7 @@ static uint64_t read_spans(struct hbus_subscriber *sub, uint64_t next)
 
 static void pass_through_one_ring(uint64_t n_events, size_t size)
 {
-	_Atomic uint32_t *may_begin = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	_Atomic uint32_t *may_begin = bus_shared(4096);
 	struct hbus_subscriber *sub;
 	uint64_t next = 0, begin_ms;
 	struct hbus_loss loss;
