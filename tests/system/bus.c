@@ -456,3 +456,45 @@ size_t bus_collect(struct hbus_subscriber *sub, uint64_t *numbers, size_t n_max,
 	}
 	return n;
 }
+
+int bus_publish_number(struct hbus_publisher *publisher, hbus_topic_t topic, uint64_t number, size_t size)
+{
+	unsigned char payload[65536];
+
+	CHECK(size <= sizeof(payload));
+	bus_fill(payload, size, number);
+	return hbus_publish(publisher, topic, payload, size);
+}
+
+void bus_expect_numbers(struct hbus_subscriber *sub, uint64_t from, size_t n)
+{
+	uint64_t *numbers = calloc(n + 1, sizeof(*numbers));
+
+	CHECK_EQ(bus_collect(sub, numbers, n, 3000), n);
+	for (size_t i = 0; i < n; i++)
+		CHECK_EQ(numbers[i], from + i);
+	free(numbers);
+}
+
+void bus_expect_quiet(struct hbus_subscriber *sub)
+{
+	struct hbus_event event;
+
+	CHECK_EQ(hbus_wait(sub, 50), 0);
+	CHECK_EQ(hbus_poll(sub, &event, 1), 0);
+}
+
+uint64_t bus_take_losses(struct hbus_subscriber *sub, uint32_t reason)
+{
+	uint64_t n = 0, end = 0;
+	struct hbus_loss loss;
+
+	while (hbus_next_loss(sub, &loss) == 1) {
+		CHECK_EQ(loss.reason, reason);
+		CHECK(loss.first_sequence >= end);
+		CHECK(loss.n_events > 0);
+		end = loss.first_sequence + loss.n_events;
+		n += loss.n_events;
+	}
+	return n;
+}

@@ -95,5 +95,13 @@ void bus_join(pid_t pid);
 void bus_fill(void *to, size_t size, uint64_t number);
 bool bus_is_filled(const void *from, size_t size, uint64_t *ret_number);
 
+int bus_publish_number(struct hbus_publisher *publisher, hbus_topic_t topic, uint64_t number, size_t size);
+
 /* Polls, copies the numbers out, waits up to wait_ms for more; returns how many came before it was quiet. */
 size_t bus_collect(struct hbus_subscriber *sub, uint64_t *numbers, size_t n_max, int wait_ms);
+/* The next @n events are the numbers from @from on. */
+void bus_expect_numbers(struct hbus_subscriber *sub, uint64_t from, size_t n);
+/* Nothing comes. */
+void bus_expect_quiet(struct hbus_subscriber *sub);
+/* Takes all loss reports, which must follow each other and say @reason; returns how many events they tell of. */
+uint64_t bus_take_losses(struct hbus_subscriber *sub, uint32_t reason);

@@ -14,25 +14,6 @@ static void publish_numbers(struct hbus_publisher *publisher, hbus_topic_t topic
 	}
 }
 
-static void expect_numbers(struct hbus_subscriber *sub, uint64_t from, size_t n)
-{
-	uint64_t *numbers = calloc(n + 1, sizeof(*numbers));
-	size_t got = bus_collect(sub, numbers, n, 1000);
-
-	CHECK_EQ(got, n);
-	for (size_t i = 0; i < n; i++)
-		CHECK_EQ(numbers[i], from + i);
-	free(numbers);
-}
-
-static void expect_quiet(struct hbus_subscriber *sub)
-{
-	struct hbus_event event;
-
-	CHECK_EQ(hbus_wait(sub, 50), 0);
-	CHECK_EQ(hbus_poll(sub, &event, 1), 0);
-}
-
 static void what_is_published_arrives(void)
 {
 	struct hbus *bus = bus_open();
@@ -52,7 +33,7 @@ static void what_is_published_arrives(void)
 	CHECK_EQ(event.topic_id, topic);
 	CHECK_EQ(event.sequence, 0);
 	CHECK_EQ(hbus_release(sub), 0);
-	expect_quiet(sub);
+	bus_expect_quiet(sub);
 	hbus_subscriber_close(sub);
 	hbus_publisher_close(publisher);
 	hbus_close(bus);
@@ -67,7 +48,7 @@ static void two_buses_in_one_process_meet(void)
 
 	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
 	publish_numbers(publisher, topic, 0, N, 64);
-	expect_numbers(sub, 0, N);
+	bus_expect_numbers(sub, 0, N);
 	hbus_subscriber_close(sub);
 	hbus_publisher_close(publisher);
 	hbus_close(one);
@@ -83,7 +64,7 @@ static void a_publisher_that_comes_later_is_read_from_its_first_event(void)
 
 	OK(hbus_publisher_topic(publisher, "later/x", NULL, NULL, &topic));
 	publish_numbers(publisher, topic, 0, N, 24);
-	expect_numbers(sub, 0, N);
+	bus_expect_numbers(sub, 0, N);
 	hbus_publisher_close(publisher);
 	hbus_subscriber_close(sub);
 	hbus_close(bus);
@@ -100,8 +81,8 @@ static void latest_begins_with_what_comes_next(void)
 	publish_numbers(publisher, topic, 0, 100, 16);
 	sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
 	publish_numbers(publisher, topic, 100, 100, 16);
-	expect_numbers(sub, 100, 100);
-	expect_quiet(sub);
+	bus_expect_numbers(sub, 100, 100);
+	bus_expect_quiet(sub);
 	hbus_subscriber_close(sub);
 	hbus_publisher_close(publisher);
 	hbus_close(bus);
@@ -117,7 +98,7 @@ static void earliest_begins_with_what_the_ring_still_holds(void)
 	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
 	publish_numbers(publisher, topic, 0, 100, 16);
 	sub = bus_subscriber(bus, 0, HBUS_START_EARLIEST, "t");
-	expect_numbers(sub, 0, 100);
+	bus_expect_numbers(sub, 0, 100);
 	hbus_subscriber_close(sub);
 	hbus_publisher_close(publisher);
 	hbus_close(bus);
@@ -146,7 +127,7 @@ static void a_position_is_resumed_to_the_event(void)
 		OK(hbus_subscriber_resume_from(sub, info.ring_id, from));
 		OK(hbus_subscribe(sub, "t"));
 		CHECK_EQ(hbus_subscriber_resume_from(sub, info.ring_id, from), HBUS_E_BUSY);
-		expect_numbers(sub, from, 120 - from);
+		bus_expect_numbers(sub, from, 120 - from);
 		hbus_subscriber_close(sub);
 	}
 	hbus_publisher_close(publisher);
@@ -174,7 +155,7 @@ static void filters_choose_and_the_rest_is_counted(void)
 		CHECK(strcmp(event.topic, names[i % 2]) == 0);
 		CHECK(memcmp(event.data, names[i % 2], event.size) == 0);
 	}
-	expect_quiet(sub);
+	bus_expect_quiet(sub);
 	OK(hbus_subscriber_info(sub, &info));
 	CHECK_EQ(info.n_delivered, 20);
 	CHECK_EQ(info.n_filtered, 20);
@@ -188,7 +169,7 @@ static void filters_choose_and_the_rest_is_counted(void)
 	OK(hbus_unsubscribe(sub, "x"));
 	CHECK_EQ(hbus_unsubscribe(sub, "x"), HBUS_E_NOT_FOUND);
 	OK(hbus_publish(publisher, topics[3], "x", 1));
-	expect_quiet(sub);
+	bus_expect_quiet(sub);
 	hbus_subscriber_close(sub);
 	hbus_publisher_close(publisher);
 	hbus_close(bus);
@@ -206,10 +187,10 @@ static void unsubscribing_the_last_filter_leaves_the_ring(void)
 	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
 	sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
 	publish_numbers(publisher, topic, 0, 10, 16);
-	expect_numbers(sub, 0, 10);
+	bus_expect_numbers(sub, 0, 10);
 	OK(hbus_unsubscribe(sub, "t"));
 	for (int i = 0; i < 100; i++) {
-		expect_quiet(sub);
+		bus_expect_quiet(sub);
 		OK(hbus_subscriber_info(sub, &info));
 		OK(hbus_publisher_info(publisher, &publisher_info));
 		if (info.n_rings == 0 && publisher_info.n_gates == 0)
@@ -220,7 +201,7 @@ static void unsubscribing_the_last_filter_leaves_the_ring(void)
 	CHECK_EQ(info.n_delivered, 10);
 	OK(hbus_subscribe(sub, "t"));
 	publish_numbers(publisher, topic, 10, 10, 16);
-	expect_numbers(sub, 10, 10);
+	bus_expect_numbers(sub, 10, 10);
 	hbus_subscriber_close(sub);
 	hbus_publisher_close(publisher);
 	hbus_close(bus);
@@ -248,9 +229,9 @@ static void what_was_published_arrives_when_the_publisher_has_exited(void)
 		struct hbus_subscriber_info info;
 
 		bus_join(bus_fork(publish_and_exit, i % 2 ? &properly : NULL));
-		expect_numbers(sub, 0, N);
+		bus_expect_numbers(sub, 0, N);
 		for (int j = 0; j < 40; j++) {
-			expect_quiet(sub);
+			bus_expect_quiet(sub);
 			OK(hbus_subscriber_info(sub, &info));
 			if (info.n_rings == 0)
 				break;

@@ -2,7 +2,6 @@
 /* The bus inside one process: opened more than once, ended with the last, and opened again. */
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bus.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Loss, eviction, kills and restarts: the others go on, and every event is accounted for. */
+/* Eviction, kills and restarts: the others go on, and every event is accounted for. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -23,250 +23,11 @@ static void open_publisher(uint64_t capacity, int timeout_ms)
 	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
 }
 
-static int publish_number(uint64_t number, size_t size)
-{
-	unsigned char payload[65536];
-
-	bus_fill(payload, size, number);
-	return hbus_publish(publisher, topic, payload, size);
-}
-
-/* Takes all loss reports; what they say must follow each other. */
-static uint64_t take_losses(struct hbus_subscriber *sub, uint32_t reason)
-{
-	uint64_t n = 0, end = 0;
-	struct hbus_loss loss;
-
-	while (hbus_next_loss(sub, &loss) == 1) {
-		CHECK_EQ(loss.reason, reason);
-		CHECK(loss.first_sequence >= end);
-		CHECK(loss.n_events > 0);
-		end = loss.first_sequence + loss.n_events;
-		n += loss.n_events;
-	}
-	return n;
-}
-
-static void a_lossy_reader_that_falls_behind_knows_what_it_lost(void)
-{
-	struct hbus_subscriber_info info;
-	struct hbus_subscriber *sub;
-	uint64_t n_published = 0, n_read = 0, n_lost = 0, last = 0;
-
-	open_publisher(SMALL_RING, 0);
-	sub = bus_subscriber(bus, 0, HBUS_START_LATEST, "t");
-	for (int round = 0; round < 200; round++) {
-		struct hbus_event events[16];
-		int n;
-
-		for (int i = 0; i < 40 * (round % 20); i++)
-			OK(publish_number(n_published++, 100));
-		n = hbus_poll(sub, events, 1 + round % 16);
-		for (int i = 0; i < n; i++) {
-			uint64_t number;
-
-			CHECK(bus_is_filled(events[i].data, events[i].size, &number));
-			CHECK_EQ(number, events[i].sequence);
-			CHECK(n_read == 0 || number > last);
-			last = number;
-			n_read++;
-		}
-		CHECK_EQ(hbus_release(sub), 0);
-		n_lost += take_losses(sub, HBUS_LOSS_LAPPED);
-	}
-	for (;;) {
-		uint64_t numbers[64];
-		size_t n = bus_collect(sub, numbers, 64, 10);
-
-		n_read += n;
-		if (n == 0)
-			break;
-	}
-	n_lost += take_losses(sub, HBUS_LOSS_LAPPED);
-	OK(hbus_subscriber_info(sub, &info));
-	CHECK(n_lost > 0);
-	CHECK_EQ(info.n_delivered, n_read);
-	CHECK_EQ(info.n_lost, n_lost);
-	CHECK_EQ(n_read + n_lost, n_published);
-	hbus_subscriber_close(sub);
-	hbus_publisher_close(publisher);
-	hbus_close(bus);
-}
-
-static void events_overwritten_in_the_readers_hands_count_as_lost(void)
-{
-	struct hbus_subscriber_info info;
-	struct hbus_subscriber *sub;
-	struct hbus_event events[64];
-	uint64_t n_published = 0, n_lost, numbers[2000];
-	size_t n_read;
-
-	open_publisher(SMALL_RING, 0);
-	sub = bus_subscriber(bus, 0, HBUS_START_LATEST, "t");
-	for (int i = 0; i < 50; i++)
-		OK(publish_number(n_published++, 100));
-	CHECK_EQ(hbus_poll(sub, events, 20), 20);
-	for (int i = 0; i < 1000; i++)
-		OK(publish_number(n_published++, 100));
-	OK(hbus_subscriber_info(sub, &info));
-	CHECK_EQ(info.n_delivered, 20);
-	CHECK_EQ(hbus_release(sub), HBUS_LAPPED);
-	CHECK_EQ(hbus_release(sub), 0);
-	OK(hbus_subscriber_info(sub, &info));
-	CHECK_EQ(info.n_delivered, 0);
-	n_read = bus_collect(sub, numbers, 2000, 10);
-	n_lost = take_losses(sub, HBUS_LOSS_LAPPED);
-	CHECK(n_lost >= 50);
-	CHECK_EQ(n_read + n_lost, n_published);
-	OK(hbus_subscriber_info(sub, &info));
-	CHECK_EQ(info.n_delivered, n_read);
-	CHECK_EQ(info.n_lost, n_lost);
-	/* The same inside a run that was cut. */
-	for (uint64_t i = 0; i < 100; i++)
-		numbers[i] = n_published + i;
-	OK(hbus_publish_run(publisher, topic, numbers, 8, 100));
-	n_published += 100;
-	CHECK_EQ(hbus_poll(sub, events, 30), 30);
-	CHECK_EQ(hbus_release(sub), 0);
-	CHECK_EQ(hbus_poll(sub, events, 30), 30);
-	CHECK_EQ(events[0].sequence, n_published - 70);
-	for (int i = 0; i < 1000; i++)
-		OK(publish_number(n_published++, 100));
-	CHECK_EQ(hbus_release(sub), HBUS_LAPPED);
-	n_read += 30 + bus_collect(sub, numbers, 2000, 10);
-	n_lost += take_losses(sub, HBUS_LOSS_LAPPED);
-	CHECK_EQ(n_read + n_lost, n_published);
-	OK(hbus_subscriber_info(sub, &info));
-	CHECK_EQ(info.n_delivered, n_read);
-	CHECK_EQ(info.n_lost, n_lost);
-	hbus_subscriber_close(sub);
-	hbus_publisher_close(publisher);
-	hbus_close(bus);
-}
-
-/* The newest checkpoint lies in what the reader holds: it must not get again what it was told is lost. */
-static void what_was_told_lost_does_not_come_again(void)
-{
-	static struct hbus_event events[2000];
-	struct hbus_subscriber_info info;
-	struct hbus_subscriber *sub;
-	void *room;
-
-	open_publisher(SMALL_RING, 0);
-	sub = bus_subscriber(bus, 0, HBUS_START_LATEST, "t");
-	for (uint64_t i = 0; i < 580; i++)
-		OK(publish_number(i, 100));
-	CHECK_EQ(hbus_poll(sub, events, 2000), 580);
-	/* The first of them is to be overwritten; nothing new is there yet. */
-	OK(hbus_reserve(publisher, topic, 1000, &room));
-	CHECK_EQ(hbus_release(sub), HBUS_LAPPED);
-	CHECK_EQ(take_losses(sub, HBUS_LOSS_LAPPED), 580);
-	CHECK_EQ(hbus_poll(sub, events, 2000), 0);
-	OK(hbus_commit(publisher, 1000));
-	CHECK_EQ(hbus_poll(sub, events, 2000), 1);
-	CHECK_EQ(events[0].sequence, 580);
-	CHECK_EQ(hbus_release(sub), 0);
-	CHECK_EQ(take_losses(sub, HBUS_LOSS_LAPPED), 0);
-	OK(hbus_subscriber_info(sub, &info));
-	CHECK_EQ(info.n_delivered, 1);
-	CHECK_EQ(info.n_lost, 580);
-	hbus_subscriber_close(sub);
-	hbus_publisher_close(publisher);
-	hbus_close(bus);
-}
-
-/* The name of a topic lies in its socket for longer than who forges topics is waited for. */
-static void who_has_no_time_for_its_messages_misses_nothing(void)
-{
-	struct hbus_options options = {.struct_size = sizeof(options), .flags = HBUS_OPEN_NO_THREAD};
-	struct hbus *slow = NULL;
-	struct hbus_subscriber *sub;
-	struct hbus_event event;
-	hbus_topic_t second;
-	uint64_t until_ms;
-
-	open_publisher(SMALL_RING, 0);
-	OK(hbus_open(bus_address, &options, &slow));
-	sub = bus_subscriber(slow, 0, HBUS_START_LATEST, "#");
-	OK(publish_number(0, 100));
-	while (hbus_poll(sub, &event, 1) != 1)
-		OK(hbus_dispatch(slow));
-	CHECK_EQ(hbus_release(sub), 0);
-	OK(hbus_publisher_topic(publisher, "u", NULL, NULL, &second));
-	OK(hbus_publish(publisher, second, "x", 1));
-	until_ms = bus_now_ms() + 1100;
-	while (bus_now_ms() < until_ms) {
-		CHECK_EQ(hbus_poll(sub, &event, 1), 0);
-		bus_sleep_ms(5);
-	}
-	CHECK_EQ(hbus_wait(sub, 1000), 1);
-	CHECK_EQ(hbus_poll(sub, &event, 1), 1);
-	CHECK(strcmp(event.topic, "u") == 0);
-	CHECK_EQ(take_losses(sub, HBUS_LOSS_UNNAMED), 0);
-	hbus_subscriber_close(sub);
-	hbus_publisher_close(publisher);
-	hbus_close(slow);
-	hbus_close(bus);
-}
-
 static int ready_pipe[2];
 
-/* Reads on, and expects each event from @from to the last; what is told lost is older. */
-static void expect_all_since(struct hbus_subscriber *sub, uint64_t from, uint64_t n_published)
+static int publish_number(uint64_t number, size_t size)
 {
-	struct hbus_event events[64];
-	uint64_t next = 0;
-	int n;
-
-	while ((n = hbus_poll(sub, events, 64)) > 0 || hbus_wait(sub, 50) == 1) {
-		for (int i = 0; i < n; i++) {
-			CHECK(events[i].sequence == next || next == 0 || events[i].sequence <= from);
-			next = events[i].sequence + 1;
-		}
-		CHECK_EQ(hbus_release(sub), 0);
-	}
-	CHECK_EQ(next, n_published);
-	for (struct hbus_loss loss; hbus_next_loss(sub, &loss) == 1;) {
-		CHECK_EQ(loss.reason, HBUS_LOSS_LAPPED);
-		CHECK(loss.first_sequence + loss.n_events <= from);
-	}
-}
-
-/* It begins with what the ring holds of the time before, while the publisher may still overwrite that. */
-static void what_comes_after_a_reliable_subscription_is_kept(bool has_polled)
-{
-	struct hbus_event events[1024];
-	struct hbus_subscriber *sub;
-	uint64_t n_published = 0, from;
-
-	open_publisher(SMALL_RING, 1);
-	for (int i = 0; i < 3000; i++)
-		OK(publish_number(n_published++, 56));
-	sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_EARLIEST, "t");
-	from = n_published;
-	for (int i = 0; i < 10; i++)
-		OK(publish_number(n_published++, 56));
-	if (has_polled)
-		CHECK(hbus_poll(sub, events, 1024) > 800);
-	while (publish_number(n_published, 56) == 0)
-		n_published++;
-	CHECK(n_published > from + 500);
-	if (has_polled)
-		CHECK_EQ(hbus_release(sub), HBUS_LAPPED);
-	expect_all_since(sub, from, n_published);
-	hbus_subscriber_close(sub);
-	hbus_publisher_close(publisher);
-	hbus_close(bus);
-}
-
-static void a_reliable_reader_of_old_events_misses_no_new_one(void)
-{
-	what_comes_after_a_reliable_subscription_is_kept(false);
-}
-
-static void nor_when_old_events_are_overwritten_in_its_hands(void)
-{
-	what_comes_after_a_reliable_subscription_is_kept(true);
+	return bus_publish_number(publisher, topic, number, size);
 }
 
 static void gate_and_stand_still(void *context)
@@ -456,7 +217,7 @@ static void a_reader_that_stalls_too_long_is_evicted_and_told(void)
 		got = (size_t)hbus_poll(sub, events, 64);
 		n_read += got;
 	}
-	n_lost = take_losses(sub, HBUS_LOSS_EVICTED);
+	n_lost = bus_take_losses(sub, HBUS_LOSS_EVICTED);
 	CHECK(n_lost > 0);
 	CHECK_EQ(n_read + n_lost, n);
 	OK(hbus_subscriber_info(sub, &info));
@@ -715,12 +476,6 @@ static void who_is_still_subscribing_holds_nobody_back(void)
 }
 
 static const struct bus_case cases[] = {
-	{"a_lossy_reader_that_falls_behind_knows_what_it_lost", a_lossy_reader_that_falls_behind_knows_what_it_lost},
-	{"events_overwritten_in_the_readers_hands_count_as_lost", events_overwritten_in_the_readers_hands_count_as_lost},
-	{"what_was_told_lost_does_not_come_again", what_was_told_lost_does_not_come_again},
-	{"who_has_no_time_for_its_messages_misses_nothing", who_has_no_time_for_its_messages_misses_nothing},
-	{"a_reliable_reader_of_old_events_misses_no_new_one", a_reliable_reader_of_old_events_misses_no_new_one},
-	{"nor_when_old_events_are_overwritten_in_its_hands", nor_when_old_events_are_overwritten_in_its_hands},
 	{"a_publisher_gated_by_a_killed_reader_resumes", a_publisher_gated_by_a_killed_reader_resumes},
 	{"a_reader_that_is_long_dying_holds_the_publisher_until_it_is_dead",
 	 a_reader_that_is_long_dying_holds_the_publisher_until_it_is_dead},

@@ -2,7 +2,6 @@
 /* Peers that write what they like into what is theirs: they harm nobody else. */
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/mman.h>
 
 #include "bus.h"
 #include "ctl/client/publisher.h"
@@ -32,14 +31,6 @@ static void close_all(void)
 	hbus_close(bad_bus);
 	hbus_close(good_bus);
 	hbus_close(reader_bus);
-}
-
-static int publish_number(struct hbus_publisher *publisher, hbus_topic_t topic, uint64_t number)
-{
-	unsigned char payload[40];
-
-	bus_fill(payload, sizeof(payload), number);
-	return hbus_publish(publisher, topic, payload, sizeof(payload));
 }
 
 /* Writes a header word where the next one would come. */
@@ -87,10 +78,10 @@ static void a_word_that_is_not_one_costs_its_ring_only(void)
 		uint64_t next = 0;
 
 		put_word(0);
-		OK(publish_number(bad, bad_topic, 1));
+		OK(bus_publish_number(bad, bad_topic, 1, 40));
 		put_word(words[i]);
 		for (uint64_t n = 0; n < 50; n++)
-			OK(publish_number(good, good_topic, n));
+			OK(bus_publish_number(good, good_topic, n, 40));
 		CHECK_EQ(read_good(sub, &next, 20), 50);
 		CHECK_EQ(hbus_next_loss(sub, &loss), 1);
 		CHECK_EQ(loss.reason, HBUS_LOSS_CORRUPT);
@@ -116,9 +107,9 @@ static void a_topic_that_nobody_named_is_skipped_after_a_second(void)
 	sub = bus_subscriber(reader_bus, HBUS_SUB_FLAG_RELIABLE, 0, "#");
 	bad->pages[0]->place[77] = 1u << 24 | 4711;
 	OK(hbus_publish(bad, 77, "x", 1));
-	OK(publish_number(bad, bad_topic, 1));
+	OK(bus_publish_number(bad, bad_topic, 1, 40));
 	for (uint64_t n = 0; n < 50; n++)
-		OK(publish_number(good, good_topic, n));
+		OK(bus_publish_number(good, good_topic, n, 40));
 	begin_ms = bus_now_ms();
 	CHECK_EQ(read_good(sub, &next, 20), 50);
 	CHECK(bus_now_ms() - begin_ms < 900);
@@ -130,7 +121,7 @@ static void a_topic_that_nobody_named_is_skipped_after_a_second(void)
 	CHECK_EQ(loss.reason, HBUS_LOSS_UNNAMED);
 	/* From now on without waiting. */
 	OK(hbus_publish(bad, 77, "x", 1));
-	OK(publish_number(bad, bad_topic, 2));
+	OK(bus_publish_number(bad, bad_topic, 2, 40));
 	CHECK_EQ(hbus_wait(sub, 500), 1);
 	CHECK_EQ(hbus_next_loss(sub, &loss), 0);
 	hbus_subscriber_close(sub);
@@ -154,7 +145,7 @@ static void *scribble(void *context)
 			random = 0xb5ull << 56 | (random & 0x0f0000000000ffull) | (uint64_t)bad_topic << 24;
 		words[(random >> 20) % n_words] = random;
 		if (random % 64 == 0)
-			publish_number(bad, bad_topic, random);
+			bus_publish_number(bad, bad_topic, random, 40);
 	}
 	return NULL;
 }
@@ -173,7 +164,7 @@ static void readers_survive_a_publisher_that_scribbles(void)
 		struct hbus_span spans[8];
 
 		for (int i = 0; i < 100; i++)
-			OK(publish_number(good, good_topic, n++));
+			OK(bus_publish_number(good, good_topic, n++, 40));
 		read_good(steady, &next, 0);
 		/* New ones meet whatever stands there now. */
 		sub = bus_subscriber(reader_bus, n_rounds % 2 ? HBUS_SUB_FLAG_RELIABLE : 0, (uint32_t)(n_rounds / 2 % 2), "#");
@@ -233,7 +224,7 @@ static void a_subscriber_with_false_cursors_cheats_only_itself(void)
 	CHECK_EQ(pthread_create(&thread, NULL, scribble_cursors, liar), 0);
 	while (bus_now_ms() < until_ms) {
 		for (int i = 0; i < 500; i++)
-			OK(publish_number(good, good_topic, n++));
+			OK(bus_publish_number(good, good_topic, n++, 40));
 		read_good(honest, &next, 0);
 	}
 	must_stop = true;

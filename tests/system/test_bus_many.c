@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Many of everything: processes, topics, rings; nothing is lost, order holds, nothing gets slow. */
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bus.h"

@@ -3,8 +3,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/time.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "bus.h"
 
@@ -32,28 +30,7 @@ static void close_all(void)
 
 static int publish_number(uint64_t number, size_t size)
 {
-	unsigned char payload[65536];
-
-	bus_fill(payload, size, number);
-	return hbus_publish(publisher, topic, payload, size);
-}
-
-static void expect_numbers(uint64_t from, size_t n)
-{
-	uint64_t *numbers = calloc(n + 1, sizeof(*numbers));
-
-	CHECK_EQ(bus_collect(sub, numbers, n, 1000), n);
-	for (size_t i = 0; i < n; i++)
-		CHECK_EQ(numbers[i], from + i);
-	free(numbers);
-}
-
-static void expect_quiet(void)
-{
-	struct hbus_event event;
-
-	CHECK_EQ(hbus_wait(sub, 20), 0);
-	CHECK_EQ(hbus_poll(sub, &event, 1), 0);
+	return bus_publish_number(publisher, topic, number, size);
 }
 
 static void a_batch_appears_whole_or_not_at_all(void)
@@ -63,17 +40,17 @@ static void a_batch_appears_whole_or_not_at_all(void)
 	CHECK_EQ(hbus_batch_begin(publisher), HBUS_E_BUSY);
 	for (uint64_t i = 0; i < 10; i++)
 		OK(publish_number(i, 32));
-	expect_quiet();
+	bus_expect_quiet(sub);
 	OK(hbus_batch_commit(publisher));
-	expect_numbers(0, 10);
+	bus_expect_numbers(sub, 0, 10);
 	OK(hbus_batch_begin(publisher));
 	for (uint64_t i = 0; i < 10; i++)
 		OK(publish_number(100 + i, 32));
 	OK(hbus_batch_abort(publisher));
 	CHECK_EQ(hbus_batch_commit(publisher), HBUS_E_BUSY);
 	OK(publish_number(10, 32));
-	expect_numbers(10, 1);
-	expect_quiet();
+	bus_expect_numbers(sub, 10, 1);
+	bus_expect_quiet(sub);
 	close_all();
 }
 
@@ -89,7 +66,7 @@ static void a_batch_beyond_its_limit_stays_open(void)
 	CHECK_EQ(r, HBUS_E_TOO_LARGE);
 	CHECK_EQ(n, SMALL_RING / 8 / 1008);
 	OK(hbus_batch_commit(publisher));
-	expect_numbers(0, n);
+	bus_expect_numbers(sub, 0, n);
 	close_all();
 }
 
@@ -99,7 +76,7 @@ static void an_event_of_one_eighth_fits_and_one_byte_more_does_not(void)
 	OK(publish_number(0, SMALL_RING / 8 - 8));
 	CHECK_EQ(publish_number(1, SMALL_RING / 8 - 7), HBUS_E_TOO_LARGE);
 	CHECK(strstr(hbus_error_text(), "8184"));
-	expect_numbers(0, 1);
+	bus_expect_numbers(sub, 0, 1);
 	OK(hbus_publish(publisher, topic, NULL, 0));
 	CHECK_EQ(hbus_wait(sub, 1000), 1);
 	close_all();
@@ -119,7 +96,7 @@ static void a_size_that_wraps_around_is_too_large(void)
 	}
 	CHECK(!room);
 	OK(publish_number(0, 100));
-	expect_numbers(0, 1);
+	bus_expect_numbers(sub, 0, 1);
 	close_all();
 }
 
@@ -132,29 +109,29 @@ static void a_reservation_is_filled_in_place(void)
 	CHECK_EQ((uintptr_t)room % 8, 0);
 	CHECK_EQ(hbus_reserve(publisher, topic, 100, &second), HBUS_E_BUSY);
 	CHECK_EQ(publish_number(1, 8), HBUS_E_BUSY);
-	expect_quiet();
+	bus_expect_quiet(sub);
 	bus_fill(room, 100, 0);
 	CHECK_EQ(hbus_commit(publisher, 101), HBUS_E_INVALID);
 	OK(hbus_commit(publisher, 100));
-	expect_numbers(0, 1);
+	bus_expect_numbers(sub, 0, 1);
 	OK(hbus_reserve(publisher, topic, 100, &room));
 	bus_fill(room, 8, 1);
 	OK(hbus_commit(publisher, 8));
-	expect_numbers(1, 1);
+	bus_expect_numbers(sub, 1, 1);
 	OK(hbus_reserve(publisher, topic, 100, &room));
 	OK(hbus_abort(publisher));
 	CHECK_EQ(hbus_abort(publisher), HBUS_E_BUSY);
 	CHECK_EQ(hbus_commit(publisher, 1), HBUS_E_BUSY);
-	expect_quiet();
+	bus_expect_quiet(sub);
 	OK(hbus_batch_begin(publisher));
 	OK(publish_number(2, 8));
 	OK(hbus_reserve(publisher, topic, 16, &room));
 	bus_fill(room, 16, 3);
 	CHECK_EQ(hbus_batch_commit(publisher), HBUS_E_BUSY);
 	OK(hbus_commit(publisher, 16));
-	expect_quiet();
+	bus_expect_quiet(sub);
 	OK(hbus_batch_commit(publisher));
-	expect_numbers(2, 2);
+	bus_expect_numbers(sub, 2, 2);
 	close_all();
 }
 
@@ -175,7 +152,7 @@ static void reservations_may_be_shorter_than_asked_for(void)
 		CHECK_EQ(hbus_commit_run(publisher, 1), HBUS_E_INVALID);
 		bus_fill(room, 8 + i % 8 * 8, i);
 		OK(hbus_commit(publisher, 8 + i % 8 * 8));
-		expect_numbers(i, 1);
+		bus_expect_numbers(sub, i, 1);
 	}
 	CHECK_EQ(hbus_commit(publisher, 0), HBUS_E_BUSY);
 	close_all();
@@ -197,23 +174,23 @@ static void a_run_is_filled_in_place(void)
 		CHECK_EQ(hbus_commit_run(publisher, 11), HBUS_E_INVALID);
 		for (uint64_t i = 0; i < 10; i++)
 			bus_fill(room + i * 24, 20, i);
-		expect_quiet();
+		bus_expect_quiet(sub);
 		OK(hbus_commit_run(publisher, 7));
-		expect_numbers(0, 7);
+		bus_expect_numbers(sub, 0, 7);
 		OK(hbus_reserve_run(publisher, topic, 16, 3, (void **)&room));
 		OK(hbus_commit_run(publisher, 0));
 		OK(hbus_reserve_run(publisher, topic, 16, 3, (void **)&room));
 		OK(hbus_abort(publisher));
-		expect_quiet();
+		bus_expect_quiet(sub);
 		OK(hbus_batch_begin(publisher));
 		OK(publish_number(7, 8));
 		OK(hbus_reserve_run(publisher, topic, 16, 3, (void **)&room));
 		for (uint64_t i = 0; i < 3; i++)
 			bus_fill(room + i * 16, 16, 8 + i);
 		OK(hbus_commit_run(publisher, 3));
-		expect_quiet();
+		bus_expect_quiet(sub);
 		OK(hbus_batch_commit(publisher));
-		expect_numbers(7, 4);
+		bus_expect_numbers(sub, 7, 4);
 		close_all();
 	}
 }
@@ -339,10 +316,10 @@ static void a_full_ring_times_out_and_goes_on_when_it_is_read(void)
 	begin_ms = bus_now_ms();
 	CHECK_EQ(hbus_try_publish(publisher, topic, "x", 1), HBUS_FULL);
 	CHECK(bus_now_ms() - begin_ms < 50);
-	expect_numbers(0, n);
+	bus_expect_numbers(sub, 0, n);
 	CHECK_EQ(hbus_wait(sub, 0), 0);
 	OK(publish_number(n, 1000));
-	expect_numbers(n, 1);
+	bus_expect_numbers(sub, n, 1);
 	close_all();
 }
 
@@ -357,7 +334,7 @@ static void with_never_wait_a_full_ring_is_said_at_once(void)
 		n++;
 	CHECK_EQ(r, HBUS_FULL);
 	CHECK(bus_now_ms() - begin_ms < 150);
-	expect_numbers(0, n);
+	bus_expect_numbers(sub, 0, n);
 	OK(publish_number(n, 1000));
 	close_all();
 }
@@ -454,7 +431,7 @@ static void a_forked_child_may_only_close_and_open_anew(void)
 	for (uint64_t i = 0; i < 20; i++) {
 		OK(publish_number(i, 64));
 		bus_join(bus_fork(use_all_in_child, NULL));
-		expect_numbers(i, 1);
+		bus_expect_numbers(sub, i, 1);
 		CHECK_EQ(hbus_wait(sub, 2000), 1);
 		CHECK_EQ(hbus_poll(sub, &event, 1), 1);
 		CHECK(strcmp(event.topic, "child") == 0);
@@ -479,7 +456,7 @@ static void with_deferred_wakes_another_thread_wakes(void)
 	for (uint64_t i = 0; i < 5; i++) {
 		CHECK_EQ(pthread_create(&thread, NULL, wake_all, NULL), 0);
 		OK(publish_number(i, 64));
-		expect_numbers(i, 1);
+		bus_expect_numbers(sub, i, 1);
 		pthread_join(thread, NULL);
 	}
 	close_all();
@@ -490,7 +467,7 @@ static void an_isolated_ring_works_without_membarrier(void)
 	open_all(0, HBUS_PUB_ISOLATED | HBUS_PUB_SMALL_PAGES, 0, HBUS_SUB_FLAG_RELIABLE);
 	for (uint64_t i = 0; i < 2000; i++) {
 		OK(publish_number(i, 64));
-		expect_numbers(i, 1);
+		bus_expect_numbers(sub, i, 1);
 	}
 	close_all();
 }
@@ -510,7 +487,7 @@ static void positions_beyond_2_to_the_32_and_63_behave(void)
 		sub = bus_subscriber(bus, HBUS_SUB_FLAG_RELIABLE, HBUS_START_LATEST, "t");
 		for (uint64_t n = 0; n < 10000; n++) {
 			OK(publish_number(n, 100));
-			expect_numbers(n, 1);
+			bus_expect_numbers(sub, n, 1);
 		}
 		OK(hbus_publisher_info(publisher, &info));
 		CHECK((int64_t)(info.position - borders[i]) > 0);

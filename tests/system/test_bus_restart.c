@@ -32,16 +32,6 @@ static void publish_numbers(struct hbus_publisher *publisher, hbus_topic_t topic
 		OK(hbus_publish(publisher, topic, &i, sizeof(i)));
 }
 
-static void expect_numbers(struct hbus_subscriber *sub, uint64_t from, size_t n)
-{
-	uint64_t *numbers = calloc(n + 1, sizeof(*numbers));
-
-	CHECK_EQ(bus_collect(sub, numbers, n, 3000), n);
-	for (size_t i = 0; i < n; i++)
-		CHECK_EQ(numbers[i], from + i);
-	free(numbers);
-}
-
 static void wait_attached(struct hbus_subscriber *sub)
 {
 	struct hbus_subscriber_info info = {0};
@@ -68,7 +58,7 @@ static void a_subscriber_that_comes_back_late_misses_nothing(void)
 		publish_numbers(publisher, topic, 0, 100);
 		dispatch_for(slow, 200);
 		publish_numbers(publisher, topic, 100, 100);
-		expect_numbers(sub, 0, 200);
+		bus_expect_numbers(sub, 0, 200);
 		hbus_publisher_close(publisher);
 		hbus_subscriber_close(sub);
 		hbus_close(bus);
@@ -94,11 +84,11 @@ static void a_publisher_that_comes_back_late_is_read_without_a_gap(void)
 		publish_numbers(publisher, topic, n + 100, 50);
 		dispatch_for(slow, 400);
 		publish_numbers(publisher, topic, n + 150, 50);
-		expect_numbers(sub, n, 200);
+		bus_expect_numbers(sub, n, 200);
 	}
 	OK(hbus_publisher_topic(publisher, "u", NULL, NULL, &second));
 	publish_numbers(publisher, second, 0, 10);
-	expect_numbers(sub, 0, 10);
+	bus_expect_numbers(sub, 0, 10);
 	hbus_publisher_close(publisher);
 	hbus_subscriber_close(sub);
 	hbus_close(bus);
@@ -117,14 +107,14 @@ static void a_publisher_that_lives_and_stays_away_keeps_its_readers(void)
 	OK(hbus_publisher_topic(publisher, "t", NULL, NULL, &topic));
 	wait_attached(sub);
 	publish_numbers(publisher, topic, 0, 50);
-	expect_numbers(sub, 0, 50);
+	bus_expect_numbers(sub, 0, 50);
 	bus_daemon_kill();
 	bus_daemon_start();
 	CHECK_EQ(hbus_wait(sub, 5600), 0);
 	publish_numbers(publisher, topic, 50, 50);
 	dispatch_for(slow, 200);
 	publish_numbers(publisher, topic, 100, 50);
-	expect_numbers(sub, 50, 100);
+	bus_expect_numbers(sub, 50, 100);
 	OK(hbus_subscriber_info(sub, &info));
 	CHECK_EQ(info.n_rings, 1);
 	CHECK_EQ(info.n_lost, 0);
@@ -149,7 +139,7 @@ static void a_daemon_that_dies_again_and_again_costs_nothing(void)
 		bus_daemon_kill();
 		bus_daemon_start();
 		bus_sleep_ms(round % 5 * 7); /* in the middle of coming back, too */
-		expect_numbers(sub, n, 100);
+		bus_expect_numbers(sub, n, 100);
 		n += 100;
 	}
 	OK(hbus_subscriber_info(sub, &info));
@@ -224,7 +214,7 @@ static void a_daemon_that_stands_still_holds_no_publisher_whose_ring_it_has_refu
 	while (bus_collect(sub, (uint64_t[1000]){0}, 1000, 200) > 0)
 		;
 	publish_numbers(publisher, topic, 0, 500);
-	expect_numbers(sub, 0, 500);
+	bus_expect_numbers(sub, 0, 500);
 	hbus_publisher_close(publisher);
 	hbus_subscriber_close(sub);
 	hbus_close(reader_bus);
@@ -280,7 +270,7 @@ static void closing_while_no_daemon_is_there_is_quick(void)
 	wait_attached(sub);
 	bus_daemon_kill();
 	publish_numbers(publisher, topic, 0, 10);
-	expect_numbers(sub, 0, 10);
+	bus_expect_numbers(sub, 0, 10);
 	begin_ms = bus_now_ms();
 	hbus_publisher_close(publisher);
 	hbus_subscriber_close(sub);

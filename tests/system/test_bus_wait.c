@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bus.h"
@@ -23,10 +22,7 @@ static struct hbus_publisher *open_publisher(struct hbus *bus, const char *name,
 
 static void publish_number(struct hbus_publisher *publisher, hbus_topic_t topic, uint64_t number)
 {
-	unsigned char payload[32];
-
-	bus_fill(payload, sizeof(payload), number);
-	OK(hbus_publish(publisher, topic, payload, sizeof(payload)));
+	OK(bus_publish_number(publisher, topic, number, 32));
 }
 
 static void expect_one(struct hbus_subscriber *sub, uint64_t number)
