@@ -5,9 +5,9 @@
  *
  *     mqttsn -h 10.0.0.1 pub -t plant/temp -m 21.5 -q 1
  *     mqttsn -h 10.0.0.1 sub -t 'plant/#' -q 2 -C 10
- *     mqttsn -h 10.0.0.1 sleep -t 'plant/#' -S 10 -n 3
+ *     mqttsn -h 10.0.0.1 sleep -t 'plant/#' -S 10 -C 3
  *
- * One message is under way at a time, said again each second up to five times.
+ * One message is under way at a time, said again each second, five times unless told otherwise.
  */
 #include <argp.h>
 #include <errno.h>
@@ -230,8 +230,23 @@ static bool serve(struct client *client, const struct message *m)
 	}
 }
 
-/* Return: whether @m of @type came before @until_ms; what comes meanwhile is served. */
-static bool hear(struct client *client, uint8_t type, uint64_t until_ms, uint8_t *room, struct message *m)
+/* The identifier that an answer repeats; 0 where there is none. */
+static uint16_t id_of(const struct message *m)
+{
+	static const uint8_t ats[] = { [REGACK] = 2, [PUBACK] = 2, [SUBACK] = 3 };
+	size_t at = m->type < sizeof(ats) ? ats[m->type] : 0;
+	bool has_id = at > 0 || m->type == PUBREC || m->type == PUBCOMP;
+
+	return has_id && m->size >= at + 2 ? get16(m->body + at) : 0;
+}
+
+static bool has_enough(const struct client *client)
+{
+	return client->o->count > 0 && client->n_received >= client->o->count;
+}
+
+/* Return: whether the answer @type to request @id came before @until_ms; what comes meanwhile is served. */
+static bool hear(struct client *client, uint8_t type, uint16_t id, uint64_t until_ms, uint8_t *room, struct message *m)
 {
 	while (!must_end) {
 		struct pollfd fd = { .fd = client->fd, .events = POLLIN };
@@ -242,12 +257,11 @@ static bool hear(struct client *client, uint8_t type, uint64_t until_ms, uint8_t
 			return false;
 		size = recv(client->fd, room, MESSAGE_MAX, 0);
 		if (size < 0 || !parse(room, (size_t)size, m) || serve(client, m)) {
-			if (client->o->count > 0 && client->n_received >= client->o->count &&
-			    type == PINGRESP)
+			if (type == PINGRESP && has_enough(client))
 				return false;
 			continue;
 		}
-		if (m->type == type)
+		if (m->type == type && id_of(m) == id)
 			return true;
 		if (m->type == DISCONNECT)
 			die("the gateway has closed the connection");
@@ -255,19 +269,42 @@ static bool hear(struct client *client, uint8_t type, uint64_t until_ms, uint8_t
 	return false;
 }
 
-/* Says it until it is answered. */
-static struct message ask(struct client *client, uint8_t type, uint8_t answer, const void *head,
-			  size_t head_size, const void *data, size_t data_size)
+/*
+ * What has come meanwhile. Of what was said twice the second answer may be there: PINGRESP and DISCONNECT have no
+ * identifier, and would be taken for the answer to what is said next, again and again.
+ */
+static void hear_out(struct client *client)
+{
+	uint8_t room[MESSAGE_MAX];
+	struct message m;
+	ssize_t size;
+
+	while ((size = recv(client->fd, room, sizeof(room), MSG_DONTWAIT)) >= 0)
+		if (parse(room, (size_t)size, &m))
+			(void)serve(client, &m);
+}
+
+/* Says it until it is answered. @id: of the request, which the answer repeats. Return: whether it was. */
+static bool try_ask(struct client *client, uint8_t type, uint8_t answer, uint16_t id, const void *head,
+		    size_t head_size, const void *data, size_t data_size, struct message *m)
 {
 	static uint8_t room[MESSAGE_MAX];
-	struct message m = { 0 };
 
 	for (unsigned int i = 0; i < client->o->n_tries && !must_end; i++) {
 		say(client, type, head, head_size, data, data_size);
-		if (hear(client, answer, now_ms() + RETRY_MS, room, &m))
-			return m;
+		if (hear(client, answer, id, now_ms() + RETRY_MS, room, m))
+			return true;
 	}
-	die(must_end ? "interrupted" : "no answer");
+	return false;
+}
+
+static struct message ask(struct client *client, uint8_t type, uint8_t answer, uint16_t id, const void *head,
+			  size_t head_size, const void *data, size_t data_size)
+{
+	struct message m = { 0 };
+
+	if (!try_ask(client, type, answer, id, head, head_size, data, data_size, &m))
+		die(must_end ? "interrupted" : "no answer");
 	return m;
 }
 
@@ -288,7 +325,7 @@ static void connect_gateway(struct client *client)
 	const struct options *o = client->o;
 	const uint8_t head[] = { (uint8_t)((o->keeps_session ? 0 : CLEAN) | (o->will_topic ? WILL : 0)), 1,
 				 DURATION_S >> 8, DURATION_S & 255 };
-	struct message m = ask(client, CONNECT, CONNACK, head, sizeof(head), o->id, strlen(o->id));
+	struct message m = ask(client, CONNECT, CONNACK, 0, head, sizeof(head), o->id, strlen(o->id));
 
 	check_code(m.size > 0 ? m.body[0] : 255, "the connection was");
 }
@@ -317,7 +354,7 @@ static uint16_t topic_id(struct client *client, uint8_t *kind)
 		return get16((const uint8_t *)o->topic);
 	}
 	*kind = 0;
-	m = ask(client, REGISTER, REGACK, head, sizeof(head), o->topic, strlen(o->topic));
+	m = ask(client, REGISTER, REGACK, id, head, sizeof(head), o->topic, strlen(o->topic));
 	check_code(m.size >= 5 ? m.body[4] : 255, "the topic was");
 	return get16(m.body);
 }
@@ -334,12 +371,12 @@ static void publish_one(struct client *client, uint8_t kind, uint16_t topic, con
 		say(client, PUBLISH, head, sizeof(head), text, size);
 		return;
 	}
-	m = ask(client, PUBLISH, o->qos == 1 ? PUBACK : PUBREC, head, sizeof(head), text, size);
+	m = ask(client, PUBLISH, o->qos == 1 ? PUBACK : PUBREC, id, head, sizeof(head), text, size);
 	if (o->qos == 1) {
 		check_code(m.size >= 5 ? m.body[4] : 255, "the message was");
 		return;
 	}
-	(void)ask(client, PUBREL, PUBCOMP, head + 3, 2, NULL, 0);
+	(void)ask(client, PUBREL, PUBCOMP, id, head + 3, 2, NULL, 0);
 }
 
 static void pause_until(uint64_t at_ms)
@@ -384,8 +421,8 @@ static void subscribe(struct client *client)
 	const uint8_t predefined[] = { (uint8_t)(o->predefined >> 8), (uint8_t)o->predefined };
 	struct message m;
 
-	m = o->predefined ? ask(client, SUBSCRIBE, SUBACK, head, sizeof(head), predefined, 2) :
-			    ask(client, SUBSCRIBE, SUBACK, head, sizeof(head), o->topic, strlen(o->topic));
+	m = o->predefined ? ask(client, SUBSCRIBE, SUBACK, id, head, sizeof(head), predefined, 2) :
+			    ask(client, SUBSCRIBE, SUBACK, id, head, sizeof(head), o->topic, strlen(o->topic));
 	check_code(m.size >= 6 ? m.body[5] : 255, "the subscription was");
 	if (kind == 0 && get16(m.body + 1) != 0)
 		remember(client, get16(m.body + 1), o->topic, strlen(o->topic));
@@ -404,26 +441,27 @@ static void listen_on(struct client *client)
 		uint64_t ping_ms = now_ms() + DURATION_S * 500;
 
 		say(client, PINGREQ, NULL, 0, NULL, 0);
-		(void)hear(client, PINGRESP, now_ms() + RETRY_MS, room, &m);
+		(void)hear(client, PINGRESP, 0, now_ms() + RETRY_MS, room, &m);
 		while (!must_end && (o->count == 0 || client->n_received < o->count) &&
 		       now_ms() < (ping_ms < end_ms ? ping_ms : end_ms))
-			(void)hear(client, PINGRESP, ping_ms < end_ms ? ping_ms : end_ms, room, &m);
+			(void)hear(client, PINGRESP, 0, ping_ms < end_ms ? ping_ms : end_ms, room, &m);
 	}
 }
 
-/* Sleeps and comes back for its messages, so many times. */
+/* Sleeps and comes back for its messages, so many times or until a signal. */
 static void sleep_on(struct client *client)
 {
 	const struct options *o = client->o;
 	const uint8_t duration[] = { (uint8_t)(o->sleep_s >> 8), (uint8_t)o->sleep_s };
+	struct message m;
 
-	(void)ask(client, DISCONNECT, DISCONNECT, duration, sizeof(duration), NULL, 0);
+	(void)ask(client, DISCONNECT, DISCONNECT, 0, duration, sizeof(duration), NULL, 0);
 	for (unsigned int i = 0; i < (o->count ? o->count : 1) && !must_end; i++) {
 		fprintf(stderr, "mqttsn: asleep\n");
 		pause_until(now_ms() + (uint64_t)((o->nap_s > 0 ? o->nap_s : o->sleep_s) * 1000));
-		if (must_end)
-			return;
-		(void)ask(client, PINGREQ, PINGRESP, NULL, 0, o->id, strlen(o->id));
+		hear_out(client);
+		if (!must_end && !try_ask(client, PINGREQ, PINGRESP, 0, NULL, 0, o->id, strlen(o->id), &m) && !must_end)
+			die("no answer");
 	}
 }
 
@@ -524,7 +562,7 @@ static void search(struct client *client)
 	uint8_t room[MESSAGE_MAX];
 	struct message m;
 
-	if (!hear(client, GWINFO, now_ms() + client->o->n_tries * (uint64_t)RETRY_MS, room, &m) || m.size == 0)
+	if (!hear(client, GWINFO, 0, now_ms() + client->o->n_tries * (uint64_t)RETRY_MS, room, &m) || m.size == 0)
 		die("no gateway has answered");
 	printf("gateway %u\n", m.body[0]);
 }

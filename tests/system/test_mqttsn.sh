@@ -121,6 +121,49 @@ a_sleeping_client_gets_what_came_meanwhile() {
 	expect "$(account '.mqttsn.awakes')" -ge 1
 }
 
+# A gateway that was held up answers all at once what was asked again meanwhile: the second answer is not that to the next
+# question. Taken for it, each repetition would put a sleeper behind by one more nap, for good.
+late_answers_are_not_taken_for_those_to_the_next_question() {
+	cat >"$lab/gateway.py" <<-'END'
+		import socket
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		s.bind(("127.0.0.1", 0))
+		s.settimeout(20)
+		print("port", s.getsockname()[1], flush=True)
+		def say(*messages):
+		    for m in messages:
+		        s.sendto(bytes([len(m) + 1]) + m, there)
+		heard = []
+		ping = b"\x17"
+		while True:
+		    m, there = s.recvfrom(2048)
+		    kind, body = m[1], m[2:]
+		    heard.append(kind)
+		    if kind == 0x04: say(b"\x05\0")                                        # CONNECT
+		    elif kind == 0x12: say(b"\x13\x20\0\0" + body[1:3] + b"\0")           # SUBSCRIBE
+		    elif kind == 0x0a: say(b"\x0b\0\7" + body[2:4] + b"\0")                # REGISTER
+		    elif kind == 0x18: say(b"\x18", b"\x18")                               # DISCONNECT
+		    elif kind == 0x0c and heard.count(0x0c) == 1:                          # PUBLISH
+		        say(*[b"\x0d" + body[1:5] + b"\0"] * 3)
+		    elif kind == 0x0c and heard.count(0x0c) == 3: say(b"\x0d" + body[1:5] + b"\0")
+		    elif kind == 0x16 and heard.count(0x16) == 1: say(*[ping] * 8)         # PINGREQ
+		    elif kind == 0x16 and heard.count(0x16) == 2: say(b"\x0a\0\x09\0\1a/b")
+		    elif kind == 0x0b: say(b"\x0c\x20\0\x09\0\2late")                     # REGACK
+		    elif kind == 0x0d: say(ping)                                           # PUBACK
+		    print(kind, flush=True)
+	END
+	lab_spawn fake python3 "$lab/gateway.py"
+	lab_wait_line fake '^port' 30 || exit 1
+	port=$(sed -n 's/port //p' "$lab/fake.out")
+	timeout 30 mqttsn -h 127.0.0.1 -p "$port" -n 20 pub -t a/b -q 1 -C 2 || exit 1
+	# The second message once more, because nobody has acknowledged that.
+	lab_until 10 eval '[ "$(grep -c "^12$" "$lab/fake.out")" -eq 3 ]' || { echo "an old PUBACK was taken" >&2; exit 1; }
+	timeout 30 mqttsn -h 127.0.0.1 -p "$port" -n 20 sleep -t 'a/#' -q 1 -S 60 -N 0.1 -C 2 >"$lab/sleeper.out" || exit 1
+	expect "$(cat "$lab/sleeper.out")" = "a/b late"
+	lab_stop fake
+	return 0
+}
+
 a_client_that_falls_silent_leaves_its_will() {
 	_lab_network
 	subscriber wills -t will/topic -C 1 -W 60
