@@ -9,12 +9,14 @@
 #include <time.h>
 
 #include "bench/cases_pvt.h"
+#include "bench/pace.h"
 
 #define BATCH_MAX_BYTES 65536u
 #define SPANS 64u
 #define LATENCY_SIZE_MAX 256u
 #define READY_MS 5000u
 #define PLANT_AFTER 512u /* events; a run with a plant has more, however slow */
+#define STALL_AFTER 16u  /* likewise */
 
 int bench_complain(const char *what)
 {
@@ -278,6 +280,15 @@ static uint64_t await_event(struct hbus_subscriber *subscriber, unsigned int siz
 
 #define LAST_VALUE (UINT64_MAX / 65536)
 
+/* Before what is the @n-th. */
+static void stall_if_planted(const struct bench_case_params *params, uint64_t n)
+{
+	struct timespec nap = {.tv_nsec = BENCH_STALL_NS};
+
+	if (params->plant == BENCH_PLANT_STALL && n == STALL_AFTER)
+		nanosleep(&nap, NULL);
+}
+
 static int ping_role(struct bench_run *run, unsigned int role)
 {
 	const struct bench_case_params *params = run->params;
@@ -321,6 +332,7 @@ static int pong_role(struct bench_run *run, unsigned int role)
 			return 0;
 		if (value != i)
 			return bench_complain("ping");
+		stall_if_planted(params, i);
 		if (send_event(publisher, topic, params->size, i))
 			return 1;
 	}
@@ -344,7 +356,7 @@ double bench_case_ping_pong(struct bench_run *run, const struct bench_cores *cor
 static int wake_publisher(struct bench_run *run, unsigned int role)
 {
 	const struct bench_case_params *params = run->params;
-	struct timespec nap = {.tv_nsec = (long)params->interval_us * 1000};
+	struct bench_pace pace = {.interval_ns = (uint64_t)params->interval_us * 1000};
 	struct hbus_publisher *publisher;
 	struct hbus *bus;
 	hbus_topic_t topic;
@@ -354,8 +366,7 @@ static int wake_publisher(struct bench_run *run, unsigned int role)
 		return 1;
 	bench_barrier(run);
 	while (!bench_is_over(run)) {
-		nanosleep(&nap, NULL);
-		if (send_event(publisher, topic, params->size, bench_now_ns() % LAST_VALUE))
+		if (send_event(publisher, topic, params->size, bench_pace_wait(&pace) % LAST_VALUE))
 			return 1;
 	}
 	return send_event(publisher, topic, params->size, LAST_VALUE);
@@ -366,6 +377,7 @@ static int wake_subscriber(struct bench_run *run, unsigned int role)
 	const struct bench_case_params *params = run->params;
 	struct hbus_subscriber *subscriber;
 	struct hbus_event event;
+	uint64_t n_woken = 0;
 	struct hbus *bus;
 
 	(void)role;
@@ -380,13 +392,14 @@ static int wake_subscriber(struct bench_run *run, unsigned int role)
 			return bench_complain("wait");
 		if (n <= 0)
 			continue;
+		stall_if_planted(params, ++n_woken);
 		now = bench_now_ns() % LAST_VALUE;
 		memcpy(&value, event.data, 8);
 		if (event.size != params->size || bench_event_sum(event.data, params->size) != value * (params->size / 8))
 			return bench_complain("wake content");
 		if (value == LAST_VALUE)
 			return 0;
-		bench_histogram_add_corrected(&run->shared->histogram, now - value, (uint64_t)params->interval_us * 1000);
+		bench_histogram_add(&run->shared->histogram, now - value);
 	}
 }
 

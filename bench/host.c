@@ -44,7 +44,8 @@ static const char help[] =
 	"  --only PATTERN    results whose name matches, such as 'rtt.*' (--list shows the names)\n"
 	"  --socket PATH     measure on this bus instead of a private one\n"
 	"  --plant FAULT     torn or lost: spoil one event of each throughput, to see that the checks\n"
-	"                    notice (exit 1)\n"
+	"                    notice (exit 1); stall: the reader that is woken and the one that answers sleep\n"
+	"                    20 ms once, to see that the percentiles show it\n"
 	"  --json            for programs\n"
 	"  --list            names and titles\n"
 	"  --quiet           no progress on stderr\n"
@@ -82,43 +83,83 @@ static unsigned int choose(const struct options *options, const struct bench_sta
 	return n;
 }
 
+static void say(const struct options *options, unsigned int repeat, const char *what)
+{
+	if (!options->is_quiet)
+		fprintf(stderr, "\r%u/%u %-40s", repeat + 1, options->n_repeats, what);
+}
+
+/* One repetition of one line, and a look where the CPUs are now. Return: how often its processes lost their CPU. */
+static uint64_t measure_one(const struct bench_measure *measure, const struct bench_stage *stage, unsigned int repeat,
+			    struct bench_placement *placement, struct bench_result *result)
+{
+	uint64_t n_switches = stage->run->n_switches;
+	unsigned int i = result->value.n;
+
+	if (result->has_failed)
+		return 0;
+	bench_measure_once(measure, stage, repeat, result);
+	if (result->value.n > i)
+		result->probe_before[i] = placement->n - 1;
+	(void)bench_placement_probe(placement, stage->run, stage->cores);
+	return stage->run->n_switches - n_switches;
+}
+
 /* Rounds over all lines, so that what the machine does in one minute is not one line's. */
 static void measure_all(const struct options *options, const struct bench_stage *stage, struct bench_report *report,
-			const struct bench_measure *const *chosen, struct bench_quiet *quiet)
+			const struct bench_measure *const *chosen, struct bench_placement *placement, struct bench_quiet *quiet)
 {
 	uint64_t n_switches = 0, alone_ns = 0;
 
+	(void)bench_placement_probe(placement, stage->run, stage->cores);
 	for (unsigned int repeat = 0; repeat < options->n_repeats; repeat++) {
 		for (unsigned int i = 0; i < report->n_results; i++) {
 			struct bench_result *result = &report->results[i];
-			uint64_t before = stage->run->n_switches, begin = bench_now_ns();
+			uint64_t begin = bench_now_ns(), n;
 
-			if (!options->is_quiet)
-				fprintf(stderr, "\r%u/%u %-40s", repeat + 1, options->n_repeats, result->title);
-			if (!result->has_failed)
-				bench_measure_once(chosen[i], stage, repeat, result);
+			say(options, repeat, result->title);
+			n = measure_one(chosen[i], stage, repeat, placement, result);
 			if (result->is_oversubscribed)
 				continue;
-			n_switches += stage->run->n_switches - before;
+			n_switches += n;
 			alone_ns += bench_now_ns() - begin;
 		}
 	}
 	if (!options->is_quiet)
 		fprintf(stderr, "\r%-60s\r", "");
+	bench_placement_judge(placement);
 	bench_quiet_end(quiet, n_switches, (double)alone_ns / 1e9);
+}
+
+/* Return: how many lines failed. */
+static unsigned int show(const struct options *options, const struct bench_report *report)
+{
+	unsigned int n_failed = 0;
+
+	if (options->is_json)
+		bench_report_json(report, stdout);
+	else
+		bench_report_table(report, stdout);
+	for (unsigned int i = 0; i < report->n_results; i++) {
+		n_failed += report->results[i].has_failed;
+		bench_result_deinit(&report->results[i]);
+	}
+	return n_failed;
 }
 
 static int run_all(const struct options *options, const char *socket, int daemon_pid)
 {
 	static struct bench_result results[MEASURES_MAX];
 	const struct bench_measure *chosen[MEASURES_MAX];
+	struct bench_placement placement = {0};
 	struct bench_cores cores;
 	struct bench_quiet quiet;
-	struct bench_report report = {.cores = &cores, .results = results, .n_repeats = options->n_repeats, .quiet = &quiet};
+	struct bench_report report = {.cores = &cores, .results = results, .n_repeats = options->n_repeats, .quiet = &quiet,
+				      .placement = &placement};
 	struct bench_run run = {.socket = socket, .duration_ms = options->duration_ms};
 	struct bench_stage stage = {.run = &run, .cores = &cores, .daemon_pid = daemon_pid, .plant = options->plant};
 	uint64_t begin = bench_now_ns();
-	unsigned int n_failed = 0;
+	unsigned int n_failed;
 
 	bench_cores_find(&cores);
 	run.shared = mmap(NULL, sizeof(*run.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -126,18 +167,13 @@ static int run_all(const struct options *options, const char *socket, int daemon
 		return 1;
 	report.page_size = page_size_of(socket);
 	report.n_results = choose(options, &stage, results, chosen);
-	if (report.n_results == 0) {
+	if (report.n_results == 0)
 		return bench_usage("no result has such a name (see --list)", options->only);
-	}
 	bench_quiet_begin(&quiet);
-	measure_all(options, &stage, &report, chosen, &quiet);
+	measure_all(options, &stage, &report, chosen, &placement, &quiet);
 	report.seconds = (double)(bench_now_ns() - begin) / 1e9;
-	if (options->is_json)
-		bench_report_json(&report, stdout);
-	else
-		bench_report_table(&report, stdout);
-	for (unsigned int i = 0; i < report.n_results; i++)
-		n_failed += results[i].has_failed;
+	n_failed = show(options, &report);
+	bench_placement_deinit(&placement);
 	return n_failed > 0;
 }
 
@@ -176,9 +212,10 @@ static int parse(int argc, char **argv, struct options *options)
 		case 'x':
 			options->plant = strcmp(optarg, "torn") == 0   ? BENCH_PLANT_TORN
 					 : strcmp(optarg, "lost") == 0 ? BENCH_PLANT_LOST
-								       : BENCH_PLANT_NONE;
+					 : strcmp(optarg, "stall") == 0 ? BENCH_PLANT_STALL
+									: BENCH_PLANT_NONE;
 			if (options->plant == BENCH_PLANT_NONE)
-				return bench_usage("--plant takes torn or lost", optarg);
+				return bench_usage("--plant takes torn, lost or stall", optarg);
 			break;
 		case 'j':
 			options->is_json = true;

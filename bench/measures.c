@@ -62,6 +62,24 @@ static bool is_latency(enum bench_kind kind)
 	       kind == BENCH_OPEN_AGAIN || kind == BENCH_ATTACH || kind == BENCH_MACHINE_EVENTFD || kind == BENCH_MACHINE_MOVING;
 }
 
+/* What it measures goes from one core to another. */
+static bool has_distance(enum bench_kind kind)
+{
+	switch (kind) {
+	case BENCH_THROUGHPUT:
+	case BENCH_THROUGHPUT_WALK:
+	case BENCH_PING_PONG:
+	case BENCH_STOPPED_RATE:
+	case BENCH_STOPPED_P99:
+	case BENCH_MACHINE_COPIED:
+	case BENCH_MACHINE_MOVING:
+	case BENCH_MACHINE_STREAM:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void set_unit(struct bench_result *result, enum bench_kind kind)
 {
 	result->is_lower_better = is_latency(kind) || kind == BENCH_IDLE || kind == BENCH_CALLS;
@@ -72,7 +90,7 @@ static void set_unit(struct bench_result *result, enum bench_kind kind)
 		result->total_name = "daemon";
 	} else if (kind == BENCH_CALLS) {
 		result->unit = "calls an event";
-		result->unit_short = "calls";
+		result->unit_short = "/event";
 	} else if (kind == BENCH_MACHINE_MEMCPY) {
 		result->unit = "bytes/s";
 		result->unit_short = "B/s";
@@ -86,8 +104,9 @@ void bench_result_init(struct bench_result *result, const struct bench_measure *
 	result->title = measure->title;
 	set_unit(result, measure->kind);
 	result->is_oversubscribed = measure->params.n_publishers + measure->params.n_subscribers > stage->cores->n;
-	if (is_latency(measure->kind))
-		result->histogram = calloc(1, sizeof(*result->histogram));
+	result->has_distance = has_distance(measure->kind) && stage->cores->n > 1;
+	result->is_closed_loop = measure->kind == BENCH_PING_PONG || measure->kind == BENCH_STOPPED_P99 ||
+				 measure->kind == BENCH_MACHINE_MOVING;
 }
 
 /* -- limits -- */
@@ -153,7 +172,7 @@ static double throughput(const struct bench_measure *measure, const struct bench
 	struct bench_case_params params = measure->params;
 	double total = 0, value;
 
-	params.plant = stage->plant;
+	params.plant = stage->plant == BENCH_PLANT_STALL ? BENCH_PLANT_NONE : stage->plant;
 	value = bench_case_throughput(stage->run, stage->cores, &params, &total);
 	if (value > 0 && params.n_subscribers > 1)
 		bench_samples_add(&result->total, total);
@@ -177,9 +196,12 @@ static double idle(const struct bench_stage *stage, struct bench_result *result)
 
 static double value_of(const struct bench_measure *measure, const struct bench_stage *stage, struct bench_result *result)
 {
-	const struct bench_case_params *params = &measure->params;
+	struct bench_case_params stalled = measure->params;
+	const struct bench_case_params *params = &stalled;
 	uint64_t p99;
 
+	if (stage->plant == BENCH_PLANT_STALL)
+		stalled.plant = stage->plant;
 	switch (measure->kind) {
 	case BENCH_THROUGHPUT:
 	case BENCH_THROUGHPUT_WALK:
@@ -220,10 +242,13 @@ static double value_of(const struct bench_measure *measure, const struct bench_s
 static double take_value(const struct bench_measure *measure, const struct bench_stage *stage, struct bench_result *result)
 {
 	double value = value_of(measure, stage, result);
+	struct bench_histogram **each = &result->histogram[result->value.n];
 
-	if (value > 0 && result->histogram) {
-		bench_histogram_merge(result->histogram, &stage->run->shared->histogram);
+	if (value > 0 && is_latency(measure->kind)) {
 		bench_samples_add(&result->p99, p99_of(stage->run));
+		*each = malloc(sizeof(**each));
+		if (*each)
+			**each = stage->run->shared->histogram;
 	}
 	return value;
 }

@@ -45,6 +45,6 @@ struct bench_stage {
 };
 
 void bench_result_init(struct bench_result *result, const struct bench_measure *measure, const struct bench_stage *stage);
-/* One repetition; limit and value take turns in being first, so that a drift of the machine favours neither. */
+/* One repetition between two probes of the placement; limit and value take turns in being first, so that a drift of the machine favours neither. */
 void bench_measure_once(const struct bench_measure *measure, const struct bench_stage *stage, unsigned int repeat,
 			struct bench_result *result);

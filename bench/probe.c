@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "bench/event.h"
+#include "bench/pace.h"
 
 #define STREAM_BYTES (2u << 20)
 #define STREAM_PARTS 8u
@@ -229,25 +230,29 @@ double bench_probe_ping_pong(struct bench_run *run, const struct bench_cores *co
 
 /* -- futex -- */
 
+/* More than a sleeper may be behind. */
+#define SENT_N 4096u
+
 struct sleepers {
-	alignas(128) _Atomic uint32_t word;
-	_Atomic uint64_t sent_ns; /* 0 = the end */
+	alignas(128) _Atomic uint32_t word; /* how many were sent */
+	alignas(128) _Atomic uint64_t sent_ns[SENT_N]; /* when, each; 0 = the end */
 	uint64_t interval_ns;
 };
 
 static int futex_waker(struct bench_run *run, unsigned int role)
 {
 	struct sleepers *sleepers = (struct sleepers *)(uintptr_t)run->params;
-	struct timespec nap = {.tv_nsec = (long)sleepers->interval_ns};
+	struct bench_pace pace = {.interval_ns = sleepers->interval_ns};
 	bool is_last = false;
 
 	(void)role;
 	bench_barrier(run);
-	while (!is_last) {
-		nanosleep(&nap, NULL);
+	for (uint32_t i = 0; !is_last; i++) {
+		uint64_t begin = bench_pace_wait(&pace);
+
 		is_last = bench_is_over(run);
-		atomic_store_explicit(&sleepers->sent_ns, is_last ? 0 : bench_now_ns(), memory_order_relaxed);
-		atomic_fetch_add_explicit(&sleepers->word, 1, memory_order_release);
+		atomic_store_explicit(&sleepers->sent_ns[i % SENT_N], is_last ? 0 : begin, memory_order_relaxed);
+		atomic_store_explicit(&sleepers->word, i + 1, memory_order_release);
 		(void)syscall(SYS_futex, &sleepers->word, FUTEX_WAKE, 1, NULL, NULL, 0);
 	}
 	return 0;
@@ -262,17 +267,20 @@ static int futex_sleeper(struct bench_run *run, unsigned int role)
 	bench_barrier(run);
 	for (;;) {
 		uint32_t now = atomic_load_explicit(&sleepers->word, memory_order_acquire);
-		uint64_t sent;
 
 		if (now == seen) {
 			(void)syscall(SYS_futex, &sleepers->word, FUTEX_WAIT, seen, NULL, NULL, 0);
 			continue;
 		}
-		seen = now;
-		sent = atomic_load_explicit(&sleepers->sent_ns, memory_order_relaxed);
-		if (sent == 0)
-			return 0;
-		bench_histogram_add_corrected(&run->shared->histogram, bench_now_ns() - sent, sleepers->interval_ns);
+		if (now - seen > SENT_N)
+			return 1;
+		for (; seen != now; seen++) {
+			uint64_t sent = atomic_load_explicit(&sleepers->sent_ns[seen % SENT_N], memory_order_relaxed);
+
+			if (sent == 0)
+				return 0;
+			bench_histogram_add(&run->shared->histogram, bench_now_ns() - sent);
+		}
 	}
 }
 
@@ -281,7 +289,7 @@ double bench_probe_futex(struct bench_run *run, const struct bench_cores *cores,
 	struct sleepers *sleepers;
 	double median = 0;
 
-	sleepers = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	sleepers = mmap(NULL, sizeof(*sleepers), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (sleepers == MAP_FAILED)
 		return 0;
 	sleepers->interval_ns = (uint64_t)interval_us * 1000;
@@ -291,6 +299,6 @@ double bench_probe_futex(struct bench_run *run, const struct bench_cores *cores,
 	run->role[1] = (struct bench_role){futex_sleeper, cores->core[1 % cores->n]};
 	if (bench_run_roles(run) == 0)
 		median = (double)bench_histogram_percentile(&run->shared->histogram, 0.5);
-	munmap(sleepers, 4096);
+	munmap(sleepers, sizeof(*sleepers));
 	return median;
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/pace.h"
 #include "bench/probe.h"
 
 #define L1_BYTES 16384u
@@ -130,8 +131,11 @@ double bench_probe_memcpy(struct bench_run *run, const struct bench_cores *cores
 
 /* -- eventfd -- */
 
+/* More than a listener may be behind. */
+#define SENT_N 4096u
+
 struct bell {
-	_Atomic uint64_t sent_ns; /* 0 = the end */
+	_Atomic uint64_t sent_ns[SENT_N]; /* 0 = the end */
 	uint64_t interval_ns;
 	int fd;
 };
@@ -139,14 +143,16 @@ struct bell {
 static int ringer(struct bench_run *run, unsigned int role)
 {
 	struct bell *bell = (struct bell *)(uintptr_t)run->params;
+	struct bench_pace pace = {.interval_ns = bell->interval_ns};
 	bool is_last = false;
 
 	(void)role;
 	bench_barrier(run);
-	while (!is_last) {
-		nanosleep(&(struct timespec){.tv_nsec = (long)bell->interval_ns}, NULL);
+	for (uint32_t i = 0; !is_last; i++) {
+		uint64_t begin = bench_pace_wait(&pace);
+
 		is_last = bench_is_over(run);
-		atomic_store_explicit(&bell->sent_ns, is_last ? 0 : bench_now_ns(), memory_order_release);
+		atomic_store_explicit(&bell->sent_ns[i % SENT_N], is_last ? 0 : begin, memory_order_release);
 		if (eventfd_write(bell->fd, 1) != 0)
 			return 1;
 	}
@@ -156,25 +162,27 @@ static int ringer(struct bench_run *run, unsigned int role)
 static int listener(struct bench_run *run, unsigned int role)
 {
 	struct bell *bell = (struct bell *)(uintptr_t)run->params;
+	uint32_t seen = 0;
 	eventfd_t n;
 
 	(void)role;
 	bench_barrier(run);
 	for (;;) {
-		uint64_t sent;
-
-		if (eventfd_read(bell->fd, &n) != 0)
+		if (eventfd_read(bell->fd, &n) != 0 || n > SENT_N)
 			return 1;
-		sent = atomic_load_explicit(&bell->sent_ns, memory_order_acquire);
-		if (sent == 0)
-			return 0;
-		bench_histogram_add_corrected(&run->shared->histogram, bench_now_ns() - sent, bell->interval_ns);
+		for (; n > 0; n--, seen++) {
+			uint64_t sent = atomic_load_explicit(&bell->sent_ns[seen % SENT_N], memory_order_acquire);
+
+			if (sent == 0)
+				return 0;
+			bench_histogram_add(&run->shared->histogram, bench_now_ns() - sent);
+		}
 	}
 }
 
 double bench_probe_eventfd(struct bench_run *run, const struct bench_cores *cores, unsigned int interval_us)
 {
-	struct bell *bell = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	struct bell *bell = mmap(NULL, sizeof(*bell), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	double median = 0;
 
 	if (bell == MAP_FAILED)
@@ -188,6 +196,6 @@ double bench_probe_eventfd(struct bench_run *run, const struct bench_cores *core
 	if (bell->fd >= 0 && bench_run_roles(run) == 0)
 		median = (double)bench_histogram_percentile(&run->shared->histogram, 0.5);
 	close(bell->fd);
-	munmap(bell, 4096);
+	munmap(bell, sizeof(*bell));
 	return median;
 }

@@ -61,15 +61,21 @@ static unsigned int bucket_of(uint64_t ns)
 	return (shift + 1) * BENCH_HISTOGRAM_STEPS + (unsigned int)(ns >> shift) - BENCH_HISTOGRAM_STEPS;
 }
 
-/* The middle of a bucket. */
-static uint64_t bucket_value(unsigned int bucket)
+/* The least in a bucket. */
+static uint64_t bucket_low(unsigned int bucket)
 {
 	unsigned int shift = bucket / BENCH_HISTOGRAM_STEPS;
 	uint64_t step = bucket % BENCH_HISTOGRAM_STEPS;
 
-	if (shift == 0)
-		return step;
-	return ((step + BENCH_HISTOGRAM_STEPS) << (shift - 1)) + ((1ull << (shift - 1)) >> 1);
+	return shift == 0 ? step : (step + BENCH_HISTOGRAM_STEPS) << (shift - 1);
+}
+
+/* The middle of a bucket. */
+static uint64_t bucket_value(unsigned int bucket)
+{
+	unsigned int shift = bucket / BENCH_HISTOGRAM_STEPS;
+
+	return bucket_low(bucket) + (shift == 0 ? 0 : (1ull << (shift - 1)) >> 1);
 }
 
 void bench_histogram_add(struct bench_histogram *histogram, uint64_t ns)
@@ -80,15 +86,30 @@ void bench_histogram_add(struct bench_histogram *histogram, uint64_t ns)
 		histogram->max = ns;
 }
 
-void bench_histogram_add_corrected(struct bench_histogram *histogram, uint64_t ns, uint64_t expected)
+/* Those between the values of two buckets at once: a stall of a second has millions at 200 ns each. */
+static void add_shorter(struct bench_histogram *into, uint64_t ns, uint64_t expected, uint64_t n)
 {
-	bench_histogram_add(histogram, ns);
+	while (ns >= 2 * expected) {
+		unsigned int bucket = bucket_of(ns - expected);
+		uint64_t low = bucket_low(bucket), steps;
+
+		/* ns - k * expected >= low, and not below expected */
+		steps = (ns - (low > expected ? low : expected)) / expected;
+		into->count[bucket] += steps * n;
+		into->n += steps * n;
+		ns -= steps * expected;
+	}
+}
+
+void bench_histogram_correct(const struct bench_histogram *measured, uint64_t expected, struct bench_histogram *ret_corrected)
+{
+	*ret_corrected = *measured;
 	if (expected == 0)
 		return;
-	while (ns > 2 * expected) {
-		ns -= expected;
-		bench_histogram_add(histogram, ns);
-	}
+	for (unsigned int i = 0; i < BENCH_HISTOGRAM_BUCKETS; i++)
+		if (measured->count[i])
+			add_shorter(ret_corrected, bucket_value(i) < measured->max ? bucket_value(i) : measured->max, expected,
+				    measured->count[i]);
 }
 
 void bench_histogram_merge(struct bench_histogram *into, const struct bench_histogram *from)

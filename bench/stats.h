@@ -34,12 +34,14 @@ struct bench_histogram {
 void bench_histogram_add(struct bench_histogram *histogram, uint64_t ns);
 
 /**
- * bench_histogram_add_corrected() - a sample, and those that it kept from being taken
- * @expected: the interval at which samples were to begin; 0 = only the sample
+ * bench_histogram_correct() - @measured, and what a stall kept from being measured
+ * @expected: the interval at which requests would have come, ns
  *
- * Coordinated omission: while one request took long, the ones due meanwhile would have waited too.
+ * Where the next request waits for the answer to the last, a long answer is one sample; requests that came regularly would
+ * have waited for the rest of it. So for each sample of @measured above @expected one less by @expected, one less by twice
+ * that, and so on as long as they are not below @expected (coordinated omission). @expected 0: a copy.
  */
-void bench_histogram_add_corrected(struct bench_histogram *histogram, uint64_t ns, uint64_t expected);
+void bench_histogram_correct(const struct bench_histogram *measured, uint64_t expected, struct bench_histogram *ret_corrected);
 void bench_histogram_merge(struct bench_histogram *into, const struct bench_histogram *from);
 /* @fraction: 0.5 for the median, 0.9999... 0 when there are no samples. */
 uint64_t bench_histogram_percentile(const struct bench_histogram *histogram, double fraction);

@@ -107,7 +107,7 @@ static void measure(const struct options *options, const struct bench_cores *cor
 			 (unsigned long)session.n_checked, (unsigned long)session.n_dropped);
 	}
 	snprintf(path, sizeof(path), "ingress.%s.over_bare", name);
-	snprintf(text, sizeof(text), "%s: over receive only", title);
+	snprintf(text, sizeof(text), "%s: over bare", title);
 	(void)bench_results_add(results, path, text, &session.phase[BENCH_PHASE_PUBLISH].cost,
 				&session.phase[BENCH_PHASE_BARE].cost, "bare receive loop: receive, free", true);
 	snprintf(path, sizeof(path), "ingress.%s.bare", name);
@@ -156,7 +156,7 @@ static void measure_passive(const struct options *options, const struct bench_co
 	source.device = "net_ring0";
 	source.has_reader = false;
 	source.passive = BENCH_PASSIVE_LOOP;
-	measure(options, cores, socket, &source, "passive.loop", "passive, the loop's part", results);
+	measure(options, cores, socket, &source, "passive.loop", "passive loop", results);
 	source.passive = BENCH_PASSIVE_ALL;
 	if (cores->n >= 2)
 		measure(options, cores, socket, &source, "passive", "passive MQTT", results);
@@ -258,7 +258,7 @@ static void measure_tcp(const struct options *options, const struct bench_cores 
 		snprintf(title, sizeof(title), "TCP: %s", tcp.at[i].title);
 		result = bench_results_add(results, name, title, &tcp.at[i].stack, &tcp.at[i].kernel, limit, false);
 		result->unit = tcp.at[i].is_latency ? "ns" : "messages/s";
-		result->unit_short = tcp.at[i].is_latency ? "ns" : "msg/s";
+		result->unit_short = tcp.at[i].is_latency ? "ns" : "/s";
 		result->is_lower_better = tcp.at[i].is_latency;
 	}
 }
@@ -268,12 +268,13 @@ static int run_all(const struct bench_bus *bus, void *context)
 	const struct options *options = context;
 	static struct bench_results results;
 	struct bench_cores cores;
-	struct bench_report report = {.cores = &cores, .results = results.at, .n_repeats = options->n_repeats};
+	struct bench_quiet quiet;
+	struct bench_report report = {.cores = &cores, .results = results.at, .n_repeats = options->n_repeats, .quiet = &quiet};
 	uint64_t begin = bench_now_ns();
 	unsigned int n_failed = 0;
 
 	bench_cores_find(&cores);
-	report.noise = bench_noise(300);
+	bench_quiet_begin(&quiet);
 	report.page_size = "4 KiB";
 	if (options->pcap || options->iface || options->vdev) {
 		measure_named(options, &cores, bus->socket, &results);
@@ -293,6 +294,7 @@ static int run_all(const struct bench_bus *bus, void *context)
 	}
 	say(options, "");
 	say(options, "");
+	bench_quiet_end(&quiet, 0, 0);
 	report.n_results = results.n;
 	report.seconds = (double)(bench_now_ns() - begin) / 1e9;
 	if (options->is_json)

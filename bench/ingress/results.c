@@ -27,7 +27,7 @@ struct bench_result *bench_results_add(struct bench_results *results, const char
 	}
 	result->is_lower_better = is_cost;
 	result->unit = is_cost ? "ns" : "packets/s";
-	result->unit_short = is_cost ? "ns" : "pkt/s";
+	result->unit_short = is_cost ? "ns" : "/s";
 	result->value = *value;
 	result->has_failed = value->n == 0;
 	if (!limit)

@@ -31,6 +31,8 @@ _has_ingress() {
 host_measures_everything() {
 	hugebus bench --repeats 1 --duration 20 --json >"$lab/r.json" 2>"$lab/err" || { sed 's/^/# /' "$lab/err"; return 1; }
 	_holds "$lab/r.json" 'all(k in r for k in ("version", "kernel", "cores", "page_size", "siblings", "shared_cache_level", "one_node", "noise", "is_quiet", "repeats", "seconds"))' || return 1
+	_holds "$lab/r.json" '(r["n_cpus"] < 2 or r["placement"]["near_ns"] > 0) and all("distances" in by[n] and len(by[n]["distances"]) == 1 for n in ("rtt.56", "broadcast.2", "machine.stream.8") if r["n_cpus"] > 1)' || return 1
+	_holds "$lab/r.json" 'all(by[n]["corrected_ns"]["n"] >= by[n]["percentiles_ns"]["n"] > 0 for n in ("rtt.56", "rtt.64", "stopped.p99"))' || return 1
 	_holds "$lab/r.json" 'all(k in r["quiet"] for k in ("busy_before", "steal", "switches_per_s", "load"))' || return 1
 	_holds "$lab/r.json" 'set(by) == set("""'"$(hugebus bench --list | awk '{print $1}')"'""".split())' || return 1
 	_holds "$lab/r.json" 'all(full(x, "limit" in x) for x in r["results"])' || return 1
@@ -53,10 +55,22 @@ host_notices_a_spoilt_event() {
 	done
 }
 
+percentiles_show_a_planted_stall() {
+	hugebus bench --only '[rw]*' --repeats 1 --duration 100 --plant stall --json >"$lab/r.json" 2>"$lab/err" || { sed 's/^/# /' "$lab/err"; return 1; }
+	# 20 events were due in the 20 ms, and a fifth of the round trips of a client that does not wait
+	_holds "$lab/r.json" 'by["wake.64"]["percentiles_ns"]["p99"] > 10e6 and by["wake.64"]["percentiles_ns"]["p90"] > 2e6' || return 1
+	_holds "$lab/r.json" 'all(by[n]["percentiles_ns"]["max"] > 20e6 and by[n]["corrected_ns"]["p90"] > 2e6 for n in ("rtt.56", "rtt.64"))'
+}
+
+the_table_fits_a_terminal() {
+	hugebus bench --only '[rbi]*' --repeats 1 --duration 20 --quiet >"$lab/table" || return 1
+	expect "$(awk '{ if (length($0) > n) n = length($0) } END { print n }' "$lab/table")" -le 80
+}
+
 host_measures_on_the_bus_it_is_given() {
 	bus || return 1
 	hugebus bench --socket "$HUGEBUS_SOCKET" --only 'throughput.64.single' --repeats 2 --duration 20 >"$lab/table" 2>&1 || return 1
-	grep -q '64 B, one by one .*ev/s' "$lab/table"
+	grep -q '64 B, one by one .*/s' "$lab/table"
 }
 
 ingress_measures_generator_and_capture() {
