@@ -3,8 +3,9 @@
  * A bus in one process: the daemon's shipping state machine, simulated clients, sockets, a journal and a clock
  *
  *	sim_state.c     what happens next: seeds decide
- *	state_client.c  clients that do what libhugebus does: calls, answers, coming back
- *	state_world.c   the daemon's surroundings: ops, sockets, journal; it can be killed between any two actions
+ *	state_client.c  clients that do what libhugebus does: calls, answers, coming back (state_client.h)
+ *	state_world.c   the daemon's surroundings: sockets, time; it can be killed between any two actions
+ *	state_ops.c     what it does there: descriptors, memory, messages, the journal
  *	state_check.c   what must hold after each step, and when all is quiet
  *
  * A descriptor is a number that says what it is (struct object_*). The daemon gets real ones of /dev/null, so that
@@ -214,7 +215,6 @@ void world_kill(struct world *w);
 /** After each event: was it the daemon's last? */
 void world_settle(struct world *w);
 void world_free(struct world *w);
-struct memory *world_memory(struct world *w, uint64_t ring_id);
 
 /** With --verbose: one line for a message. */
 void world_trace(const struct world *w, const char *who, uint64_t id, const void *msg);
@@ -236,7 +236,16 @@ void world_tick(struct world *w, uint64_t ms);
 void world_configure(struct world *w, uint32_t variant);
 void world_sweep(struct world *w);
 
-/* -- state_client.c -- */
+/* -- state_ops.c -- */
+struct hbus_state_ops world_ops(struct world *w);
+struct memory *world_memory(struct world *w, uint64_t ring_id);
+/** A real descriptor for the daemon, that is @object. */
+int world_fd(struct world *w, struct object object);
+struct hbus_fd *world_handle(struct world *w, struct object object);
+void world_journal_put(struct world *w, const struct hbus_journal_record *record);
+bool world_is_alive(const struct world *w, uint64_t process);
+
+/* -- clients: state_client.c, state_hear.c, state_act.c -- */
 void client_begin(struct world *w, struct client *client, uid_t uid);
 void client_act(struct world *w, struct client *client, bool may_begin);
 /** One message of the daemon, or the end of the connection. False: there was none. */
