@@ -45,9 +45,9 @@ library_sources() {
 
 # Unit tests that need nothing but these and criterion's few macros.
 unit_tests() {
-	printf '%s\n' ring gate segment wait record topic topic_trie wire policy quota log state state_hostile client_loss \
-		client_topics net route batch bucket directory eal_args worker mqtt_attributes mqtt_limits mqtt_packet mqtt_received mqtt_v3 \
-		mqtt_v5 mqttsn mqttsn_door passive tcp wheel
+	printf '%s\n' ring gate segment wait record topic topic_trie wire policy quota log state state_hostile state_policy \
+		state_restart state_return client_loss client_topics net route batch bucket directory eal_args worker \
+		mqtt_attributes mqtt_limits mqtt_packet mqtt_received mqtt_v3 mqtt_v5 mqtt_v5_publish mqtt_v5_subscribe mqttsn mqttsn_door mqttsn_limits mqttsn_session passive tcp wheel
 }
 
 fuzz_targets() { printf '%s\n' ring net batch topic mqtt mqttsn passive tcp; }
@@ -76,8 +76,8 @@ compile_all() {
 		library_sources
 		unit_tests | sed 's|.*|tests/unit/test_&.c|'
 		fuzz_targets | sed 's|.*|tests/fuzz/fuzz_&.c|'
-		printf '%s\n' tests/fuzz/driver.c tests/stress/explore.c tests/stress/sched_ring.c tests/stress/tsan_ring.c \
-			tests/crash/torture_ring.c tests/crash/scribble.c
+		printf '%s\n' tests/fuzz/driver.c tests/stress/explore.c tests/stress/explore_memory.c tests/stress/sched_ring.c \
+			tests/stress/tsan_ring.c tests/crash/torture_ring.c tests/crash/scribble.c
 	} | xargs -P "$(nproc)" -I{} bash -c 'compile_one "$@"' compile "$out" {} "$@"
 }
 
@@ -102,7 +102,7 @@ link_all() {
 		link_one "$out" "fuzz_$name" "tests/fuzz/fuzz_$name.c" tests/fuzz/driver.c || return 1
 	done
 	# The scheduler compiles the ring's sources itself: nothing of it comes from the archive.
-	link_one "$out" sched_ring tests/stress/explore.c tests/stress/sched_ring.c &&
+	link_one "$out" sched_ring tests/stress/explore.c tests/stress/explore_memory.c tests/stress/sched_ring.c &&
 		link_one "$out" threads tests/stress/tsan_ring.c &&
 		link_one "$out" torture_ring tests/crash/torture_ring.c &&
 		link_one "$out" scribble tests/crash/scribble.c

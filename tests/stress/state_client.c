@@ -69,7 +69,7 @@ void say_open(struct world *w, struct client *client, int sub)
 
 uint32_t client_slots_of(uint32_t memfd)
 {
-	return WORLD_SLOTS_FIRST << memfd;
+	return (uint32_t)WORLD_SLOTS_FIRST << memfd;
 }
 
 static struct object slots_object(const struct client *client, const struct client_sub *sub, uint32_t memfd)
