@@ -106,6 +106,8 @@ struct bench_bus {
 };
 int bench_bus_start(struct bench_bus *bus);
 void bench_bus_stop(struct bench_bus *bus);
+/* What pages a ring of the bus at @socket gets now: "2 MiB" or "4 KiB". In pages.c. */
+const char *bench_page_size(const char *socket);
 /*
  * Measures in a child, so that whatever ends it, SIGINT and SIGTERM to us too, the bus can be stopped afterwards.
  * Return: the exit code.

@@ -17,7 +17,6 @@
 #include "bench/measures.h"
 #include "bench/options.h"
 #include "bench/report.h"
-#include "ctl/client/hugebus.h"
 
 struct options {
 	const char *only;
@@ -51,22 +50,6 @@ static const char help[] =
 	"  --quiet           no progress on stderr\n"
 	"  --help, --version\n\n"
 	"Exit: 0 done, 1 a measurement failed or was interrupted, 2 usage.\n";
-
-/* What pages a ring of this bus gets now. */
-static const char *page_size_of(const char *socket)
-{
-	struct hbus_publisher_info info = {0};
-	struct hbus_publisher *publisher = NULL;
-	struct hbus *bus = NULL;
-	hbus_topic_t topic;
-
-	if (hbus_open(socket, NULL, &bus) == 0 && hbus_publisher_open(bus, NULL, &publisher) == 0 &&
-	    hbus_publisher_topic(publisher, "page-size", NULL, NULL, &topic) == 0)
-		(void)hbus_publisher_info(publisher, &info);
-	hbus_publisher_close(publisher);
-	hbus_close(bus);
-	return info.is_huge ? "2 MiB" : "4 KiB";
-}
 
 /* The lines that were asked for. Return: how many. */
 static unsigned int choose(const struct options *options, const struct bench_stage *stage, struct bench_result *results,
@@ -165,7 +148,7 @@ static int run_all(const struct options *options, const char *socket, int daemon
 	run.shared = mmap(NULL, sizeof(*run.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run.shared == MAP_FAILED)
 		return 1;
-	report.page_size = page_size_of(socket);
+	report.page_size = bench_page_size(socket);
 	report.n_results = choose(options, &stage, results, chosen);
 	if (report.n_results == 0)
 		return bench_usage("no result has such a name (see --list)", options->only);

@@ -275,7 +275,7 @@ static int run_all(const struct bench_bus *bus, void *context)
 
 	bench_cores_find(&cores);
 	bench_quiet_begin(&quiet);
-	report.page_size = "4 KiB";
+	report.page_size = bench_page_size(bus->socket);
 	if (options->pcap || options->iface || options->vdev) {
 		measure_named(options, &cores, bus->socket, &results);
 	} else {

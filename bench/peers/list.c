@@ -30,6 +30,25 @@ const struct peer *const peers[] = {
 	NULL,
 };
 
+const struct peer_absent peers_absent[] = {
+#ifndef HBUS_PEER_RTE_RING
+	{"rte_ring", "DPDK rte_ring", "built without libdpdk-dev"},
+#endif
+#ifndef HBUS_PEER_CK
+	{"ck_ring", "Concurrency Kit ck_ring", "built without libck-dev"},
+#endif
+#ifndef HBUS_PEER_ICEORYX
+	{"iceoryx", "iceoryx (C binding)", "built without libiceoryx-binding-c-dev and cmake"},
+#endif
+#ifndef HBUS_PEER_ZMQ
+	{"zmq", "ZeroMQ", "built without libzmq3-dev"},
+#endif
+#ifndef HBUS_PEER_NNG
+	{"nng", "nng", "built without libnng-dev"},
+#endif
+	{NULL, NULL, NULL},
+};
+
 int peer_complain(const char *peer, const char *what)
 {
 	fprintf(stderr, "%s: %s\n", peer, what);

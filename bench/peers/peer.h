@@ -60,6 +60,14 @@ struct peer {
 /* NULL-terminated. */
 extern const struct peer *const peers[];
 
+/* One that this build lacks, and why. */
+struct peer_absent {
+	const char *name, *title, *reason;
+};
+
+/* Ends with a name of NULL. */
+extern const struct peer_absent peers_absent[];
+
 static inline void peer_fill(void *event, unsigned int size, uint64_t value)
 {
 	for (unsigned int i = 0; i < size; i += 8)

@@ -12,6 +12,9 @@ import subprocess
 import sys
 import time
 
+from figures import apart, figure, human, is_moving, side, sides, span, table
+from targets import targets
+
 THROUGHPUT = [8, 64, 256, 1024]
 ROUND_TRIP = [56, 64]
 
@@ -24,53 +27,50 @@ def load(directory, name):
         return json.load(file)
 
 
-def human(value):
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.3g} {letter}"
-    return f"{value:.3g}"
-
-
-def span(ns):
-    for factor, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
-        if ns >= factor:
-            return f"{ns / factor:.3g} {unit}"
-    return f"{ns:.3g} ns"
-
-
-def cell_text(cell, is_rate):
+def cell_text(cell, distance, is_rate):
     if cell is None:
         return ""
     if cell["failed"]:
         return "failed"
-    value = human(cell["value"]["median"]) if is_rate else f"{cell['value']['median']:.0f}"
-    return f"{value} ({cell['ratio']['median']:.2f} ±{100 * cell['ratio']['spread']:.0f} %)"
+    found = side(cell, distance)
+    if found is None:
+        return "–"
+    value = human(found["value"]["median"]) if is_rate else f"{found['value']['median']:.0f}"
+    return f"{value} ({found['ratio']['median']:.2f} ±{100 * found['ratio']['spread']:.0f} %)"
 
 
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+def limit_text(run, name, distance, is_rate):
+    found = side({"failed": False, **run["limits"][name]}, distance)
+    if found is None:
+        return "–"
+    return human(found["value"]["median"] if "value" in found else found["median"]) if is_rate else f"{found['value']['median']:.0f}"
 
 
-def throughput_table(run):
-    rows = [["*limit: two bare cores*"] + [human(run["limits"][f"throughput.{size}"]["median"]) for size in THROUGHPUT]]
+def throughput_table(run, distance):
+    rows = [["*limit: two bare cores*"] + [limit_text(run, f"throughput.{size}", distance, True) for size in THROUGHPUT]]
     for peer in run["peers"]:
         cells = [peer["cells"].get(f"throughput.{size}") for size in THROUGHPUT]
         if any(cells):
-            rows.append([peer["title"]] + [cell_text(cell, True) for cell in cells])
-    return table(["events/s"] + [f"{size} B" for size in THROUGHPUT], rows)
+            rows.append([peer["title"]] + [cell_text(cell, distance, True) for cell in cells])
+    return table([f"events/s, {apart(run, distance)}"] + [f"{size} B" for size in THROUGHPUT], rows)
 
 
-def round_trip_table(run):
-    rows = [["*limit: two bare cores*"] + [f"{run['limits'][f'rtt.{size}']['median']:.0f}" for size in ROUND_TRIP] + [""]]
+def tail_text(cell, distance):
+    found = side(cell, distance)
+    if found is None or "percentiles_ns" not in found:
+        return ""
+    return " / ".join(span(found["percentiles_ns"][name]) for name in ("p99", "p99.9", "p99.99") if name in found["percentiles_ns"])
+
+
+def round_trip_table(run, distance):
+    rows = [["*limit: two bare cores*"] + [limit_text(run, f"rtt.{size}", distance, False) for size in ROUND_TRIP] + [""]]
     for peer in run["peers"]:
         cells = [peer["cells"].get(f"rtt.{size}") for size in ROUND_TRIP]
         if peer["batches"] or not any(cells):
             continue
-        last = cells[-1]
-        tail = "" if last["failed"] else f"{last['percentiles_ns']['p99']} / {last['percentiles_ns']['p99.9']}"
-        rows.append([peer["title"]] + [cell_text(cell, False) for cell in cells] + [tail])
-    return table(["round trip, ns"] + [f"{size} B" for size in ROUND_TRIP] + ["64 B: p99 / p99.9"], rows)
+        rows.append([peer["title"]] + [cell_text(cell, distance, False) for cell in cells] + [tail_text(cells[-1], distance)])
+    return table([f"round trip, ns, {apart(run, distance)}"] + [f"{size} B" for size in ROUND_TRIP]
+                 + ["64 B: p99 / p99.9 / p99.99"], rows)
 
 
 def settings_table(run):
@@ -78,29 +78,52 @@ def settings_table(run):
                  [[peer["title"], peer["version"], peer["settings"]] for peer in run["peers"]])
 
 
+class Legend:
+    """A letter for each limit; what they mean stands below the table."""
+
+    def __init__(self):
+        self.names = []
+
+    def letter(self, name):
+        if name not in self.names:
+            self.names.append(name)
+        return chr(ord("a") + self.names.index(name))
+
+    def text(self):
+        return "; ".join(f"{chr(ord('a') + i)}: {name}" for i, name in enumerate(self.names)) + "."
+
+
+def result_rows(result, distance, legend, n_columns):
+    """A row, and what else was measured with it."""
+    unit, found = result["unit"], side(result, distance)
+    title = result["title"] + (" (oversubscribed)" if result.get("oversubscribed") else "")
+    start = [title] + ([distance or ""] if n_columns == 6 else [])
+    rest = ["", "", ""]
+    if "limit" in found:
+        rest = [f"{figure(found['limit']['median'], unit)} {legend.letter(result['limit_name'])}",
+                f"{found['ratio']['median']:.2f}", f"±{100 * found['ratio']['spread']:.0f} %"]
+    rows = [start + [figure(found["value"]["median"], unit)] + rest]
+    more = [result["title"]] + start[1:]
+    if "p99_ratio" in found:
+        rows.append([more[0] + ": p99"] + more[1:] + [figure(found["p99"]["median"], unit), f"{figure(found['limit_p99']['median'], unit)} (its p99)",
+                    f"{found['p99_ratio']['median']:.2f}", f"±{100 * found['p99_ratio']['spread']:.0f} %"])
+    if "total" in found:
+        rows.append([f"{more[0]}: {result['total_name']}"] + more[1:] + [figure(found["total"]["median"], unit), "", "", ""])
+    return rows
+
+
 def results_table(run):
-    """hugebus bench and hugebus bench ingress: a row each, beside their limits."""
-    rows = []
+    """hugebus bench and hugebus bench ingress: a row each, or one for each distance, beside their limits."""
+    legend, rows = Legend(), []
+    head = ["measure"] + (["cores"] if is_moving(run) else []) + ["median", "limit", "ratio", "spread"]
     for result in run["results"]:
         if result["failed"]:
-            rows.append([result["title"], "failed", "", "", ""])
+            rows.append([result["title"], "failed"] + [""] * (len(head) - 2))
             continue
-        unit = result["unit"]
-        number = span if unit == "ns" else (lambda v: f"{v if v > 1e-6 else 0:.3g}") if result["lower_is_better"] else human
-        name = "" if unit == "ns" else " " + unit
-        limit = ratio = spread = ""
-        if "limit" in result and result["limit"]["samples"]:
-            limit = f"{number(result['limit']['median'])} ({result['limit_name']})"
-            ratio = f"{result['ratio']['median']:.2f}"
-            spread = f"±{100 * result['ratio']['spread']:.0f} %"
-        title = result["title"] + (" (oversubscribed)" if result.get("oversubscribed") else "")
-        rows.append([title, f"{number(result['value']['median'])}{name}", limit, ratio, spread])
-        if "p99_ratio" in result:
-            rows.append([result["title"] + ": p99", number(result["p99"]["median"]), f"{number(result['limit_p99']['median'])} (its p99)",
-                         f"{result['p99_ratio']['median']:.2f}", f"±{100 * result['p99_ratio']['spread']:.0f} %"])
-        if "total" in result:
-            rows.append([f"{result['title']}: {result['total_name']}", f"{number(result['total']['median'])}{name}", "", "", ""])
-    return table(["measure", "median", "limit", "ratio", "spread"], rows)
+        found = [distance for distance in sides(run) if side(result, distance)] if is_moving(run) else []
+        for distance in found or [None]:
+            rows += result_rows(result, distance, legend, len(head))
+    return table(head, rows) + "\n\n" + legend.text()
 
 
 def colour(label):
@@ -163,20 +186,25 @@ plot $data using ({low:.6g}):0:({low:.6g}):2:($0-0.38):($0+0.38):4:yticlabel(3) 
     return True
 
 
+def bars_of(run, name, distance, is_rate):
+    bars = [("two bare cores", side({"failed": False, **run["limits"][name]}, distance))]
+    bars += [(peer["title"], side(peer["cells"].get(name), distance)) for peer in run["peers"] if is_rate or not peer["batches"]]
+    return [(label, found["value"]["median"]) for label, found in bars if found]
+
+
 def pictures(directory, run):
+    """Of each distance that the run has met; those of another are removed."""
     lines = []
-    for size in (8, 64, 1024):
-        name = f"throughput.{size}"
-        bars = [("two bare cores", run["limits"][name]["median"])]
-        bars += [(peer["title"], peer["cells"][name]["value"]["median"]) for peer in run["peers"]
-                 if name in peer["cells"] and not peer["cells"][name]["failed"]]
-        if draw(directory, f"throughput-{size}", f"{size} B events between two processes", "events/s", bars):
-            lines.append(f"![{size} B events a second](benchmarks/throughput-{size}.svg)")
-    bars = [("two bare cores", run["limits"]["rtt.64"]["median"])]
-    bars += [(peer["title"], peer["cells"]["rtt.64"]["value"]["median"]) for peer in run["peers"]
-             if not peer["batches"] and "rtt.64" in peer["cells"] and not peer["cells"]["rtt.64"]["failed"]]
-    if draw(directory, "round-trip-64", "round trip of 64 B", "ns", bars):
-        lines.append("![round trips](benchmarks/round-trip-64.svg)")
+    for old in os.listdir(os.path.join(directory, "benchmarks")):
+        if old.endswith(".svg"):
+            os.unlink(os.path.join(directory, "benchmarks", old))
+    kinds = [(f"throughput.{size}", f"{size} B events between two processes", "events/s") for size in (8, 64, 1024)]
+    for name, title, unit in kinds + [("rtt.64", "round trip of 64 B", "ns")]:
+        for distance in sides(run):
+            bars = bars_of(run, name, distance, unit == "events/s")
+            file = name.replace("rtt", "round-trip").replace(".", "-") + (f"-{distance}" if distance else "")
+            if len(bars) > 1 and draw(directory, file, f"{title}, {apart(run, distance)}", unit, bars):
+                lines.append(f"![{title}, {apart(run, distance)}](benchmarks/{file}.svg)")
     return "\n".join(lines)
 
 
@@ -190,25 +218,38 @@ def machine(run):
     return f"{name}; Linux {run['kernel']}; {run['cores']}"
 
 
+INTRODUCTION = """Written by `bench/peers/run`; do not edit. All candidates take turns in every repetition, on the same two pinned
+cores, with the same work: every word of an event is written, read and checked, and the number of the event must be the next. In
+brackets: the ratio to what two bare cores do in the same second (a streaming loop, a ping-pong of one or two cache lines), its median and half the
+distance of its quartiles. Look at the ratios: the same machine differs from hour to hour."""
+
+
+def quiet(run, name):
+    """How still the machine was during @run, and whether its host moved the CPUs."""
+    state = f"was not quiet: {run['warning']}" if run.get("warning") else f"had a quiet machine ({100 * run['noise']:.0f} % busy before)"
+    text = f"{name} {state}"
+    if is_moving(run):
+        place = run["placement"]
+        text += (f"; the host of this machine moved its two CPUs meanwhile, between near ({place['near_ns']:.0f} ns for a line there and back, "
+                 f"{place['n_near']} of {place['n_near'] + place['n_far']} looks) and far ({place['far_ns']:.0f} ns): each "
+                 "figure between two cores is given for both, from those repetitions that began and ended there")
+    return text + "."
+
+
 def page(directory):
     peers, host, ingress, packets = (load(directory, name) for name in ("peers", "host", "ingress", "packets"))
     if peers is None:
         sys.exit("report.py: no peers.json in " + directory)
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "notes.md"), encoding="utf-8") as file:
         notes = file.read()
-    parts = [
-        "# Benchmarks",
-        "Written by `bench/peers/run`; do not edit. All candidates take turns in every repetition, on the same two pinned cores, "
-        "with the same work: every word of an event is written, read and checked, and the number of the event must be the next. "
-        "In brackets: the ratio to what two bare cores do in the same second (a streaming loop, a ping-pong of one or "
-        "two cache lines), its median and half the distance of its quartiles. Look at the ratios: the same machine "
-        "differs from hour to hour.",
-        f"Machine: {machine(peers)}. {time.strftime('%Y-%m-%d')}, hugebus {peers['version']}, {peers['repeats']} "
-        f"repetitions of {peers['duration_ms']} ms; {100 * peers['noise']:.0f} % of the CPU time was busy before the run"
-        + (" (**not quiet**)" if peers["noise"] > 0.1 else "") + ".",
-        "## Between two processes", throughput_table(peers), round_trip_table(peers), pictures(directory, peers),
-        "## How each is used", settings_table(peers),
-    ]
+    parts = ["# Benchmarks", INTRODUCTION, f"Machine: {machine(peers)}. {time.strftime('%Y-%m-%d')}, hugebus {peers['version']}, {peers['repeats']} "
+             f"repetition{'s' if peers['repeats'] > 1 else ''} of {peers['duration_ms']} ms. " + quiet(peers, "The peers' run") + " " + (quiet(host, "`hugebus bench`") if host else ""),
+             targets(host, peers, ingress, packets), "## Between two processes"]
+    for distance in sides(peers):
+        parts += [throughput_table(peers, distance), round_trip_table(peers, distance)]
+    parts += [pictures(directory, peers), "## How each is used", settings_table(peers)]
+    if peers.get("left_out"):
+        parts.append("Not in this run: " + "; ".join(f"{peer['title']} ({peer['reason']})" for peer in peers["left_out"]) + ".")
     if host:
         parts += ["## hugebus beside the limits (`hugebus bench`)", results_table(host)]
     if packets:
