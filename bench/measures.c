@@ -24,6 +24,8 @@ const struct bench_measure bench_measures[] = {
 	{"throughput.64.single", "64 B, one by one", BENCH_THROUGHPUT, {BENCH_SINGLE, 64, 1, 1, 1}},
 	{"throughput.256.single", "256 B, one by one", BENCH_THROUGHPUT, {BENCH_SINGLE, 256, 1, 1, 1}},
 	{"throughput.1024.single", "1 KiB, one by one", BENCH_THROUGHPUT, {BENCH_SINGLE, 1024, 1, 1, 1}},
+	{"throughput.8.place", "8 B, one by one in place", BENCH_THROUGHPUT_WALK, {BENCH_PLACE, 8, 1, 1, 1}},
+	{"throughput.64.place", "64 B, one by one in place", BENCH_THROUGHPUT, {BENCH_PLACE, 64, 1, 1, 1}},
 	{"throughput.256.place", "256 B, one by one in place", BENCH_THROUGHPUT, {BENCH_PLACE, 256, 1, 1, 1}},
 	{"throughput.1024.place", "1 KiB, one by one in place", BENCH_THROUGHPUT, {BENCH_PLACE, 1024, 1, 1, 1}},
 	{"throughput.8192.single", "8 KiB, one by one", BENCH_THROUGHPUT, {BENCH_SINGLE, 8192, 1, 1, 1}},

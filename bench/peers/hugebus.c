@@ -109,6 +109,22 @@ static int send_run(struct peer_channel *channel, uint64_t first, unsigned int n
 	return 0;
 }
 
+static int send_one_in_place(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+{
+	struct own *own = channel->state;
+	void *room;
+
+	(void)stop;
+	for (unsigned int i = 0; i < n; i++) {
+		if (hbus_reserve(own->publisher, own->topic, channel->size, &room))
+			return peer_complain("hugebus", hbus_error_text());
+		peer_fill(room, channel->size, first + i);
+		if (hbus_commit(own->publisher, channel->size))
+			return peer_complain("hugebus", hbus_error_text());
+	}
+	return 0;
+}
+
 static int send_in_place(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
 {
 	struct own *own = channel->state;
@@ -149,6 +165,11 @@ const struct peer peer_hugebus_single = {
 	.name = "hugebus.single", .title = "hugebus, one by one",
 	.settings = "hbus_publish() of each event, hbus_poll_spans(); reliable subscriber, default ring (2 MiB)",
 	.version = version, .attach = attach, .detach = detach, .send = send_single, .take = take,
+};
+const struct peer peer_hugebus_one_place = {
+	.name = "hugebus.one.place", .title = "hugebus, one by one in place",
+	.settings = "hbus_reserve() of each event, filled in the ring, hbus_commit(); else as above",
+	.version = version, .attach = attach, .detach = detach, .send = send_one_in_place, .take = take,
 };
 const struct peer peer_hugebus_batch = {
 	.name = "hugebus.batch", .title = "hugebus, batches of records", .is_own_batching = true,

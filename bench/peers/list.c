@@ -5,12 +5,12 @@
 #include <stddef.h>
 #include <stdio.h>
 
-extern const struct peer peer_hugebus_single, peer_hugebus_batch, peer_hugebus_run, peer_hugebus_place;
+extern const struct peer peer_hugebus_single, peer_hugebus_one_place, peer_hugebus_batch, peer_hugebus_run, peer_hugebus_place;
 extern const struct peer peer_rte_ring_single, peer_rte_ring_burst, peer_ck_ring, peer_iceoryx, peer_zmq, peer_nng;
 extern const struct peer peer_pipe_single, peer_pipe_batch, peer_unix_single, peer_unix_batch, peer_mq, peer_eventfd;
 
 const struct peer *const peers[] = {
-	&peer_hugebus_single, &peer_hugebus_batch, &peer_hugebus_run, &peer_hugebus_place,
+	&peer_hugebus_single, &peer_hugebus_one_place, &peer_hugebus_batch, &peer_hugebus_run, &peer_hugebus_place,
 #ifdef HBUS_PEER_RTE_RING
 	&peer_rte_ring_single, &peer_rte_ring_burst,
 #endif

@@ -10,7 +10,7 @@ static int batch_enter(struct hbus_publisher *publisher, bool must_be_open)
 		return r;
 	if (publisher->in_batch != must_be_open)
 		r = hbus_fail(HBUS_E_BUSY, must_be_open ? "no batch is open" : "a batch is open already");
-	else if (publisher->reserved)
+	else if (hbus_publisher_has_reserved(publisher))
 		r = hbus_fail(HBUS_E_BUSY, "a reservation is open: commit or abort it first");
 	if (r < 0)
 		hbus_publisher_leave(publisher);

@@ -86,7 +86,7 @@ static __attribute__((noinline)) int look_up(struct hbus_publisher *publisher, h
 {
 	uint32_t place = place_of(publisher, topic);
 
-	if (publisher->reserved)
+	if (hbus_publisher_has_reserved(publisher))
 		return hbus_fail(HBUS_E_BUSY, "a reservation is open: commit or abort it first");
 	if (topic == 0 || topic > HBUS_TOPIC_ID_MAX)
 		return hbus_fail(HBUS_E_INVALID, "%u is not a topic number", topic);
@@ -128,7 +128,7 @@ static inline int begin(struct hbus_publisher *publisher, hbus_topic_t topic)
 
 	if (r < 0)
 		return r;
-	if (__builtin_expect(topic != publisher->last_topic || topic == 0 || publisher->reserved, 0))
+	if (__builtin_expect(topic != publisher->last_topic || topic == 0 || hbus_publisher_has_reserved(publisher), 0))
 		r = look_up(publisher, topic);
 	/* relaxed: the lock of the bus orders what matters; a publish later is early enough */
 	if (r == 0 && __builtin_expect(atomic_load_explicit(&publisher->last_ring->is_refused, memory_order_relaxed) != 0, 0))
@@ -515,23 +515,27 @@ static __attribute__((noinline)) int reserve_slowly(struct hbus_publisher *publi
 	return r;
 }
 
+/*
+ * What is written down is one word: it keeps all other calls out, those of a signal handler too, and the event stands where
+ * the next one begins. Nothing else changes before the commit, so no gate is looked at and nothing need be entered.
+ */
 int hbus_reserve(struct hbus_publisher *publisher, hbus_topic_t topic, size_t size, void **ret_data)
 {
-	unsigned char *body = NULL;
+	unsigned char *body;
 	uint32_t busy;
+	uint64_t end;
 
-	if (__builtin_expect(is_quick(publisher, topic, ret_data, size, HBUS_WORD_LENGTH_MAX, &busy), 1)) {
-		hbus_publisher_enter_quickly(publisher, busy);
-		body = hbus_ring_pub_begin_more(&publisher->last_ring->pub, size);
-		if (__builtin_expect(body != NULL, 1)) {
-			note_reservation(publisher, body, size, 0);
-			*ret_data = body;
-		}
-		hbus_publisher_leave_quickly(publisher);
-		if (__builtin_expect(body != NULL, 1))
-			return 0;
+	if (__builtin_expect(!is_quick(publisher, topic, ret_data, size, HBUS_WORD_LENGTH_MAX, &busy), 0))
+		return reserve_slowly(publisher, topic, size, 0, ret_data);
+	publisher->quick_topic = HBUS_QUICKLY_RESERVED | size;
+	atomic_signal_fence(memory_order_seq_cst); /* a signal handler that publishes has done so before the end is looked at */
+	body = hbus_ring_pub_begin_one(&publisher->last_ring->pub, size, &end);
+	if (__builtin_expect(!body, 0)) {
+		publisher->quick_topic = topic;
+		return reserve_slowly(publisher, topic, size, 0, ret_data);
 	}
-	return reserve_slowly(publisher, topic, size, 0, ret_data);
+	*ret_data = body;
+	return 0;
 }
 
 int hbus_reserve_run(struct hbus_publisher *publisher, hbus_topic_t topic, size_t size, size_t n, void **ret_data)
@@ -543,11 +547,24 @@ int hbus_reserve_run(struct hbus_publisher *publisher, hbus_topic_t topic, size_
 	return reserve_slowly(publisher, topic, size, n, ret_data);
 }
 
+/* From here on it is as if it had been reserved slowly. */
+static void settle(struct hbus_publisher *publisher)
+{
+	struct hbus_ring_pub *pub;
+
+	if (!hbus_publisher_is_quickly_reserved(publisher))
+		return;
+	pub = &publisher->last_ring->pub;
+	note_reservation(publisher, pub->data + (pub->tail & pub->mask) + HBUS_RECORD_HEADER, (uint32_t)publisher->quick_topic, 0);
+}
+
 static int commit_reserved(struct hbus_publisher *publisher, size_t size)
 {
 	uint64_t prefix = own_prefix(publisher);
-	struct hbus_pub_ring *ring = publisher->reserved;
+	struct hbus_pub_ring *ring;
 
+	settle(publisher);
+	ring = publisher->reserved;
 	if (!ring)
 		return hbus_fail(HBUS_E_BUSY, "nothing is reserved");
 	if (publisher->reserved_run)
@@ -563,47 +580,14 @@ static int commit_reserved(struct hbus_publisher *publisher, size_t size)
 	return 0;
 }
 
-static __attribute__((noinline)) int commit_slowly(struct hbus_publisher *publisher, size_t size)
+/* It is written, and the word behind it is empty. */
+static inline __attribute__((always_inline)) int commit_quickly(struct hbus_publisher *publisher, unsigned char *body, size_t size,
+								uint64_t end)
 {
-	int r = hbus_publisher_enter(publisher);
-
-	if (r < 0)
-		return r;
-	r = commit_reserved(publisher, size);
-	hbus_publisher_leave(publisher);
-	return r;
-}
-
-/* One event, reserved the quick way, or as good as that. */
-static inline bool may_commit_quickly(const struct hbus_publisher *publisher, size_t size, uint32_t *ret_busy)
-{
-	if (!publisher || !publisher->reserved || publisher->reserved_run || publisher->in_batch ||
-	    (publisher->flags & HBUS_PUB_TIMESTAMP) || size > publisher->reserved_size)
-		return false;
-	/* relaxed, both: as in is_quick() */
-	*ret_busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed);
-	return atomic_load_explicit(publisher->alive, memory_order_relaxed) != 0 && !(*ret_busy & HBUS_GATES_CALL);
-}
-
-int hbus_commit(struct hbus_publisher *publisher, size_t size)
-{
-	struct hbus_ring_pub *pub;
-	unsigned char *body;
+	struct hbus_ring_pub *pub = &publisher->last_ring->pub;
 	bool has_waiter;
-	uint32_t busy;
-	uint64_t end;
 
-	if (__builtin_expect(!may_commit_quickly(publisher, size, &busy), 0))
-		return commit_slowly(publisher, size);
-	pub = &publisher->reserved->pub;
-	hbus_publisher_enter_quickly(publisher, busy);
-	body = hbus_ring_pub_begin_one(pub, size, &end);
-	if (__builtin_expect(!body, 0)) {
-		hbus_publisher_leave_quickly(publisher);
-		return commit_slowly(publisher, size);
-	}
 	hbus_ring_pub_end_one(pub, body, publisher->last_word | size, end, 1);
-	publisher->reserved = NULL;
 	publisher->quick_topic = publisher->last_topic; /* as hbus_publisher_set_quick(): it is neither in a batch nor stamped */
 	has_waiter = hbus_ring_pub_has_waiter_inside(pub);
 	if (__builtin_expect(has_waiter || hbus_ring_pub_is_own_due(pub, end), 0))
@@ -612,11 +596,49 @@ int hbus_commit(struct hbus_publisher *publisher, size_t size)
 	return 0;
 }
 
+/* Fewer bytes than were reserved, or not the quick way. */
+static __attribute__((noinline)) int commit_otherwise(struct hbus_publisher *publisher, size_t size)
+{
+	unsigned char *body;
+	uint64_t end;
+	int r = hbus_publisher_enter(publisher);
+
+	if (r < 0)
+		return r;
+	if (hbus_publisher_is_quickly_reserved(publisher) && size < (uint32_t)publisher->quick_topic) {
+		body = hbus_ring_pub_begin_one(&publisher->last_ring->pub, size, &end);
+		if (body)
+			return commit_quickly(publisher, body, size, end);
+	}
+	r = commit_reserved(publisher, size);
+	hbus_publisher_leave(publisher);
+	return r;
+}
+
+int hbus_commit(struct hbus_publisher *publisher, size_t size)
+{
+	unsigned char *body;
+	uint32_t busy;
+	uint64_t end;
+
+	if (__builtin_expect(!publisher || publisher->quick_topic != (HBUS_QUICKLY_RESERVED | size), 0))
+		return commit_otherwise(publisher, size);
+	/* relaxed, both: as in is_quick() */
+	busy = atomic_load_explicit(&publisher->busy, memory_order_relaxed);
+	if (__builtin_expect(atomic_load_explicit(publisher->alive, memory_order_relaxed) == 0 || (busy & HBUS_GATES_CALL), 0))
+		return commit_otherwise(publisher, size);
+	hbus_publisher_enter_quickly(publisher, busy);
+	body = hbus_ring_pub_begun(&publisher->last_ring->pub, size, &end);
+	return commit_quickly(publisher, body, size, end);
+}
+
 static int commit_reserved_run(struct hbus_publisher *publisher, size_t n)
 {
 	uint64_t prefix = own_prefix(publisher), len = prefix + 8 + n * HBUS_ALIGN8(publisher->reserved_size);
-	struct hbus_pub_ring *ring = publisher->reserved;
+	struct hbus_pub_ring *ring;
 
+	settle(publisher);
+	ring = publisher->reserved;
 	if (!ring)
 		return hbus_fail(HBUS_E_BUSY, "nothing is reserved");
 	if (!publisher->reserved_run)
@@ -652,6 +674,7 @@ int hbus_abort(struct hbus_publisher *publisher)
 
 	if (r < 0)
 		return r;
+	settle(publisher);
 	if (!publisher->reserved)
 		r = hbus_fail(HBUS_E_BUSY, "nothing is reserved");
 	else

@@ -26,6 +26,7 @@
 #define HBUS_TOPIC_PAGE_SIZE 4096u
 #define HBUS_PUBLISH_SMALL_MAX 1024u /* bytes; larger ones are copied by memcpy() */
 #define HBUS_NO_TOPIC UINT64_MAX /* no hbus_topic_t is that large */
+#define HBUS_QUICKLY_RESERVED (UINT64_C(1) << 32) /* nor this, with the bytes of the event */
 
 /* What a ring must say again when a daemon comes back. */
 struct hbus_pub_topic {
@@ -68,7 +69,11 @@ struct hbus_publisher {
 	/* HBUS_GATES_*, for the gates of all rings too. A call is under way: a signal handler must not start another. */
 	_Atomic uint32_t busy;
 	hbus_topic_t last_topic;  /* what was published last: ring and number, without a look-up */
-	uint64_t quick_topic;     /* the same while a plain event of it may go the quick way, else HBUS_NO_TOPIC */
+	/*
+	 * The same while a plain event of it may go the quick way; HBUS_QUICKLY_RESERVED and the size while an event of it is
+	 * reserved that way, in last_ring at its tail, and `reserved` knows nothing of it; else HBUS_NO_TOPIC.
+	 */
+	uint64_t quick_topic;
 	struct hbus_pub_ring *last_ring;
 	uint64_t last_word;       /* header word of an empty event */
 	uint32_t last_wire;
@@ -96,6 +101,17 @@ struct hbus_publisher {
 };
 
 int hbus_publisher_fail_busy(void);
+
+static inline bool hbus_publisher_is_quickly_reserved(const struct hbus_publisher *publisher)
+{
+	return publisher->quick_topic >> 32 == 1;
+}
+
+/* One event or a run; only its end can be next. */
+static inline bool hbus_publisher_has_reserved(const struct hbus_publisher *publisher)
+{
+	return publisher->reserved || hbus_publisher_is_quickly_reserved(publisher);
+}
 
 /* Whether the next event may go the quick way: to be said after each change of what this asks for. */
 static inline void hbus_publisher_set_quick(struct hbus_publisher *publisher)

@@ -20,7 +20,7 @@ BUDGETS = {
     "publish.64": 130,
     "publish.batch.64": 182,
     "publish.run.64": 22,
-    "publish.in-place.64": 172,
+    "publish.in-place.64": 146,
     "publish.run-in-place.64": 6,
     "poll.1.64": 182,
     "poll.64.64": 47,
