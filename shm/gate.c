@@ -22,6 +22,8 @@ void hbus_gates_init_early(struct hbus_gates *table, uint64_t start, bool is_iso
 	memset(table, 0, sizeof(*table));
 	table->scan_tail = start;
 	table->busy = &table->own_busy;
+	for (uint32_t i = 0; i < HBUS_GATES_AT_ONCE; i++) /* relaxed: no other thread has the table yet */
+		atomic_store_explicit(&table->look[i], (uintptr_t)&table->nobody, memory_order_relaxed);
 	table->is_isolated = is_isolated;
 	table->needs_fence = true;
 	table->awaits_barriers = !is_isolated;
@@ -94,8 +96,8 @@ static void look_add(struct hbus_gates *table, uintptr_t waiting)
 }
 
 /*
- * The last one moves down, and stays where it was too until the data thread cannot be looking at that any more: the
- * caller waits for this before another is added.
+ * The last one moves down, and stays where it was too: until the data thread cannot be looking at that any more, for which
+ * the caller waits before another is added, or for longer, when it is looked at twice.
  */
 static void look_drop(struct hbus_gates *table, uintptr_t waiting)
 {
@@ -109,6 +111,10 @@ static void look_drop(struct hbus_gates *table, uintptr_t waiting)
 			      memory_order_relaxed);
 	/* R(gate.look): as above: the last one's new place before the number that leaves its old one out. */
 	atomic_store_explicit(&table->n_looked, n - 1, memory_order_release);
+	/* Nor is it looked at where places are looked at always: it stood last, or was left there when it moved down. */
+	for (i = n - 1; i < HBUS_GATES_AT_ONCE; i++)
+		if (atomic_load_explicit(&table->look[i], memory_order_relaxed) == waiting) /* relaxed: own words */
+			atomic_store_explicit(&table->look[i], (uintptr_t)&table->nobody, memory_order_relaxed);
 }
 
 int hbus_gates_install(struct hbus_gates *table, uint32_t idx, const struct hbus_gate_spec *spec)

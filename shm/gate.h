@@ -35,6 +35,8 @@
 #include "shm/layout.h"
 
 #define HBUS_UNJOINED_STALL_MS 100u
+/* Places of look[] that a publish looks at without asking how many there are: the second subscriber costs nothing. */
+#define HBUS_GATES_AT_ONCE 2u
 
 /* The word `busy`: two bits, and above them a number that changes each time when the data thread goes out. */
 #define HBUS_GATES_INSIDE 1u /* an entry may be looked at */
@@ -79,7 +81,11 @@ struct hbus_gates {
 	bool is_isolated;         /* never asks for barriers */
 	uint64_t scan_tail;       /* data thread: committed tail at the last scan */
 	uint64_t n_dropped;       /* data thread: gates dropped so far */
-	/* Addresses of `waiting` of all who are there, without gaps: what a publish looks at. Control thread writes. */
+	_Atomic uint32_t nobody;  /* zero: never waits */
+	/*
+	 * Addresses of `waiting` of all who are there, without gaps: what a publish looks at. In those of the
+	 * first HBUS_GATES_AT_ONCE that nobody has is `nobody`, or once more who moved down from there. Control thread writes.
+	 */
 	_Atomic uintptr_t look[HBUS_RING_WAKERS_MAX];
 	struct hbus_gate gates[HBUS_RING_WAKERS_MAX];
 };
@@ -159,20 +165,26 @@ static inline void hbus_gates_leave(struct hbus_gates *table, uint32_t busy)
 		atomic_store_explicit(table->busy, busy + HBUS_GATES_STEP, memory_order_release);
 }
 
+static inline uint32_t hbus_gates_look_at(const struct hbus_gates *table, uint32_t i)
+{
+	/* relaxed, both: one that is missed here was installed after this commit, and its owner looks again; the subscriber
+	 * writes `waiting` before its membarrier */
+	uintptr_t waiting = atomic_load_explicit(&table->look[i], memory_order_relaxed);
+
+	return atomic_load_explicit((const _Atomic uint32_t *)waiting, memory_order_relaxed);
+}
+
 /* Inside: does somebody want to be woken? No fence: M(ring.waiting), see wait.h. */
 static inline bool hbus_gates_look(const struct hbus_gates *table)
 {
 	/* A(gate.look): pairs with R(gate.look) in look_add() and look_drop(): whoever moved down is seen there, or where it was. */
 	uint32_t n = atomic_load_explicit(&table->n_looked, memory_order_acquire);
-	uint32_t found = 0;
+	uint32_t found = hbus_gates_look_at(table, 0) | hbus_gates_look_at(table, 1);
 
-	/* relaxed, both: one that is missed here was installed after this commit, and its owner looks again; the subscriber
-	 * writes `waiting` before its membarrier */
-	for (uint32_t i = 0; i < n; i++) {
-		uintptr_t waiting = atomic_load_explicit(&table->look[i], memory_order_relaxed);
-
-		found |= atomic_load_explicit((const _Atomic uint32_t *)waiting, memory_order_relaxed);
-	}
+	static_assert(HBUS_GATES_AT_ONCE == 2, "the two above");
+	if (__builtin_expect(n > HBUS_GATES_AT_ONCE, 0))
+		for (uint32_t i = HBUS_GATES_AT_ONCE; i < n; i++)
+			found |= hbus_gates_look_at(table, i);
 	return found != 0;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * look.pml - the list without gaps of those whom a publish looks at: one stays, another goes, others come and go, while the
- * data thread looks.
+ * data thread looks. It looks at the second place whatever the number is, as at all below HBUS_GATES_AT_ONCE; with BY_COUNT
+ * only when the number says so, as at those above.
  *
  * The control thread's stores are pso.pml's. When the data thread is seen inside is table.pml's: here it is at once.
  */
@@ -14,6 +15,7 @@
 #define NA	3
 #include "pso.pml"
 
+#define NOBODY	0
 #define STAYS	1
 #define GOES	2	/* who comes is 3, then 4 */
 byte busy;
@@ -45,6 +47,19 @@ inline drop_first(last)
 #else
 	ST_REL(COUNT, 1);	/* R(gate.look) */
 #endif
+#endif
+#ifdef MUT_cleared_early
+	ST_RLX(SECOND, NOBODY);
+#endif
+}
+
+/* look_drop(): nor where places are looked at always */
+inline clear_second()
+{
+#ifndef BY_COUNT
+	ST_RLX(SECOND, NOBODY);
+#else
+	skip
 #endif
 }
 
@@ -92,6 +107,9 @@ proctype control()
 		installed = 0;
 		ST_RLX(SECOND, comes);
 		ST_REL(COUNT, 1);
+#ifndef MUT_not_cleared
+		clear_second();
+#endif
 		wait_outside();
 		mapped[comes] = false;
 		comes++
@@ -125,10 +143,14 @@ proctype data()
 		n = mem[COUNT];	/* A(gate.look) */
 		see(FIRST);
 #endif
+#ifdef BY_COUNT
 		if
 		:: n > 1 -> see(SECOND)
 		:: else
 		fi;
+#else
+		see(SECOND);
+#endif
 		assert(seen & (1 << STAYS));
 		assert(was == 0 || was != installed || (seen & (1 << was)));
 		busy++;		/* hbus_gates_leave() */
@@ -144,6 +166,7 @@ init {
 		mem[FIRST] = GOES;
 		mem[SECOND] = STAYS;
 		mem[COUNT] = 2;
+		mapped[NOBODY] = true;
 		mapped[GOES] = true;
 		mapped[STAYS] = true;
 		run drain(); run control(); run data()

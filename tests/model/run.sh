@@ -178,13 +178,18 @@ run_case f table ok used_relaxed -DMUT_used_relaxed
 
 # ---- look: the list of those whom a publish looks at, while some go and come
 run_case q look ok "one stays, others go"
+run_case q look ok "the same by their number" -DBY_COUNT
 run_case f look ok "more rounds" -DROUNDS=8
-run_case f look assert count_relaxed -DMUT_count_relaxed
-run_case f look assert count_first -DMUT_count_first
-run_case f look assert count_not_acquire -DMUT_count_not_acquire
-run_case f look assert added_relaxed -DMUT_added_relaxed
+run_case f look ok "more rounds by their number" -DROUNDS=8 -DBY_COUNT
+run_case f look assert count_relaxed -DMUT_count_relaxed -DBY_COUNT
+run_case f look assert count_first -DMUT_count_first -DBY_COUNT
+run_case f look assert count_not_acquire -DMUT_count_not_acquire -DBY_COUNT
+run_case f look assert added_relaxed -DMUT_added_relaxed -DBY_COUNT
 run_case q look assert dropped_late -DMUT_dropped_late
 run_case f look assert no_wait -DMUT_no_wait
+run_case f look assert no_wait_by_number -DMUT_no_wait -DBY_COUNT
+run_case q look assert cleared_early -DMUT_cleared_early
+run_case f look assert not_cleared -DMUT_not_cleared
 
 # ---- dropped: the words in which the publisher says so
 run_case q dropped ok "3 gates, one place"

@@ -146,6 +146,8 @@ MUTANTS = [
            "\tlook_drop(table, (uintptr_t)&gate->spec.slot->waiting);\n",
            "",
            "gate"),
+    Mutant("who-goes-last-left-behind", "a place that is looked at always keeps who has gone", "shm/gate.c",
+           "== waiting) /* relaxed: own words */", "== 1)", "gate"),
     Mutant("gate-shown-before-it-is-filled", "a release store made relaxed", "shm/gate.c",
            "HBUS_GATE_READY, memory_order_release",
            "HBUS_GATE_READY, memory_order_relaxed",

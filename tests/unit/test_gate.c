@@ -319,6 +319,27 @@ Test(gate, whoever_is_there_is_looked_at_whatever_others_came_and_went)
 	}
 }
 
+/* A publish looks at the first places whatever their number is: a fault tells of one that was left there. */
+Test(gate, who_was_unmapped_is_not_looked_at_whoever_went_first)
+{
+	for (unsigned int round = 0; round < 4; round++) {
+		for (uint32_t i = 0; i < 3; i++) {
+			struct hbus_gate_spec spec = spec_of(i, 70 + i, false);
+
+			spec.map_size = 4096;
+			spec.map_base = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			spec.slot = spec.map_base;
+			cr_assert_eq(hbus_gates_install(&table, i, &spec), 0);
+		}
+		for (uint32_t k = 0; k < 3; k++) {
+			uint32_t i = round < 3 ? (round + k) % 3 : 2 - k;
+
+			cr_assert_eq(hbus_gates_remove(&table, i, 70 + i), 0);
+			cr_assert_not(hbus_gates_look(&table));
+		}
+	}
+}
+
 Test(gate, a_full_doorbell_does_not_hold_the_publisher)
 {
 	struct hbus_gate_spec spec = spec_of(0, 13, false);
