@@ -5,6 +5,10 @@
  * Spin, yield, sleep. Before sleeping: `waiting` in every slot, one membarrier, one more look (shm/wait.h says
  * why). Up to 63 rings are slept on by their futex words; more, and buses without a control thread, by the
  * doorbells. The subscriber's own `news` word is slept on too: new rings must wake the sleeper.
+ *
+ * Anybody who may read a ring can take wake-ups of its word away, so a sleep on words ends after 50 ms; a doorbell is the
+ * publisher's and ours alone. So whoever has slept some times for nothing goes on on the doorbells, for long: twenty
+ * sleeps a second are what a blocked subscriber costs.
  */
 #include "shm/wait.h"
 
@@ -18,6 +22,8 @@
 #define SPIN_US 20
 #define SPIN_ROUNDS 64
 #define YIELDS 2
+#define VAIN_SLEEPS 5u       /* on words; then doorbells */
+#define BELL_SLEEP_MS 1000u  /* nothing is known that would need it */
 
 static void relax(void)
 {
@@ -98,23 +104,40 @@ static int sleep_on_doorbells(struct hbus_subscriber *sub, int ms)
 	hbus_doorbells_drain(sub);
 	if (!sub->bus->has_thread)
 		hbus_dispatch(sub->bus);
-	return 0;
+	return n == 0 ? -ETIMEDOUT : 0;
 }
 
-static int sleep_ms_most(const struct hbus_subscriber *sub, uint64_t now_us, uint64_t until_us)
+/* A ring that waits for a topic's name, or that cannot ring, is looked at by the clock. */
+static bool may_sleep_long(const struct hbus_subscriber *sub)
 {
-	uint64_t most_ms = sub->n_polled > 0 ? HBUS_POLLED_SLEEP_MS : HBUS_WAIT_CAP_MS;
+	for (uint32_t i = 0; i < sub->n_rings; i++)
+		if (sub->rings[i].at->is_blocked)
+			return false;
+	return sub->bus->has_thread && sub->n_polled == 0;
+}
+
+static int sleep_ms_most(const struct hbus_subscriber *sub, bool is_long, uint64_t now_us, uint64_t until_us)
+{
+	uint64_t most_ms = sub->n_polled > 0 ? HBUS_POLLED_SLEEP_MS : is_long ? BELL_SLEEP_MS : HBUS_WAIT_CAP_MS;
 	uint64_t left_ms = (until_us - now_us + 999) / 1000;
 
 	return (int)(left_ms < most_ms ? left_ms : most_ms);
 }
 
+static void arm(struct hbus_subscriber *sub, bool by_doorbell)
+{
+	hbus_waiting_set(sub, by_doorbell || sleeps_on_doorbells(sub) ? HBUS_WAITING_DOORBELL : HBUS_WAITING_NOTIFY);
+}
+
 /* 1 = something is there, 0 = time is over or a signal came. */
 static int sleep_until(struct hbus_subscriber *sub, uint64_t until_us)
 {
+	unsigned int n_vain = 0;
+	bool is_long = false;
+
 	for (;;) {
 		struct hbus_wait_word words[HBUS_WAIT_FUTEX_RINGS_MAX];
-		bool by_doorbell = sleeps_on_doorbells(sub);
+		bool by_doorbell = is_long || sleeps_on_doorbells(sub);
 		unsigned int n_words = 0;
 		uint64_t now_us;
 		int ms, r;
@@ -126,13 +149,19 @@ static int sleep_until(struct hbus_subscriber *sub, uint64_t until_us)
 		now_us = hbus_now_us();
 		if (now_us >= until_us)
 			return 0;
-		ms = sleep_ms_most(sub, now_us, until_us);
+		ms = sleep_ms_most(sub, is_long, now_us, until_us);
 		r = by_doorbell ? sleep_on_doorbells(sub, ms) : hbus_wait_sleep(words, n_words, ms);
 		if (r == -EINTR)
 			return 0;
+		n_vain = r == -ETIMEDOUT ? n_vain + 1 : 0;
 		if (hbus_has_mail(sub)) {
 			hbus_mail_take(sub);
-			hbus_waiting_set(sub, sleeps_on_doorbells(sub) ? HBUS_WAITING_DOORBELL : HBUS_WAITING_NOTIFY);
+			is_long = false;
+			arm(sub, false);
+		} else if (is_long != (n_vain > VAIN_SLEEPS && may_sleep_long(sub))) {
+			is_long = !is_long;
+			hbus_doorbells_drain(sub); /* of what rang before anybody slept on it */
+			arm(sub, is_long);
 		}
 	}
 }
@@ -177,7 +206,7 @@ int hbus_wait(struct hbus_subscriber *sub, int timeout_ms)
 	until_us = timeout_ms < 0 ? UINT64_MAX : hbus_now_us() + (uint64_t)timeout_ms * 1000;
 	if (spin(sub, until_us))
 		return 1;
-	hbus_waiting_set(sub, sleeps_on_doorbells(sub) ? HBUS_WAITING_DOORBELL : HBUS_WAITING_NOTIFY);
+	arm(sub, false);
 	r = sleep_until(sub, until_us);
 	hbus_waiting_clear(sub);
 	return r;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bus.h"
@@ -62,13 +63,14 @@ struct late {
 	hbus_topic_t topic;
 	uint64_t number;
 	uint64_t at_ms;
+	unsigned int after_ms; /* 0 = 30 */
 };
 
 static void *publish_late(void *context)
 {
 	struct late *late = context;
 
-	bus_sleep_ms(30);
+	bus_sleep_ms(late->after_ms ? late->after_ms : 30);
 	if (!late->publisher)
 		late->publisher = open_publisher(late->bus, "t", 0, &late->topic);
 	late->at_ms = bus_now_ms();
@@ -101,6 +103,37 @@ static void sleepers_are_woken(uint32_t publisher_flags, uint64_t most_ms)
 static void a_sleeper_is_woken_by_an_event_and_by_a_new_ring(void)
 {
 	sleepers_are_woken(0, 30);
+}
+
+static long n_sleeps(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nvcsw;
+}
+
+/* Twenty sleeps a second are what a blocked subscriber would cost; it is woken as soon by a new ring, then by an event. */
+static void who_is_blocked_for_long_sleeps_long(void)
+{
+	struct late late = {.bus = bus_open(), .after_ms = 900};
+	struct hbus_subscriber *sub = bus_subscriber(late.bus, 0, HBUS_START_LATEST, "t");
+	pthread_t thread;
+
+	for (late.number = 0; late.number < 2; late.number++) {
+		long before = n_sleeps();
+
+		CHECK_EQ(pthread_create(&thread, NULL, publish_late, &late), 0);
+		while (hbus_wait(sub, -1) != 1)
+			;
+		CHECK(n_sleeps() - before <= 13); /* 18 if all were of 50 ms */
+		pthread_join(thread, NULL);
+		CHECK(bus_now_ms() - late.at_ms <= 30);
+		expect_one(sub, late.number);
+	}
+	hbus_publisher_close(late.publisher);
+	hbus_subscriber_close(sub);
+	hbus_close(late.bus);
 }
 
 static void a_sleeper_on_an_isolated_ring_is_woken(void)
@@ -443,6 +476,7 @@ static void closing_in_the_middle_of_traffic_is_safe(void)
 static const struct bus_case cases[] = {
 	{"a_time_out_is_kept", a_time_out_is_kept},
 	{"a_sleeper_is_woken_by_an_event_and_by_a_new_ring", a_sleeper_is_woken_by_an_event_and_by_a_new_ring},
+	{"who_is_blocked_for_long_sleeps_long", who_is_blocked_for_long_sleeps_long},
 	{"a_sleeper_on_an_isolated_ring_is_woken", a_sleeper_on_an_isolated_ring_is_woken},
 	{"without_membarrier_fences_do", without_membarrier_fences_do},
 	{"a_signal_ends_a_wait", a_signal_ends_a_wait},
