@@ -455,76 +455,93 @@ static int check(struct options *options)
 	return 0;
 }
 
+static const struct option long_options[] = {
+	{"quick", no_argument, NULL, 'q'},
+	{"repeats", required_argument, NULL, 'r'},
+	{"duration", required_argument, NULL, 'd'},
+	{"only", required_argument, NULL, 'o'},
+	{"json", no_argument, NULL, 'j'},
+	{"list", no_argument, NULL, 'l'},
+	{"quiet", no_argument, NULL, 'Q'},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{"publishers", required_argument, NULL, PUBLISHERS},
+	{"subscribers", required_argument, NULL, SUBSCRIBERS},
+	{"pairs", no_argument, NULL, PAIRS},
+	{"mqtt", required_argument, NULL, MQTT},
+	{"qos", required_argument, NULL, QOS},
+	{"inflight", required_argument, NULL, INFLIGHT},
+	{"size", required_argument, NULL, SIZE},
+	{"rate", required_argument, NULL, RATE},
+	{"irregular", no_argument, NULL, IRREGULAR},
+	{"sessions", no_argument, NULL, SESSIONS},
+	{"url", required_argument, NULL, URL},
+	{"pid", required_argument, NULL, PID},
+	{"brokers", required_argument, NULL, BROKERS},
+	{"ca", required_argument, NULL, CA},
+	{"cert", required_argument, NULL, CERT},
+	{"key", required_argument, NULL, KEY},
+	{"insecure", no_argument, NULL, INSECURE},
+	{"gateway-arg", required_argument, NULL, GATEWAY_ARG},
+	{0},
+};
+
+static int parse_run(int key, const char *value, struct options *options)
+{
+	switch (key) {
+	case 'q':
+		options->n_repeats = 3;
+		options->duration_ms = 100;
+		return 0;
+	case 'r':
+		return bench_number(value, 1, BENCH_REPEATS_MAX, &options->n_repeats) ? 0
+			       : bench_usage("--repeats takes 1 to 64", value);
+	case 'd':
+		return bench_number(value, 20, 600000, &options->duration_ms) ? 0
+			       : bench_usage("--duration takes 20 to 600000 ms", value);
+	case 'o':
+		options->only = value;
+		return 0;
+	case 'j':
+		options->is_json = true;
+		return 0;
+	case 'Q':
+		options->is_quiet = true;
+		return 0;
+	default:
+		return 2;
+	}
+}
+
+/* What is asked for instead of a run is said at once. False: it is another option. */
+static bool says(int key)
+{
+	switch (key) {
+	case 'l':
+		for (unsigned int i = 0; i < bench_mqtt_n_cases; i++)
+			printf("%-18s %s\n", bench_mqtt_cases[i].name, bench_mqtt_cases[i].title);
+		return true;
+	case 'h':
+		fputs(help, stdout);
+		return true;
+	case 'V':
+		printf("hugebus-bench %s\n", HBUS_VERSION);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Return: 0, the exit status of wrong usage, or -1: there is nothing more to do. */
 static int parse(int argc, char **argv, struct options *options)
 {
-	static const struct option longs[] = {
-		{"quick", no_argument, NULL, 'q'},
-		{"repeats", required_argument, NULL, 'r'},
-		{"duration", required_argument, NULL, 'd'},
-		{"only", required_argument, NULL, 'o'},
-		{"json", no_argument, NULL, 'j'},
-		{"list", no_argument, NULL, 'l'},
-		{"quiet", no_argument, NULL, 'Q'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{"publishers", required_argument, NULL, PUBLISHERS},
-		{"subscribers", required_argument, NULL, SUBSCRIBERS},
-		{"pairs", no_argument, NULL, PAIRS},
-		{"mqtt", required_argument, NULL, MQTT},
-		{"qos", required_argument, NULL, QOS},
-		{"inflight", required_argument, NULL, INFLIGHT},
-		{"size", required_argument, NULL, SIZE},
-		{"rate", required_argument, NULL, RATE},
-		{"irregular", no_argument, NULL, IRREGULAR},
-		{"sessions", no_argument, NULL, SESSIONS},
-		{"url", required_argument, NULL, URL},
-		{"pid", required_argument, NULL, PID},
-		{"brokers", required_argument, NULL, BROKERS},
-		{"ca", required_argument, NULL, CA},
-		{"cert", required_argument, NULL, CERT},
-		{"key", required_argument, NULL, KEY},
-		{"insecure", no_argument, NULL, INSECURE},
-		{"gateway-arg", required_argument, NULL, GATEWAY_ARG},
-		{0},
-	};
 	int c, r = 0;
 
-	while (r == 0 && (c = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
-		switch (c) {
-		case 'q':
-			options->n_repeats = 3;
-			options->duration_ms = 100;
-			break;
-		case 'r':
-			if (!bench_number(optarg, 1, BENCH_REPEATS_MAX, &options->n_repeats))
-				r = bench_usage("--repeats takes 1 to 64", optarg);
-			break;
-		case 'd':
-			if (!bench_number(optarg, 20, 600000, &options->duration_ms))
-				r = bench_usage("--duration takes 20 to 600000 ms", optarg);
-			break;
-		case 'o':
-			options->only = optarg;
-			break;
-		case 'j':
-			options->is_json = true;
-			break;
-		case 'Q':
-			options->is_quiet = true;
-			break;
-		case 'l':
-			for (unsigned int i = 0; i < bench_mqtt_n_cases; i++)
-				printf("%-18s %s\n", bench_mqtt_cases[i].name, bench_mqtt_cases[i].title);
+	while (r == 0 && (c = getopt_long(argc, argv, "hV", long_options, NULL)) != -1) {
+		if (says(c))
 			return -1;
-		case 'h':
-			fputs(help, stdout);
-			return -1;
-		case 'V':
-			printf("hugebus-bench %s\n", HBUS_VERSION);
-			return -1;
-		default:
-			r = c < 256 ? 2 : c < URL ? parse_custom(c, optarg, options) : parse_target(c, optarg, options);
-		}
+		r = c < 256 ? parse_run(c, optarg, options) : c < URL ? parse_custom(c, optarg, options)
+								      : parse_target(c, optarg, options);
 	}
 	if (r)
 		return r;
