@@ -247,15 +247,6 @@ static int await(pid_t pid, const sigset_t *signals)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
-/* What was printed is a result only when it has arrived. */
-static int flush(int status)
-{
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return status;
-	fprintf(stderr, "hugebus-bench: cannot write the results: %s\n", strerror(errno));
-	return status ? status : 1;
-}
-
 /* Who is told to end twice clears up all the same. */
 static void ignore_signals(void)
 {
@@ -282,7 +273,8 @@ int bench_bus_measure(const struct bench_bus *bus, int (*measure)(const struct b
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		sigprocmask(SIG_SETMASK, &before, NULL);
-		exit(getppid() == keeper ? flush(measure(bus, context)) : 1);
+		/* Writes what was printed, too: see program/stdout.h. */
+		exit(getppid() == keeper ? measure(bus, context) : 1);
 	}
 	if (pid < 0) {
 		fprintf(stderr, "hugebus-bench: fork: %s\n", strerror(errno));

@@ -13,6 +13,7 @@
 
 #include "bench/command.h"
 #include "bench/options.h"
+#include "program/stdout.h"
 
 struct command {
 	const char *name;
@@ -49,6 +50,7 @@ static int run_program(const char *program, char **argv)
 
 int main(int argc, char **argv)
 {
+	hbus_stdout_check();
 	if (argc < 2 || argv[1][0] == '-')
 		return bench_host_main(argc, argv);
 	for (size_t i = 0; i < N_COMMANDS; i++) {

@@ -39,6 +39,13 @@ static json_t *quiet_json(const struct bench_quiet *quiet)
 			 quiet->switches, "load", quiet->load);
 }
 
+/* Adds the members of @more, which it consumes. */
+static void add_all(json_t *object, json_t *more)
+{
+	(void)json_object_update(object, more);
+	json_decref(more);
+}
+
 static void add_samples(json_t *object, const char *name, const struct bench_samples *samples)
 {
 	if (samples->n)
@@ -109,7 +116,7 @@ static json_t *result_json(const struct bench_report *report, const struct bench
 				   result->unit, "lower_is_better", result->is_lower_better, "oversubscribed",
 				   result->is_oversubscribed);
 
-	json_object_update_new(object, bench_figures_json(report, result));
+	add_all(object, bench_figures_json(report, result));
 	if (result->limit.n)
 		json_object_set_new(object, "limit_name", json_string(result->limit_name));
 	if (result->note[0])
@@ -129,7 +136,7 @@ json_t *bench_head_json(const struct bench_report *report)
 	root = json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:b}", "version", HBUS_VERSION, "kernel", host.release, "cores", cores->text,
 			 "n_cpus", (int)cores->n, "siblings", cores->are_siblings, "shared_cache_level", cores->shared_level,
 			 "one_node", cores->are_one_node);
-	json_object_update_new(root, json_pack("{s:s, s:f, s:b, s:o, s:i, s:f}", "page_size", report->page_size, "noise",
+	add_all(root, json_pack("{s:s, s:f, s:b, s:o, s:i, s:f}", "page_size", report->page_size, "noise",
 					       report->quiet->busy, "is_quiet", bench_quiet_warning(report->quiet) == NULL, "quiet",
 					       quiet_json(report->quiet), "repeats", (int)report->n_repeats, "seconds",
 					       report->seconds));

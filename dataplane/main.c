@@ -22,6 +22,7 @@
 #include "dataplane/options.h"
 #include "dataplane/ports.h"
 #include "dataplane/tcp/tcp.h"
+#include "program/stdout.h"
 
 /* How often the main thread looks at the loops: while frames come, and while none do. */
 #define TICK_BUSY_NS 250000L
@@ -279,6 +280,7 @@ int main(int argc, char **argv)
 {
 	static struct hbus_ingress_options options;
 
+	hbus_stdout_check();
 	hbus_options_parse(argc, argv, &options);
 	return hbus_guard_run(&options, poll_process);
 }

@@ -21,6 +21,7 @@
 #include "bench/ingress/xdp.h"
 #endif
 #include "bench/options.h"
+#include "program/stdout.h"
 
 #define CAPTURE_FRAMES 1024u
 
@@ -408,8 +409,10 @@ int main(int argc, char **argv)
 {
 	struct options options = {.n_repeats = 5, .duration_ms = 200, .payload_size = 18, .n_flows = 16};
 	struct bench_bus bus = {0};
-	int r = parse(argc, argv, &options);
+	int r;
 
+	hbus_stdout_check();
+	r = parse(argc, argv, &options);
 	if (r)
 		return r < 0 ? 0 : r;
 	if (!isatty(STDERR_FILENO))

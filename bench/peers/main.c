@@ -19,6 +19,7 @@
 #include "bench/options.h"
 #include "bench/peers/measure.h"
 #include "bench/probe.h"
+#include "program/stdout.h"
 
 #define N_PEERS_MAX 32u
 /* The limit beside a cell takes this part of the cell's time. */
@@ -336,8 +337,10 @@ int main(int argc, char **argv)
 {
 	struct options options = {.n_repeats = 7, .duration_ms = 200, .is_quiet = !isatty(STDERR_FILENO)};
 	struct bench_bus bus = {0};
-	int r = parse(argc, argv, &options);
+	int r;
 
+	hbus_stdout_check();
+	r = parse(argc, argv, &options);
 	if (r)
 		return r < 0 ? 0 : r;
 	if (bench_bus_start(&bus))

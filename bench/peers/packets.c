@@ -31,6 +31,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "program/stdout.h"
 #include "tests/system/xsk.h"
 
 #define PORT 5000
@@ -332,6 +333,7 @@ static int receive(const char *method, const char *iface, double seconds)
 
 int main(int argc, char **argv)
 {
+	hbus_stdout_check();
 	if (argc == 6 && strcmp(argv[1], "send") == 0 && strcmp(argv[2], "frames") == 0)
 		return send_frames(argv[3], argv[4], atof(argv[5]));
 	if (argc == 5 && strcmp(argv[1], "send") == 0 && strcmp(argv[2], "gso") == 0)

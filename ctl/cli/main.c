@@ -11,6 +11,7 @@
 #include "ctl/cli/cli.h"
 #include "ctl/cli/external.h"
 #include "ctl/cli/guess.h"
+#include "program/stdout.h"
 
 struct command {
 	const char *name;
@@ -86,6 +87,7 @@ int main(int argc, char **argv)
 	const struct command *command;
 	int exit_code;
 
+	hbus_stdout_check();
 	setvbuf(stdout, NULL, _IOFBF, 0);
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
 		print_help();

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ctl/daemon/server.h"
+#include "program/stdout.h"
 
 #define EXIT_USAGE 2
 #define EXIT_CONFIG 3
@@ -145,8 +146,10 @@ int main(int argc, char **argv)
 	struct hbus_config_error error;
 	struct hbus_server *server;
 	bool is_check = false;
-	int r = parse(argc, argv, &options, &is_check);
+	int r;
 
+	hbus_stdout_check();
+	r = parse(argc, argv, &options, &is_check);
 	if (r >= 0)
 		return r;
 	if (!options.config_path && !options.socket_path && geteuid() == 0 &&

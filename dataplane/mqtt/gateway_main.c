@@ -19,6 +19,7 @@
 #include "dataplane/mqtt/gateway.h"
 #include "dataplane/mqtt/gateway_login.h"
 #include "dataplane/mqtt/gateway_state.h"
+#include "program/stdout.h"
 #include "shm/counters.h"
 
 enum { SPARE_FDS = 64, RESTORE_MS = 10000, GOODBYE_MS = 300 };
@@ -499,6 +500,7 @@ int main(int argc, char **argv)
 	static struct hbus_gateway gateway = { .spare_fd = -1 };
 	int r;
 
+	hbus_stdout_check();
 	hbus_gateway_options_parse(argc, argv, &options);
 	if (options.hash_name)
 		return hash_password(options.hash_name);

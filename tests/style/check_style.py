@@ -19,11 +19,13 @@ EDGES = [
     ("ebpf/", ["ebpf/"], ["bpf/", "xdp/"]),
     ("ctl/proto/", ["ctl/proto/", "shm/layout.h"], []),
     ("ctl/client/", ["ctl/client/", "ctl/proto/", "shm/"], []),
-    ("ctl/daemon/", ["ctl/daemon/", "ctl/proto/", "ctl/client/hugebus.h", "shm/"], ["libconfig.h", "jansson.h"]),
-    ("ctl/cli/", ["ctl/cli/", "ctl/proto/", "ctl/client/hugebus.h", "ebpf/filter_abi.h", "ebpf/loader.h",
+    # what every main() does about its output
+    ("program/", ["program/"], []),
+    ("ctl/daemon/", ["ctl/daemon/", "program/", "ctl/proto/", "ctl/client/hugebus.h", "shm/"], ["libconfig.h", "jansson.h"]),
+    ("ctl/cli/", ["ctl/cli/", "program/", "ctl/proto/", "ctl/client/hugebus.h", "ebpf/filter_abi.h", "ebpf/loader.h",
                   "shm/counters.h"], ["jansson.h"]),
     # topic names and filters are one module for all doors of the bus
-    ("dataplane/mqtt/", ["dataplane/mqtt/", "ctl/proto/topic", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
+    ("dataplane/mqtt/", ["dataplane/mqtt/", "program/", "ctl/proto/topic", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
      ["openssl"]),
     # the stack stands between the poll loops and the engine, and is no part of either
     ("dataplane/tcp/", ["dataplane/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"],
@@ -33,7 +35,7 @@ EDGES = [
                            "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"], ["rte_", "urcu"]),
     # streams of strangers are told apart by the same keyed hash as topics
     ("dataplane/passive/", ["dataplane/", "ctl/proto/topic", "ctl/proto/siphash.h", "ctl/client/hugebus.h", "shm/"], []),
-    ("dataplane/", ["dataplane/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/client/hugebus.h", "shm/"],
+    ("dataplane/", ["dataplane/", "program/", "ebpf/filter_abi.h", "ebpf/loader.h", "ctl/client/hugebus.h", "shm/"],
      ["rte_", "urcu", "bpf/bpf.h", "bpf/libbpf.h", "jansson.h"]),
     ("examples/", ["ctl/client/hugebus.h", "hugebus.h", "examples/"], ["hugebus.h", "pcap/"]),
 ]
