@@ -200,7 +200,7 @@ Test(worker, follows_the_plan_of_the_burst)
 {
 	struct hbus_plan_route *routes = (struct hbus_plan_route *)(uintptr_t)input.routes;
 
-	for (int i = 0; i < 4; i++) {
+	for (uint32_t i = 0; i < 4; i++) {
 		send_plain(5001, "21.5");
 		cr_assert_eq(notes.n_of_topic[HOT], i + 1);
 		routes[0].match.port = 5008;
