@@ -9,35 +9,7 @@ import struct
 import sys
 import threading
 
-
-def read_exactly(sock, size):
-    data = b""
-    while len(data) < size:
-        part = sock.recv(size - len(data))
-        if not part:
-            raise ConnectionError
-        data += part
-    return data
-
-
-def read_packet(sock):
-    """Return: the first byte and the body."""
-    first, length, shift = read_exactly(sock, 1)[0], 0, 0
-    while True:
-        byte = read_exactly(sock, 1)[0]
-        length |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return first, read_exactly(sock, length)
-
-
-def packet(first, body):
-    head, length = bytes([first]), len(body)
-    while True:
-        byte, length = length & 127, length >> 7
-        head += bytes([byte | (128 if length else 0)])
-        if not length:
-            return head + body
+from mqtt_wire import packet, split
 
 
 class Liar:
@@ -76,9 +48,15 @@ class Liar:
                     sock.sendall(packet(0x30 | qos << 1, copy))
 
     def serve(self, sock):
+        room = b""
         try:
             while True:
-                first, body = read_packet(sock)
+                while not (whole := split(room)):
+                    more = sock.recv(65536)
+                    if not more:
+                        raise ConnectionError
+                    room += more
+                first, body, room = whole
                 kind = first >> 4
                 if kind == 1:
                     sock.sendall(b"\x20\x02\x00" + (b"\x05" if self.lie == "refuses" else b"\x00"))

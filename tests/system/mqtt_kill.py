@@ -21,23 +21,12 @@ import subprocess
 import sys
 import time
 
+from mqtt_wire import packet, split, text
+
 CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK = 2, 3, 4, 5, 6, 7, 9
 TOPICS = 8
 WINDOW = 60
 HEAVY = 40000  # bytes of the largest messages, in rounds with large ones
-
-
-def packet(first, body):
-    size, head = len(body), bytes([first])
-    while True:
-        byte, size = size % 128, size // 128
-        head += bytes([byte | 128 if size else byte])
-        if not size:
-            return head + body
-
-
-def text(value):
-    return struct.pack(">H", len(value)) + value
 
 
 class Gone(Exception):
@@ -82,18 +71,11 @@ class Client:
             self.room += data
 
     def take(self):
-        size = shift = 0
-        at = 1
-        while at < len(self.room):
-            size |= (self.room[at] & 127) << shift
-            shift, at = shift + 7, at + 1
-            if not self.room[at - 1] & 128:
-                if len(self.room) < at + size:
-                    return None
-                whole = self.room[0] >> 4, self.room[0] & 15, self.room[at : at + size]
-                self.room = self.room[at + size :]
-                return whole
-        return None
+        whole = split(self.room)
+        if not whole:
+            return None
+        first, body, self.room = whole
+        return first >> 4, first & 15, body
 
     def publish(self, topic, payload, qos, packet_id, flags=0):
         self.send(packet(0x30 | qos << 1 | flags, text(topic) + struct.pack(">H", packet_id) + payload))

@@ -12,20 +12,9 @@ import subprocess
 import sys
 import time
 
+from mqtt_wire import packet, split, text
+
 PORT, BUS = int(sys.argv[1]), sys.argv[2]
-
-
-def packet(first, body):
-    size, head = len(body), bytes([first])
-    while True:
-        byte, size = size % 128, size // 128
-        head += bytes([byte | 128 if size else byte])
-        if not size:
-            return head + body
-
-
-def text(value):
-    return struct.pack(">H", len(value)) + value
 
 
 def counters():
@@ -65,27 +54,13 @@ class Client:
     def read(self):
         """(first byte, body), or (0, b"") at the end."""
         try:
-            while len(self.room) < 2:
-                if not self.more():
-                    return 0, b""
-            size, at, shift = 0, 1, 0
-            while True:
-                while len(self.room) <= at:
-                    if not self.more():
-                        return 0, b""
-                byte = self.room[at]
-                size |= (byte & 127) << shift
-                shift, at = shift + 7, at + 1
-                if not byte & 128:
-                    break
-            while len(self.room) < at + size:
+            while not (whole := split(self.room)):
                 if not self.more():
                     return 0, b""
         except ConnectionError:
             return 0, b""
-        whole = self.room[0], self.room[at : at + size]
-        self.room = self.room[at + size :]
-        return whole
+        first, body, self.room = whole
+        return first, body
 
     def ends_with(self, reason):
         """What it says last: DISCONNECT with this reason; 0 = nothing."""

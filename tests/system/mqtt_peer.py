@@ -22,20 +22,9 @@ import struct
 import sys
 import time
 
+from mqtt_wire import packet, split, text
+
 PORT = 1883
-
-
-def packet(kind, body):
-    size, head = len(body), bytes([kind])
-    while True:
-        byte, size = size % 128, size // 128
-        head += bytes([byte | 128 if size else byte])
-        if not size:
-            return head + body
-
-
-def text(value):
-    return struct.pack(">H", len(value)) + value
 
 
 def connect_packet(name, flags=2):
@@ -55,22 +44,13 @@ class Client:
             raise OSError(f"CONNACK {body!r}")
 
     def read(self):
-        while True:
-            if len(self.room) >= 2:
-                size, at, shift = 0, 1, 0
-                while at < len(self.room):
-                    size |= (self.room[at] & 127) << shift
-                    shift, at = shift + 7, at + 1
-                    if not self.room[at - 1] & 128:
-                        if len(self.room) >= at + size:
-                            kind, body = self.room[0], self.room[at:at + size]
-                            self.room = self.room[at + size:]
-                            return kind, body
-                        break
+        while not (whole := split(self.room)):
             more = self.socket.recv(65536)
             if not more:
                 raise OSError("closed")
             self.room += more
+        first, body, self.room = whole
+        return first, body
 
 
 def publish(host, qos, count, acked_path):

@@ -20,7 +20,8 @@ import struct
 import sys
 import time
 
-from mqtt_peer import PORT, checksum, connect_packet, packet, raw, text
+from mqtt_peer import PORT, checksum, connect_packet, raw
+from mqtt_wire import head, packet, text
 
 FIN, SYN, RST, PUSH, ACK = 1, 2, 4, 8, 16
 must_end = False
@@ -120,14 +121,10 @@ def small(host, segment, window):
     while len(room) < 4 + 5:
         room += s.recv(4096)
     print("READY", flush=True)
-    room, size, shift, at = room[9:], 0, 0, 1
-    while len(room) < 5:
+    room = room[9:]
+    while not (there := head(room)):
         room += s.recv(100)
-    while True:
-        size |= (room[at] & 127) << shift
-        at, shift = at + 1, shift + 7
-        if not room[at - 1] & 128:
-            break
+    at, size = there
     n = len(room) - at
     while n < size:
         got = len(s.recv(4096))
