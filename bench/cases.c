@@ -78,22 +78,38 @@ static int open_subscriber(struct bench_run *run, const char *filter, struct hbu
 static int publish_in_place(struct hbus_publisher *publisher, hbus_topic_t topic, const struct bench_case_params *params,
 			    unsigned int n, uint64_t *next)
 {
-	unsigned int n_run = params->mode == BENCH_RUN_PLACE ? n : 1;
+	unsigned int size = params->size;
+	uint64_t first = *next;
 
-	for (unsigned int i = 0; i < n; i += n_run) {
-		unsigned char *room = NULL;
+	for (unsigned int i = 0; i < n; i++) {
+		void *room;
 
-		if (n_run > 1 ? hbus_reserve_run(publisher, topic, params->size, n_run, (void **)&room) :
-				hbus_reserve(publisher, topic, params->size, (void **)&room))
+		if (hbus_reserve(publisher, topic, size, &room))
 			return bench_complain("reserve");
-		for (unsigned int k = 0; k < n_run; k++)
-			bench_event_fill(room + (size_t)k * params->size, params->size, *next + k);
-		if (params->plant == BENCH_PLANT_TORN && *next >= PLANT_AFTER)
-			room[params->size - 1] ^= 1;
-		if (n_run > 1 ? hbus_commit_run(publisher, n_run) : hbus_commit(publisher, params->size))
+		bench_event_fill(room, size, first + i);
+		if (__builtin_expect(params->plant == BENCH_PLANT_TORN && first + i >= PLANT_AFTER, 0))
+			((unsigned char *)room)[size - 1] ^= 1;
+		if (hbus_commit(publisher, size))
 			return bench_complain("commit");
-		*next += n_run;
 	}
+	*next += n;
+	return 0;
+}
+
+static int publish_run_in_place(struct hbus_publisher *publisher, hbus_topic_t topic, const struct bench_case_params *params,
+				unsigned int n, uint64_t *next)
+{
+	unsigned char *room = NULL;
+
+	if (hbus_reserve_run(publisher, topic, params->size, n, (void **)&room))
+		return bench_complain("reserve run");
+	for (unsigned int k = 0; k < n; k++)
+		bench_event_fill(room + (size_t)k * params->size, params->size, *next + k);
+	if (params->plant == BENCH_PLANT_TORN && *next >= PLANT_AFTER)
+		room[params->size - 1] ^= 1;
+	if (hbus_commit_run(publisher, n))
+		return bench_complain("commit run");
+	*next += n;
 	return 0;
 }
 
@@ -104,8 +120,10 @@ static int publish_some(struct hbus_publisher *publisher, hbus_topic_t topic, co
 
 	if (params->plant == BENCH_PLANT_LOST && *next >= PLANT_AFTER && *next < PLANT_AFTER + n)
 		*next += n;
-	if (params->mode == BENCH_PLACE || params->mode == BENCH_RUN_PLACE)
+	if (params->mode == BENCH_PLACE)
 		return publish_in_place(publisher, topic, params, n, next);
+	if (params->mode == BENCH_RUN_PLACE)
+		return publish_run_in_place(publisher, topic, params, n, next);
 	if (params->mode == BENCH_RUN) {
 		for (unsigned int i = 0; i < n; i++)
 			bench_event_fill(buffer + (size_t)i * params->size, params->size, *next + i);

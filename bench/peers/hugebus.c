@@ -73,17 +73,23 @@ static void detach(struct peer_channel *channel, enum peer_side side)
 }
 
 /* The one that publishes waits inside the library, for at most its timeout. */
-static int send_single(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+PEER_INLINE int send_single_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+				unsigned int size)
 {
 	struct own *own = channel->state;
 
 	(void)stop;
 	for (unsigned int i = 0; i < n; i++) {
-		peer_fill(own->buffer, channel->size, first + i);
-		if (hbus_publish(own->publisher, own->topic, own->buffer, channel->size))
+		peer_fill(own->buffer, size, first + i);
+		if (hbus_publish(own->publisher, own->topic, own->buffer, size))
 			return peer_complain("hugebus", hbus_error_text());
 	}
 	return 0;
+}
+
+static int send_single(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+{
+	PEER_BY_SIZE(send_single_sized, channel->size, channel, first, n, stop);
 }
 
 static int send_batch(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
@@ -97,48 +103,66 @@ static int send_batch(struct peer_channel *channel, uint64_t first, unsigned int
 	return hbus_batch_commit(own->publisher) ? peer_complain("hugebus", hbus_error_text()) : 0;
 }
 
-static int send_run(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+PEER_INLINE int send_run_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+				unsigned int size)
 {
 	struct own *own = channel->state;
 
 	(void)stop;
 	for (unsigned int i = 0; i < n; i++)
-		peer_fill(own->buffer + (size_t)i * channel->size, channel->size, first + i);
-	if (hbus_publish_run(own->publisher, own->topic, own->buffer, channel->size, n))
+		peer_fill(own->buffer + (size_t)i * size, size, first + i);
+	if (hbus_publish_run(own->publisher, own->topic, own->buffer, size, n))
 		return peer_complain("hugebus", hbus_error_text());
 	return 0;
 }
 
-static int send_one_in_place(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+static int send_run(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+{
+	PEER_BY_SIZE(send_run_sized, channel->size, channel, first, n, stop);
+}
+
+PEER_INLINE int send_one_in_place_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+				unsigned int size)
 {
 	struct own *own = channel->state;
 	void *room;
 
 	(void)stop;
 	for (unsigned int i = 0; i < n; i++) {
-		if (hbus_reserve(own->publisher, own->topic, channel->size, &room))
+		if (hbus_reserve(own->publisher, own->topic, size, &room))
 			return peer_complain("hugebus", hbus_error_text());
-		peer_fill(room, channel->size, first + i);
-		if (hbus_commit(own->publisher, channel->size))
+		peer_fill(room, size, first + i);
+		if (hbus_commit(own->publisher, size))
 			return peer_complain("hugebus", hbus_error_text());
 	}
 	return 0;
 }
 
-static int send_in_place(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+static int send_one_in_place(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+{
+	PEER_BY_SIZE(send_one_in_place_sized, channel->size, channel, first, n, stop);
+}
+
+PEER_INLINE int send_in_place_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+				unsigned int size)
 {
 	struct own *own = channel->state;
 	unsigned char *room = NULL;
 
 	(void)stop;
-	if (hbus_reserve_run(own->publisher, own->topic, channel->size, n, (void **)&room))
+	if (hbus_reserve_run(own->publisher, own->topic, size, n, (void **)&room))
 		return peer_complain("hugebus", hbus_error_text());
 	for (unsigned int i = 0; i < n; i++)
-		peer_fill(room + (size_t)i * channel->size, channel->size, first + i);
+		peer_fill(room + (size_t)i * size, size, first + i);
 	return hbus_commit_run(own->publisher, n) ? peer_complain("hugebus", hbus_error_text()) : 0;
 }
 
-static int take(struct peer_channel *channel, uint64_t *next)
+static int send_in_place(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+{
+	PEER_BY_SIZE(send_in_place_sized, channel->size, channel, first, n, stop);
+}
+
+PEER_INLINE int take_sized(struct peer_channel *channel, uint64_t *next, unsigned int size)
 {
 	struct own *own = channel->state;
 	struct hbus_span spans[SPANS];
@@ -147,13 +171,18 @@ static int take(struct peer_channel *channel, uint64_t *next)
 	if (n < 0)
 		return peer_complain("hugebus", hbus_error_text());
 	for (int i = 0; i < n; i++) {
-		if (spans[i].size != channel->size)
+		if (spans[i].size != size)
 			return peer_complain("hugebus", "wrong size");
 		for (size_t k = 0; k < spans[i].n_events; k++)
-			if (!peer_is(spans[i].data + k * spans[i].stride, channel->size, (*next)++))
+			if (!peer_is(spans[i].data + k * spans[i].stride, size, (*next)++))
 				return peer_complain("hugebus", "wrong content");
 	}
 	return 0;
+}
+
+static int take(struct peer_channel *channel, uint64_t *next)
+{
+	PEER_BY_SIZE(take_sized, channel->size, channel, next);
 }
 
 static const char *version(void)

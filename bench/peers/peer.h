@@ -4,7 +4,8 @@
  *
  * The harness forks a publisher and a subscriber, pins both, and gives all peers the same work: event number i
  * is @size bytes, every 8 of which hold i; the publisher writes all of them, the subscriber reads all of
- * them and checks that i is the next. Loops are inside a peer, so that no indirect call stands between two events.
+ * them and checks that i is the next. Loops are inside a peer, so that no indirect call stands between two events, and
+ * know the size when they are compiled.
  * Each peer uses the fastest of its documented ways that loses nothing; @settings says which.
  */
 #pragma once
@@ -68,14 +69,32 @@ struct peer_absent {
 /* Ends with a name of NULL. */
 extern const struct peer_absent peers_absent[];
 
-static inline void peer_fill(void *event, unsigned int size, uint64_t value)
+#define PEER_INLINE static inline __attribute__((always_inline))
+
+/*
+ * return @fn(..., size), which is inlined for each size that the comparison has: a program knows the size of its own types
+ * when it is compiled, and so do all of these.
+ */
+#define PEER_BY_SIZE(fn, size, ...)                                                                                       \
+	do {                                                                                                              \
+		switch (size) {                                                                                           \
+		case 8: return fn(__VA_ARGS__, 8);                                                                        \
+		case 56: return fn(__VA_ARGS__, 56);                                                                      \
+		case 64: return fn(__VA_ARGS__, 64);                                                                      \
+		case 256: return fn(__VA_ARGS__, 256);                                                                    \
+		case 1024: return fn(__VA_ARGS__, 1024);                                                                  \
+		default: return fn(__VA_ARGS__, size);                                                                    \
+		}                                                                                                         \
+	} while (0)
+
+PEER_INLINE int peer_fill_words(void *event, uint64_t value, unsigned int size)
 {
 	for (unsigned int i = 0; i < size; i += 8)
 		memcpy((char *)event + i, &value, 8);
+	return 0;
 }
 
-/* Reads all of it. */
-static inline bool peer_is(const void *event, unsigned int size, uint64_t value)
+PEER_INLINE bool peer_is_words(const void *event, uint64_t value, unsigned int size)
 {
 	uint64_t total = 0, word;
 
@@ -84,6 +103,17 @@ static inline bool peer_is(const void *event, unsigned int size, uint64_t value)
 		total += word;
 	}
 	return total == value * (size / 8);
+}
+
+PEER_INLINE int peer_fill(void *event, unsigned int size, uint64_t value)
+{
+	PEER_BY_SIZE(peer_fill_words, size, event, value);
+}
+
+/* Reads all of it. */
+PEER_INLINE bool peer_is(const void *event, unsigned int size, uint64_t value)
+{
+	PEER_BY_SIZE(peer_is_words, size, event, value);
 }
 
 /* Slots of a ring for events of @size: a power of two. */

@@ -26,13 +26,14 @@ static int make(struct peer_channel *channel)
 	return rte_ring_init(ring_of(channel), "peer", n, RING_F_SP_ENQ | RING_F_SC_DEQ) ? peer_complain("rte_ring", "init") : 0;
 }
 
-static int send_single(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+PEER_INLINE int send_single_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+				unsigned int size)
 {
 	uint64_t event[PEER_SIZE_MAX / 8];
 
 	for (unsigned int i = 0; i < n; i++) {
-		peer_fill(event, channel->size, first + i);
-		while (rte_ring_sp_enqueue_elem(ring_of(channel), event, channel->size)) {
+		peer_fill(event, size, first + i);
+		while (rte_ring_sp_enqueue_elem(ring_of(channel), event, size)) {
 			if (atomic_load_explicit(stop, memory_order_relaxed))
 				return 1;
 			rte_pause();
@@ -41,19 +42,29 @@ static int send_single(struct peer_channel *channel, uint64_t first, unsigned in
 	return 0;
 }
 
-static int take_single(struct peer_channel *channel, uint64_t *next)
+static int send_single(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+{
+	PEER_BY_SIZE(send_single_sized, channel->size, channel, first, n, stop);
+}
+
+PEER_INLINE int take_single_sized(struct peer_channel *channel, uint64_t *next, unsigned int size)
 {
 	uint64_t event[PEER_SIZE_MAX / 8];
 
 	for (unsigned int i = 0; i < BURST; i++) {
-		if (rte_ring_sc_dequeue_elem(ring_of(channel), event, channel->size)) {
+		if (rte_ring_sc_dequeue_elem(ring_of(channel), event, size)) {
 			rte_pause();
 			return 0;
 		}
-		if (!peer_is(event, channel->size, (*next)++))
+		if (!peer_is(event, size, (*next)++))
 			return peer_complain("rte_ring", "wrong content");
 	}
 	return 0;
+}
+
+static int take_single(struct peer_channel *channel, uint64_t *next)
+{
+	PEER_BY_SIZE(take_single_sized, channel->size, channel, next);
 }
 
 static void *slot(const struct rte_ring_zc_data *zc, unsigned int i, unsigned int size)
@@ -61,12 +72,13 @@ static void *slot(const struct rte_ring_zc_data *zc, unsigned int i, unsigned in
 	return i < zc->n1 ? (char *)zc->ptr1 + (size_t)i * size : (char *)zc->ptr2 + (size_t)(i - zc->n1) * size;
 }
 
-static int send_burst(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+PEER_INLINE int send_burst_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+				unsigned int size)
 {
 	struct rte_ring_zc_data zc;
 
 	while (n > 0) {
-		unsigned int got = rte_ring_enqueue_zc_burst_elem_start(ring_of(channel), channel->size, n, &zc, NULL);
+		unsigned int got = rte_ring_enqueue_zc_burst_elem_start(ring_of(channel), size, n, &zc, NULL);
 
 		if (got == 0) {
 			if (atomic_load_explicit(stop, memory_order_relaxed))
@@ -75,7 +87,7 @@ static int send_burst(struct peer_channel *channel, uint64_t first, unsigned int
 			continue;
 		}
 		for (unsigned int i = 0; i < got; i++)
-			peer_fill(slot(&zc, i, channel->size), channel->size, first + i);
+			peer_fill(slot(&zc, i, size), size, first + i);
 		rte_ring_enqueue_zc_elem_finish(ring_of(channel), got);
 		first += got;
 		n -= got;
@@ -83,10 +95,15 @@ static int send_burst(struct peer_channel *channel, uint64_t first, unsigned int
 	return 0;
 }
 
-static int take_burst(struct peer_channel *channel, uint64_t *next)
+static int send_burst(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
+{
+	PEER_BY_SIZE(send_burst_sized, channel->size, channel, first, n, stop);
+}
+
+PEER_INLINE int take_burst_sized(struct peer_channel *channel, uint64_t *next, unsigned int size)
 {
 	struct rte_ring_zc_data zc;
-	unsigned int n = rte_ring_dequeue_zc_burst_elem_start(ring_of(channel), channel->size, BURST, &zc, NULL);
+	unsigned int n = rte_ring_dequeue_zc_burst_elem_start(ring_of(channel), size, BURST, &zc, NULL);
 	bool is_right = true;
 
 	if (n == 0) {
@@ -94,9 +111,14 @@ static int take_burst(struct peer_channel *channel, uint64_t *next)
 		return 0;
 	}
 	for (unsigned int i = 0; i < n; i++)
-		is_right &= peer_is(slot(&zc, i, channel->size), channel->size, (*next)++);
+		is_right &= peer_is(slot(&zc, i, size), size, (*next)++);
 	rte_ring_dequeue_zc_elem_finish(ring_of(channel), n);
 	return is_right ? 0 : peer_complain("rte_ring", "wrong content");
+}
+
+static int take_burst(struct peer_channel *channel, uint64_t *next)
+{
+	PEER_BY_SIZE(take_burst_sized, channel->size, channel, next);
 }
 
 const struct peer peer_rte_ring_single = {
