@@ -107,3 +107,41 @@ bus() {
 	lab_spawn hugebusd hugebusd --socket "$HUGEBUS_SOCKET" "$@"
 	lab_until 10 test -S "$HUGEBUS_SOCKET" || { tail "$lab/hugebusd.err" >&2; return 1; }
 }
+
+# exits CODE COMMAND...: runs it, its output in $lab/out and $lab/err.
+exits() {
+	local wanted=$1 status
+	shift
+	timeout 30 "$@" >"$lab/out" 2>"$lab/err" </dev/null
+	status=$?
+	[ $status -eq "$wanted" ] && return 0
+	printf '%s: exit code %s, not %s\n' "$*" $status "$wanted" >&2
+	tail -n 5 "$lab/out" "$lab/err" >&2
+	exit 1
+}
+
+# What exits() ran has said this.
+says() { grep -qF -- "$1" "$lab/out" "$lab/err" || { printf 'nobody said "%s"\n' "$1" >&2; tail "$lab/out" "$lab/err" >&2; exit 1; }; }
+
+# subscriber NAME OPTION...: in the background, subscribed when this returns; what it got is in $lab/NAME.json when it has
+# ended. What stands in the array `with` (taskset, prlimit) comes before it.
+with=()
+subscriber() {
+	local name=$1
+	shift
+	rm -f "$lab/$name.ready"
+	lab_spawn "$name" "${with[@]}" hugebus sub -i "$name" --ready "$lab/$name.ready" --summary "$lab/$name.json" "$@"
+	lab_until 30 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
+}
+
+# ended NAME CODE [SECONDS]: it ends by itself, with this code.
+ended() {
+	local status
+	lab_until "${3:-30}" lab_has_ended "$1" || { echo "$1 does not end" >&2; exit 1; }
+	lab_stop "$1"
+	status=$?
+	[ $status -eq "$2" ] || { echo "$1 ended with $status, not $2" >&2; tail -n 5 "$lab/$1.err" >&2; exit 1; }
+}
+
+# has_lines FILE N: so many, or more.
+has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }

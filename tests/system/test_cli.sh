@@ -7,37 +7,6 @@ needs_commands jq setpriv timeout stdbuf
 [ -x "$HBUS_BUILD/ctl/cli/hugebus" ] || skip_all "hugebus is not built"
 [ -x "$HBUS_BUILD/ctl/daemon/hugebusd" ] || skip_all "hugebusd is not built"
 
-# exits CODE COMMAND...: runs it, its output in $lab/out and $lab/err.
-exits() {
-	local wanted=$1 status
-	shift
-	timeout 30 "$@" >"$lab/out" 2>"$lab/err" </dev/null
-	status=$?
-	[ $status -eq "$wanted" ] && return 0
-	printf '%s: exit code %s, not %s\n' "$*" $status "$wanted" >&2
-	tail -n 5 "$lab/out" "$lab/err" >&2
-	exit 1
-}
-
-says() { grep -qF -- "$1" "$lab/out" "$lab/err" || { printf 'nobody said "%s"\n' "$1" >&2; tail "$lab/out" "$lab/err" >&2; exit 1; }; }
-
-# subscriber NAME OPTION...: in the background, subscribed when this returns.
-subscriber() {
-	local name=$1
-	shift
-	lab_spawn "$name" hugebus sub -i "$name" --ready "$lab/$name.ready" --summary "$lab/$name.json" "$@"
-	lab_until 10 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
-}
-
-# ended NAME CODE: it ends by itself, with this code.
-ended() {
-	lab_until 20 lab_has_ended "$1" || { echo "$1 does not end" >&2; exit 1; }
-	lab_stop "$1"
-	expect $? -eq "$2"
-}
-
-_has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
-
 every_command_has_help_and_a_version() {
 	local command
 	for command in '' pub sub topic route ls top stats reload doctor; do
@@ -127,11 +96,11 @@ lines_are_visible_before_the_next_one_comes() {
 	lab_spawn writer sh -c "hugebus pub -t log -l <'$lab/lines'"
 	exec 7>"$lab/lines"
 	echo one >&7
-	lab_until 5 _has_lines "$lab/one.out" 1 || return 1
+	lab_until 5 has_lines "$lab/one.out" 1 || return 1
 	printf 'two\nthree without end' >&7
 	exec 7>&-
 	ended writer 0
-	lab_until 5 _has_lines "$lab/one.out" 3 || return 1
+	lab_until 5 has_lines "$lab/one.out" 3 || return 1
 	expect "$(cat "$lab/one.out")" = $'one\ntwo\nthree without end'
 }
 
@@ -311,7 +280,7 @@ lists_name_what_is_there() {
 	lab_spawn writer sh -c "hugebus pub -i writer -t a/b -l <'$lab/lines'"
 	exec 7>"$lab/lines"
 	seq 1 10 >&7
-	lab_until 5 _has_lines "$lab/reader.out" 10 || return 1
+	lab_until 5 has_lines "$lab/reader.out" 10 || return 1
 	expect "$(hugebus ls topics --json | jq -c '.[] | select(.topic == "a/b") | [.rings, .subscribers]')" = '[1,1]'
 	expect "$(hugebus ls rings --json | jq -c '.[] | [.program, .first_topic, .topics, .events, .attachments, .gates, .ended]')" \
 		= '["writer","a/b",1,10,1,1,false]'
@@ -372,7 +341,7 @@ a_waiting_sub_survives_a_restart_of_the_daemon() {
 	# It comes back by itself; until then its subscription does not stand.
 	lab_until 10 _is_listed one || return 1
 	exits 0 hugebus pub -t a -m after
-	lab_until 5 _has_lines "$lab/one.out" 2 || return 1
+	lab_until 5 has_lines "$lab/one.out" 2 || return 1
 	lab_stop one
 	expect $? -eq 0
 	expect "$(cat "$lab/one.out")" = $'before\nafter'
@@ -388,10 +357,10 @@ without_its_daemon_sub_goes_on_and_ends_at_once() {
 	lab_spawn writer sh -c "hugebus pub -t a -l <'$lab/lines'"
 	exec 7>"$lab/lines"
 	echo before >&7
-	lab_until 5 _has_lines "$lab/one.out" 1 || return 1
+	lab_until 5 has_lines "$lab/one.out" 1 || return 1
 	lab_stop hugebusd KILL
 	echo after >&7
-	lab_until 5 _has_lines "$lab/one.out" 2 || return 1
+	lab_until 5 has_lines "$lab/one.out" 2 || return 1
 	start=${EPOCHREALTIME/[.,]/}
 	lab_stop one
 	expect $? -eq 0

@@ -6,20 +6,6 @@
 needs_commands jq setpriv timeout
 [ -x "$HBUS_BUILD/ctl/daemon/hugebusd" ] || skip_all "hugebusd is not built"
 
-# exits CODE COMMAND...: its output in $lab/out.
-exits() {
-	local wanted=$1 status
-	shift
-	timeout 20 "$@" >"$lab/out" 2>&1 </dev/null
-	status=$?
-	[ $status -eq "$wanted" ] && return 0
-	printf '%s: exit code %s, not %s\n' "$*" $status "$wanted" >&2
-	tail -n 5 "$lab/out" >&2
-	exit 1
-}
-
-says() { grep -qF -- "$1" "$lab/out" || { printf 'nobody said "%s":\n' "$1" >&2; tail "$lab/out" >&2; exit 1; }; }
-
 its_command_line_is_explained_and_wrong_usage_exits_with_2() {
 	exits 0 hugebusd --help && says 'Usage: hugebusd'
 	exits 0 hugebusd --version && says "$(hugebus --version | cut -d ' ' -f 2)"

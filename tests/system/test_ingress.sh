@@ -3,6 +3,7 @@
 #
 # The ingress on ports that need nobody's leave: captures, memif, and what its command line promises.
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. "$system_dir/packets.sh"
 needs_commands jq setpriv timeout
 [ -x "$HBUS_BUILD/dataplane/hugebus-ingress" ] || skip_all "hugebus-ingress is not built (DPDK, liburcu)"
 capture=$top/examples/telemetry.pcap
@@ -18,14 +19,6 @@ _capture_routes() {
 	hugebus route add '[::]:5002' capture/2 --vlan any || exit 1
 }
 
-# subscriber NAME OPTION...: in the background, subscribed when this returns.
-subscriber() {
-	local name=$1
-	shift
-	lab_spawn "$name" hugebus sub --ready "$lab/$name.ready" "$@"
-	lab_until 10 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
-}
-
 # ingress OPTION...: to its end; its account is in $lab/account.json.
 ingress() {
 	timeout 30 hugebus-ingress --no-huge --json "$@" >"$lab/account.json" 2>"$lab/ingress.err" && return 0
@@ -33,12 +26,10 @@ ingress() {
 	exit 1
 }
 
-account() { jq -r "$1" "$lab/account.json"; }
-
 # balances: frames and events add up.
 balances() {
 	expect "$(account '.frames.in_flight')" -eq 0
-	expect "$(account '.events | .received - .published - .no_interest - .too_long - .unknown_topic - .ring_full - .no_ring')" -eq 0
+	events_balance
 	expect "$(account '[.ports[].missed] | add')" -eq 0
 }
 
@@ -146,7 +137,7 @@ it_stops_after_a_count_of_frames_or_seconds() {
 a_full_ring_drops_the_new_and_counts_it() {
 	bus || exit 1
 	_capture_routes
-	subscriber slow -t capture/1 --reliable --stall 60s --summary "$lab/slow.json" -W 30
+	subscriber slow -t capture/1 --reliable --stall 60s -W 30
 	lab_spawn ingress hugebus-ingress --no-huge --json --count 1000000 --vdev "net_pcap0,rx_pcap=$capture,infinite_rx=1"
 	lab_wait_line ingress 'ready:' 20 || exit 1
 	kill -STOP "${lab_pids[slow]}"

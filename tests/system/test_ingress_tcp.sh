@@ -4,34 +4,19 @@
 # MQTT over TCP in the ingress: clients that others wrote reach a listener that no kernel socket serves,
 # over a veth pair whose other end the kernel keeps using.
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. "$system_dir/packets.sh"
+. "$system_dir/mqtt.sh"
 needs_packets
 needs_commands jq mosquitto_pub mosquitto_sub python3 timeout
 PATH=$HBUS_BUILD/dataplane/mqtt:$PATH
 hugebus-ingress --tcp 10.0.0.1/8 --tcp-allow-anonymous --pcap /nonexistent 2>&1 | grep -q 'without lwIP' &&
 	skip_all "hugebus-ingress is built without lwIP (liblwip-dev)"
 
-KERNEL=10.77.0.1
+KERNEL=$GATEWAY
 STACK=10.77.0.9
 
-# Two namespaces with a veth pair, and a bus. The devices ask for the stack's address by ARP themselves.
-_network() {
-	lab_namespace devices && lab_namespace gateway || exit 1
-	lab_link devices dev0 10.77.0.2/24 gateway gw0 $KERNEL/24 || exit 1
-	bus "$@" || exit 1
-}
-
-_start() {
-	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --json --tcp $STACK/24 \
-		--tcp-allow-anonymous "$@"
-	lab_wait_line ingress 'ready:' 20 || exit 1
-}
-
-_stop() {
-	lab_stop ingress || { cat "$lab/ingress.err" >&2; exit 1; }
-	cp "$lab/ingress.out" "$lab/account.json"
-}
-
-account() { jq -r "$1" "$lab/account.json"; }
+# The devices ask for the stack's address by ARP themselves.
+_start() { start_ingress --tcp $STACK/24 --tcp-allow-anonymous "$@"; }
 
 balances() {
 	expect "$(account '.frames.in_flight')" -eq 0
@@ -53,20 +38,11 @@ sub() {
 
 peer() { lab_in devices python3 "$system_dir/mqtt_peer.py" "$@"; }
 
-heard() { grep -v '^Client \|^Subscribed ' "$lab/$1.out"; }
-
-hears() {
-	lab_until "${3:-5}" grep -qxF -- "$2" "$lab/$1.out" && return 0
-	printf '%s did not hear "%s" but:\n' "$1" "$2" >&2
-	cat "$lab/$1.out" >&2
-	return 1
-}
-
 _counter() { hugebus stats | awk -v name="$1" '$1 == "tcp" && $2 == name { print $3 }'; }
 
 every_qos_of_both_versions_arrives() {
 	local version qos reader
-	_network
+	lab_network
 	_start
 	for version in mqttv311 mqttv5; do
 		for qos in 0 1 2; do
@@ -90,13 +66,13 @@ every_qos_of_both_versions_arrives() {
 		done
 		expect "$(heard $reader | wc -l)" = 7
 	done
-	_stop
+	stop_ingress
 	balances
 	expect "$(account '.tcp.mqtt.publishes_in')" -eq 6
 }
 
 no_kernel_socket_answers() {
-	_network
+	lab_network
 	_start
 	expect "$(lab_in gateway ss -Hltn | wc -l)" -eq 0
 	! lab_in gateway ip addr show dev gw0 | grep -q $STACK || return 1
@@ -104,13 +80,13 @@ no_kernel_socket_answers() {
 	# The kernel of that end has seen no segment at all.
 	expect "$(lab_in gateway cat /proc/net/snmp | awk '/^Tcp: [0-9]/ { print $11 + $12 + $15 }')" -eq 0
 	host=$KERNEL pub -t a -m hello -q 1 2>/dev/null && return 1
-	_stop
+	stop_ingress
 	balances
 }
 
 what_is_on_the_wire_is_sound() {
 	command -v tshark >/dev/null || exit 0
-	_network
+	lab_network
 	_start
 	lab_spawn_in devices capture python3 "$system_dir/mqtt_peer.py" capture dev0 "$lab/wire.pcap"
 	lab_wait_line capture READY 20 || return 1
@@ -124,12 +100,12 @@ what_is_on_the_wire_is_sound() {
 	expect "$(tshark -r "$lab/wire.pcap" -Y "mqtt.msgtype == 2 && ip.src == $STACK" 2>/dev/null | wc -l)" -eq 2
 	expect "$(tshark -r "$lab/wire.pcap" -o tcp.check_checksum:TRUE -o ip.check_checksum:TRUE \
 		-Y '_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0 || tcp.analysis.retransmission || mqtt.msgtype == 0' 2>/dev/null | wc -l)" -eq 0
-	_stop
+	stop_ingress
 	balances
 }
 
 the_kernel_keeps_its_own_tcp_on_the_same_interface() {
-	_network
+	lab_network
 	lab_spawn_in gateway kernel hugebus-mqtt --listen $KERNEL:1883 --allow-anonymous
 	lab_wait_line kernel serving || return 1
 	_start
@@ -141,7 +117,7 @@ the_kernel_keeps_its_own_tcp_on_the_same_interface() {
 		hears $reader "both to the stack" || return 1
 		hears $reader "both to the kernel" || return 1
 	done
-	_stop
+	stop_ingress
 	balances
 	# Without the ingress the kernel goes on.
 	host=$KERNEL pub -t both -m "after that" -q 1 || return 1
@@ -149,7 +125,7 @@ the_kernel_keeps_its_own_tcp_on_the_same_interface() {
 }
 
 several_addresses_of_both_families_are_found_by_arp_and_nd() {
-	_network
+	lab_network
 	lab_in devices sh -c 'echo 0 >/proc/sys/net/ipv6/conf/dev0/disable_ipv6; ip addr add fd77::2/64 dev dev0 nodad'
 	_start --tcp 10.77.0.10/24,fd77::9/64 --tcp "fd77::a/64%gw0"
 	sub all -t '#' -v
@@ -163,14 +139,14 @@ several_addresses_of_both_families_are_found_by_arp_and_nd() {
 	lab_in devices ip neigh del $KERNEL dev dev0
 	lab_in devices timeout 3 bash -c "exec 3<>/dev/tcp/$KERNEL/9" 2>/dev/null
 	lab_in devices ip neigh show $KERNEL | grep -q lladdr || return 1
-	_stop
+	stop_ingress
 	balances
 	expect "$(account '.tcp.accepted')" -eq 5
 }
 
 the_stack_may_have_a_cpu_of_its_own() {
 	local cpu task
-	_network
+	lab_network
 	cpu=$(taskset -cp $$ | sed -E 's/.*: ([0-9]+).*/\1/')
 	_start --tcp-cpu "$cpu"
 	for task in /proc/"$(pgrep -P "${lab_pids[ingress]}")"/task/*; do
@@ -180,7 +156,7 @@ the_stack_may_have_a_cpu_of_its_own() {
 	done
 	expect "$cpu" = found
 	pub -t a -m hello -q 2 || return 1
-	_stop
+	stop_ingress
 	balances
 	expect "$(account '.tcp.naps')" -eq 0
 	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --tcp $STACK/24 --tcp-allow-anonymous --tcp-cpu 1023
@@ -188,7 +164,7 @@ the_stack_may_have_a_cpu_of_its_own() {
 }
 
 retained_messages_and_wills_work() {
-	_network
+	lab_network
 	_start
 	pub -t r/1 -m kept -r -q 1 || return 1
 	sub late -t 'r/#' -F '%r %t %p'
@@ -197,12 +173,12 @@ retained_messages_and_wills_work() {
 	sub victim -t nothing --will-topic will --will-payload gone --will-qos 1
 	lab_stop victim KILL
 	hears heir "will gone" || return 1
-	_stop
+	stop_ingress
 	balances
 }
 
 passwords_decide_who_comes() {
-	_network
+	lab_network
 	echo secret | hugebus-mqtt --hash-password ann >"$lab/passwords"
 	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --tcp $STACK/24 --tcp-password-file "$lab/passwords"
 	lab_wait_line ingress 'ready:' 20 || return 1
@@ -212,7 +188,7 @@ passwords_decide_who_comes() {
 }
 
 large_messages_and_long_streams_pass() {
-	_network
+	lab_network
 	_start
 	head -c 200000 /dev/zero | tr '\0' x >"$lab/large"
 	sub big -t big -q 1
@@ -222,13 +198,13 @@ large_messages_and_long_streams_pass() {
 	hears all 5000 20 || return 1
 	heard all | cmp - <(seq 5000) || return 1
 	lab_until 5 _large_came || return 1
-	_stop
+	stop_ingress
 	balances
 }
 
 interfaces_with_other_mtus_work() {
 	local mtu
-	_network
+	lab_network
 	head -c 30000 /dev/zero | tr '\0' x >"$lab/large"
 	for mtu in 600 3000; do
 		lab_in devices ip link set dev0 mtu $mtu
@@ -238,7 +214,7 @@ interfaces_with_other_mtus_work() {
 		pub -t big -q 1 -f "$lab/large" || return 1
 		lab_until 10 _has_30000 big$mtu || return 1
 		lab_stop big$mtu
-		_stop
+		stop_ingress
 		balances
 	done
 }
@@ -248,7 +224,7 @@ _has_30000() { [ "$(heard "$1" | tr -d '\n' | wc -c)" = 30000 ]; }
 _large_came() { [ "$(heard big | tr -d '\n' | wc -c)" = 200000 ]; }
 
 a_reader_that_stands_still_slows_nobody() {
-	_network
+	lab_network
 	_start
 	sub stopped -t flood -q 0
 	sub reads -t last -q 1
@@ -257,12 +233,12 @@ a_reader_that_stands_still_slows_nobody() {
 	pub -t last -m "done" -q 1 || return 1
 	hears reads "done" || return 1
 	kill -CONT "${lab_pids[stopped]}"
-	_stop
+	stop_ingress
 	balances
 }
 
 more_clients_than_allowed_are_refused_and_counted() {
-	_network
+	lab_network
 	_start --tcp-connections 5
 	lab_spawn_in devices crowd python3 "$system_dir/mqtt_peer.py" crowd $STACK 6 20
 	lab_wait_line crowd READY || return 1
@@ -271,7 +247,7 @@ more_clients_than_allowed_are_refused_and_counted() {
 	lab_stop crowd
 	lab_until 5 _all_gone || return 1
 	pub -t a -m "room again" -q 1 || return 1
-	_stop
+	stop_ingress
 	balances
 	expect "$(account '.tcp.refused')" -ge 1
 	expect "$(account '.tcp.accepted')" -eq 6
@@ -280,17 +256,17 @@ more_clients_than_allowed_are_refused_and_counted() {
 _all_gone() { [ "$(_counter connections_now)" = 0 ]; }
 
 unfinished_checksums_are_named_or_taken() {
-	_network
+	lab_network
 	lab_in devices ethtool -K dev0 tx on >/dev/null
 	_start
 	! lab_in devices timeout 1 mosquitto_pub -h $STACK -t a -m hello -q 1 2>/dev/null || return 1
 	lab_has_line ingress 'leaves its TCP checksums to hardware' || return 1
-	_stop
+	stop_ingress
 	balances
 	expect "$(account '.tcp.sums_unfinished')" -gt 0
 	_start --no-checksum
 	pub -t a -m hello -q 1 || return 1
-	_stop
+	stop_ingress
 	balances
 	expect "$(account '.tcp.sums_finished')" -gt 0
 }
@@ -323,20 +299,20 @@ a_bad_wire_loses_nothing_that_was_acknowledged() {
 		done
 	done
 	lab_stop wire
-	_stop
+	stop_ingress
 	expect "$(account '.frames.in_flight')" -eq 0
 	expect "$(account '.tcp.lent_now')" -eq 0
 }
 
 malformed_frames_cost_nothing_but_themselves() {
-	_network
+	lab_network
 	_start
 	sub all -t a -v
 	peer noise dev0 "$(lab_mac gateway gw0)" $STACK 8000 || return 1
 	pub -t a -m alive -q 1 || return 1
 	hears all "a alive" || return 1
 	lab_until 10 _has_taken_all || return 1
-	_stop
+	stop_ingress
 	expect "$(account '.frames.in_flight')" -eq 0
 	expect "$(account '.tcp.lent_now')" -eq 0
 	expect "$(account '.tcp.sums_bad')" -gt 0
@@ -347,7 +323,7 @@ _has_taken_all() { [ "$(_counter frames_in)" -ge 3000 ]; }
 
 hostile_peers_cost_only_themselves() {
 	local name
-	_network
+	lab_network
 	lab_spawn_in gateway kernel hugebus-mqtt --listen $KERNEL:1883 --allow-anonymous
 	lab_wait_line kernel serving || return 1
 	_start
@@ -368,7 +344,7 @@ hostile_peers_cost_only_themselves() {
 	heard all | cmp - <(seq 303) || return 1
 	lab_stop flood
 	grep -q 'SENT' "$lab/flood.out" || return 1
-	_stop
+	stop_ingress
 	expect "$(account '.frames.in_flight')" -eq 0
 	expect "$(account '.tcp.lent_now')" -eq 0
 	expect "$(account '.tcp.accepted')" -eq "$(account '.tcp.closed + .tcp.broken')"
@@ -380,7 +356,7 @@ hostile_peers_cost_only_themselves() {
 
 who_takes_little_at_a_time_gets_large_messages_too() {
 	local size
-	_network
+	lab_network
 	_start
 	head -c 150000 /dev/zero | tr '\0' x >"$lab/large"
 	for size in 88 536; do
@@ -392,13 +368,13 @@ who_takes_little_at_a_time_gets_large_messages_too() {
 		# The topic and its length are the rest.
 		lab_wait_line "small$size" 'GOT 150005 OF 150005' 20 || return 1
 	done
-	_stop
+	stop_ingress
 	balances
 }
 
 a_publisher_waits_for_a_reliable_reader_that_is_behind() {
 	local n=15000 publisher
-	_network
+	lab_network
 	_start
 	lab_spawn reader hugebus sub -t 'flood/#' --reliable --stall 20s --ready "$lab/ready"
 	lab_until 5 test -e "$lab/ready" || return 1
@@ -417,7 +393,7 @@ a_publisher_waits_for_a_reliable_reader_that_is_behind() {
 	_numbers "$n" | cmp - "$lab/reader.out" || return 1
 	pub -t other -m x -q 2 || return 1
 	hears other x || return 1
-	_stop
+	stop_ingress
 	balances
 	expect "$(account '.tcp.mqtt.publishes_bus_refused')" -eq 0
 }
@@ -428,7 +404,7 @@ _has_all() { [ "$(wc -l <"$lab/reader.out")" -ge "$1" ]; }
 
 a_kill_loses_no_acknowledged_message() {
 	local qos kills accepted
-	_network
+	lab_network
 	for qos in 1 2; do
 		rm -f "$lab/ready"
 		lab_spawn "bus$qos" stdbuf -oL hugebus sub -t n --reliable --ready "$lab/ready" --format '%p'
@@ -447,7 +423,7 @@ a_kill_loses_no_acknowledged_message() {
 		lab_wait_line careful DONE 30 || return 1
 		lab_stop careful
 		lab_until 5 grep -qx 299 "$lab/bus$qos.out" || return 1
-		_stop
+		stop_ingress
 		lab_stop "bus$qos"
 		# Whatever was acknowledged is there; what was not may be there twice.
 		expect "$(comm -23 <(sort -u "$lab/acked$qos") <(sort -u "$lab/bus$qos.out") | wc -l)" -eq 0
@@ -460,7 +436,7 @@ a_kill_loses_no_acknowledged_message() {
 _has_acked() { [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
 
 a_thousand_clients_hear_one_message() {
-	_network
+	lab_network
 	_start
 	lab_spawn_in devices crowd python3 "$system_dir/mqtt_peer.py" crowd $STACK 1000 30
 	lab_wait_line crowd 'READY 1000' 60 || return 1
@@ -468,7 +444,7 @@ a_thousand_clients_hear_one_message() {
 	hugebus pub -t crowd -m all || return 1
 	lab_wait_line crowd 'HEARD 1000' 30 || return 1
 	lab_until 5 _all_gone || return 1
-	_stop
+	stop_ingress
 	balances
 	expect "$(account '.tcp.accepted')" -eq 1000
 	expect "$(account '.tcp.mqtt.publishes_out')" -eq 1000

@@ -4,6 +4,7 @@
 # MQTT clients that others wrote (mosquitto_pub and _sub) on a bus through hugebus-mqtt: both versions,
 # every QoS, and one topic space with the programs that use shared memory.
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. "$system_dir/mqtt.sh"
 needs_commands mosquitto_pub mosquitto_sub
 PATH=$HBUS_BUILD/dataplane/mqtt:$PATH
 
@@ -27,16 +28,6 @@ sub() {
 	shift
 	lab_spawn "$name" stdbuf -oL mosquitto_sub -d -p "$port" "$@"
 	lab_wait_line "$name" SUBACK
-}
-
-# What a subscriber printed, without its debug lines.
-heard() { grep -v '^Client \|^Subscribed ' "$lab/$1.out"; }
-
-hears() {
-	lab_until 5 grep -qxF -- "$2" "$lab/$1.out" && return 0
-	printf '%s did not hear "%s" but:\n' "$1" "$2" >&2
-	cat "$lab/$1.out" >&2
-	return 1
 }
 
 every_qos_of_both_versions_arrives() {

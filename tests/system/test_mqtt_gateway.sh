@@ -4,6 +4,7 @@
 # hugebus-mqtt as a program: what happens around it (a daemon that does not answer, signals, restarts, many
 # connections), with clients that others wrote. What they say to each other is test_mqtt.sh.
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. "$system_dir/mqtt.sh"
 needs_commands mosquitto_pub mosquitto_sub
 PATH=$HBUS_BUILD/dataplane/mqtt:$PATH
 
@@ -34,15 +35,6 @@ sub() {
 	shift
 	lab_spawn "$name" stdbuf -oL mosquitto_sub -d -p "$port" "$@"
 	lab_wait_line "$name" SUBACK
-}
-
-heard() { grep -v '^Client \|^Subscribed ' "$lab/$1.out"; }
-
-hears() {
-	lab_until 20 grep -qxF -- "$2" "$lab/$1.out" && return 0
-	printf '%s did not hear "%s" but:\n' "$1" "$2" >&2
-	cat "$lab/$1.out" >&2
-	return 1
 }
 
 a_daemon_that_does_not_answer_holds_up_only_who_needs_its_answer() {
@@ -429,7 +421,7 @@ a_publisher_waits_for_a_reliable_reader_that_is_behind() {
 	kill -CONT "${lab_pids[reader]}"
 	wait "$publisher"
 	expect $? = 0
-	lab_until 10 _has_lines reader "$n" || return 1
+	lab_until 10 has_lines "$lab/reader.out" "$n" || return 1
 	seq "$n" | cmp - "$lab/reader.out"
 	pub -t other -m x
 	lab_wait_line other x
@@ -439,6 +431,5 @@ a_publisher_waits_for_a_reliable_reader_that_is_behind() {
 _is_subscribed() { hugebus --socket "$lab/bus" ls | grep -q flood; }
 _counter() { hugebus --socket "$lab/bus" stats | awk -v name="$1" '$1 == "mqtt" && $2 == name { print $3 }'; }
 _is_stuck() { [ "$(_counter waits)" -gt 1 ]; }
-_has_lines() { [ "$(wc -l <"$lab/$1.out")" -ge "$2" ]; }
 
 run_cases "$@"

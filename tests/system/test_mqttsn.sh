@@ -3,57 +3,19 @@
 #
 # The MQTT-SN gateway of the ingress: clients of examples/ on a veth pair, through AF_XDP.
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. "$system_dir/packets.sh"
 needs_packets
 needs_commands jq python3 timeout
 
-GATEWAY=10.77.0.1
-
-# Two namespaces, a bus, and an ingress that is a gateway.
-_lab_network() {
-	lab_namespace devices && lab_namespace gateway || exit 1
-	lab_link devices dev0 10.77.0.2/24 gateway gw0 $GATEWAY/24 || exit 1
-	bus || exit 1
-	_start_ingress "$@"
+# The network, and an ingress that is a gateway.
+_network() {
+	lab_network
+	_start "$@"
 }
 
-_start_ingress() {
+_start() {
 	printf '77 plant/alarm\n# a comment\n\n78 plant/level\n' >"$lab/topics"
-	lab_spawn_in gateway ingress hugebus-ingress --iface gw0 --no-huge --json --mqttsn 1883 \
-		--mqttsn-topics "$lab/topics" --mqttsn-retry 1 "$@"
-	lab_wait_line ingress 'ready:' 60 || { cat "$lab/ingress.err" >&2; exit 1; }
-}
-
-_stop_ingress() {
-	lab_stop ingress || { cat "$lab/ingress.err" >&2; exit 1; }
-	cp "$lab/ingress.out" "$lab/account.json"
-}
-
-account() { jq -r "$1" "$lab/account.json"; }
-
-balances() {
-	expect "$(account '.frames.in_flight')" -eq 0
-	expect "$(account '[.ports[] | .xdp.accepted - .missed] | add')" -eq "$(account '.frames.received')"
-	expect "$(account '.mqttsn | .published + .passed')" -eq "$(account '.frames.accepted')"
-	expect "$(account '.mqttsn.messages_in')" -eq "$(account '.mqttsn.passed')"
-	expect "$(account '.mqttsn | .messages_in - .in_taken - .in_malformed - .in_unexpected - .in_stranger - .in_limited')" -eq 0
-}
-
-subscriber() {
-	local name=$1
-	shift
-	lab_spawn "$name" hugebus sub --ready "$lab/$name.ready" "$@"
-	lab_until 30 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
-}
-
-_ended_well() {
-	lab_until "${2:-60}" lab_has_ended "$1" || { echo "$1 does not end" >&2; _show_account; exit 1; }
-	lab_stop "$1" || { echo "$1 failed: $(cat "$lab/$1.err")" >&2; _show_account; exit 1; }
-}
-
-_show_account() {
-	lab_stop ingress
-	tail -n 20 "$lab"/*.err >&2
-	jq -c '.ports, .frames, .events, .topics, .mqttsn' "$lab/ingress.out" >&2
+	start_ingress --mqttsn 1883 --mqttsn-topics "$lab/topics" --mqttsn-retry 1 "$@"
 }
 
 # A busy machine may keep the gateway from its CPU for seconds: clients ask for longer than they would by default.
@@ -65,13 +27,10 @@ _sn_subscriber() {
 	lab_wait_line "$name" 'subscribed' 60 || exit 1
 }
 
-_counter() {
-	hugebus stats --json | jq --arg name "$1" '[.. | objects | select(.counter? == $name or .name? == $name) | .value] | add // 0'
-}
-_counts() { [ "$(_counter "$1")" -eq "$2" ]; }
+_counts() { [ "$(counter "$1")" -eq "$2" ]; }
 
 clients_publish_at_every_qos_to_local_subscribers() {
-	_lab_network
+	_network
 	subscriber all -t '#' -C 8 -W 60
 	sn pub -t a/b -m zero || exit 1
 	sn pub -t a/b -m one -q 1 || exit 1
@@ -81,43 +40,43 @@ clients_publish_at_every_qos_to_local_subscribers() {
 	sn pub -t xy -m short1 -q 1 || exit 1
 	sn pub -t a/b -m kept -q 1 -r || exit 1
 	lab_spawn_in devices reader timeout 120 mqttsn -h $GATEWAY sub -t a/b -C 1
-	_ended_well reader
+	ended_well reader
 	sn pub -P 78 -m last || exit 1
-	_ended_well all
+	ended_well all
 	expect "$(cat "$lab/reader.out")" = "a/b kept"
-	_stop_ingress
-	balances
+	stop_ingress
+	mqttsn_balances
 	expect "$(account '.mqttsn.clients_now')" -eq 0
 	expect "$(account '.mqttsn.connects')" -eq 7
 }
 
 clients_receive_from_local_publishers_and_from_each_other() {
-	_lab_network
+	_network
 	_sn_subscriber one sub -t 'plant/#' -q 1 -C 4 -W 60
 	_sn_subscriber two sub -t 'plant/+/temp' -q 2 -C 2 -W 60
 	hugebus pub -t plant/a/temp -m 21 || exit 1
 	sn pub -t plant/b/temp -m 22 -q 2 || exit 1
 	hugebus pub -t plant/alarm -m fire || exit 1
 	hugebus pub -t plant/c -m 1 || exit 1
-	_ended_well one
-	_ended_well two
+	ended_well one
+	ended_well two
 	expect "$(sort "$lab/one.out" | tr '\n' ' ')" = "#77 fire plant/a/temp 21 plant/b/temp 22 plant/c 1 "
 	expect "$(sort "$lab/two.out" | tr '\n' ' ')" = "plant/a/temp 21 plant/b/temp 22 "
-	_stop_ingress
-	balances
+	stop_ingress
+	mqttsn_balances
 }
 
 a_sleeping_client_gets_what_came_meanwhile() {
-	_lab_network
+	_network
 	_sn_subscriber sleeper sleep -t 'plant/#' -q 1 -S 600 -N 0.7 -C 1000
 	lab_until 30 _counts asleep_now 1 || exit 1
 	hugebus pub -t plant/a -m 1 || exit 1
 	hugebus pub -t plant/b -m 2 || exit 1
-	lab_until 30 _has_lines "$lab/sleeper.out" 2 || { _show_account; exit 1; }
-	lab_stop sleeper || { echo "the sleeper failed" >&2; _show_account; exit 1; }
+	lab_until 30 has_lines "$lab/sleeper.out" 2 || { show_account; exit 1; }
+	lab_stop sleeper || { echo "the sleeper failed" >&2; show_account; exit 1; }
 	expect "$(tr '\n' ' ' <"$lab/sleeper.out")" = "plant/a 1 plant/b 2 "
-	_stop_ingress
-	balances
+	stop_ingress
+	mqttsn_balances
 	expect "$(account '.mqttsn.awakes')" -ge 1
 }
 
@@ -165,21 +124,21 @@ late_answers_are_not_taken_for_those_to_the_next_question() {
 }
 
 a_client_that_falls_silent_leaves_its_will() {
-	_lab_network
+	_network
 	subscriber wills -t will/topic -C 1 -W 60
 	# A connection of its own from the same address and port is another client of that address: use -x and
 	# a second client with the same identifier, which takes the session over.
 	sn pub -t a/b -m x -q 1 -i mortal -T will/topic -M gone -x || exit 1
 	sn pub -t a/b -m x -q 1 -i mortal || exit 1
-	_ended_well wills
+	ended_well wills
 	expect "$(cat "$lab/wills.out")" = "gone"
-	_stop_ingress
-	balances
+	stop_ingress
+	mqttsn_balances
 	expect "$(account '.mqttsn.clients_moved')" -eq 1
 }
 
 a_gateway_is_found_and_lies_are_counted() {
-	_lab_network
+	_network
 	expect "$(sn search)" = "gateway 1"
 	expect "$(lab_in devices timeout 120 mqttsn -h 10.77.0.255 search)" = "gateway 1"
 	# Lengths that are not their own, an unknown type, nothing at all.
@@ -187,22 +146,22 @@ a_gateway_is_found_and_lies_are_counted() {
 		lab_in devices bash -c "printf '$bytes' >/dev/udp/$GATEWAY/1883"
 	done
 	lab_until 30 _counts in_malformed 1 || exit 1
-	_stop_ingress
-	balances
+	stop_ingress
+	mqttsn_balances
 	expect "$(account '.frames.malformed')" -eq 3
 	expect "$(account '.mqttsn.in_malformed')" -eq 1
 }
 
 ipv6_is_served_and_the_kernel_keeps_its_ports() {
-	_lab_network
+	_network
 	lab_in devices sh -c 'echo 0 >/proc/sys/net/ipv6/conf/dev0/disable_ipv6
 		ip addr add fd77::2/64 dev dev0 nodad' || exit 1
 	lab_in devices ip neigh replace fd77::1 dev dev0 nud permanent lladdr "$(lab_mac gateway gw0)"
 	subscriber all -t a/b -C 1 -W 60
 	lab_in devices timeout 120 mqttsn -h fd77::1 pub -t a/b -m six -q 2 || exit 1
-	_ended_well all
-	_stop_ingress
-	balances
+	ended_well all
+	stop_ingress
+	mqttsn_balances
 }
 
 # Without AF_XDP: frames come and go through a packet socket, and the filter is the loop's. The address is nobody's, so that
@@ -218,12 +177,12 @@ ports_without_a_filter_in_the_driver_serve_clients_too() {
 	GATEWAY=10.77.0.9
 	_sn_subscriber one sub -t 'packet/+' -q 1 -C 1 -W 60
 	sn pub -t packet/one -q 2 -m two || exit 1
-	_ended_well one
+	ended_well one
 	sn pub -t packet/many -C 50 -R 1000 || exit 1
 	sn pub -t packet/one -q 1 -m one || exit 1
 	sn pub -t other/one -C 20 -R 200 || exit 1
-	_ended_well all
-	_stop_ingress
+	ended_well all
+	stop_ingress
 	expect "$(account '.frames.in_flight')" -eq 0
 	expect "$(account '.mqttsn | .published + .passed')" -eq "$(account '.frames.accepted')"
 	expect "$(account '.mqttsn.messages_in')" -eq "$(account '.mqttsn.passed')"
@@ -231,13 +190,13 @@ ports_without_a_filter_in_the_driver_serve_clients_too() {
 }
 
 many_messages_are_published_by_the_poll_loop_and_unwanted_ones_dropped() {
-	_lab_network
+	_network
 	subscriber all -t 'fast/#' -C 500 -W 60
 	sn pub -t fast/one -C 500 -R 2000 -s 8 || exit 1
 	sn pub -t slow/one -C 300 -R 500 || exit 1
-	_ended_well all
-	_stop_ingress
-	balances
+	ended_well all
+	stop_ingress
+	mqttsn_balances
 	expect "$(account '.mqttsn.published')" -eq 500
 	expect "$(account '[.frames.no_interest, .ports[0].xdp.no_interest] | add')" -eq 300
 	expect "$(account '.ports[0].xdp.no_interest')" -ge 50
@@ -246,7 +205,7 @@ many_messages_are_published_by_the_poll_loop_and_unwanted_ones_dropped() {
 
 a_killed_ingress_loses_nothing_that_it_has_acknowledged() {
 	local i acked=0 poll
-	_lab_network
+	_network
 	subscriber all -t kill/me -W 60
 	lab_spawn_in devices talker bash -c '
 		for i in $(seq 80); do
@@ -257,26 +216,24 @@ a_killed_ingress_loses_nothing_that_it_has_acknowledged() {
 		done'
 	for i in 1 2; do
 		acked=$(wc -l <"$lab/talker.out")
-		lab_until 60 _has_lines "$lab/talker.out" $((acked + 10)) || exit 1
+		lab_until 60 has_lines "$lab/talker.out" $((acked + 10)) || exit 1
 		poll=$(pgrep -P "${lab_pids[ingress]}")
 		kill -KILL "$poll"
 		lab_until 30 lab_has_ended ingress || exit 1
 		lab_stop ingress
-		_start_ingress
+		_start
 	done
-	_ended_well talker 60
+	ended_well talker 60
 	lab_stop all
 	# Every acknowledged number is there, once or more.
 	expect "$(sort -un "$lab/all.out" | wc -l)" -eq 80
-	_stop_ingress
-	balances
+	stop_ingress
+	mqttsn_balances
 }
-
-_has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
 
 what_the_gateway_sends_is_dissected_without_complaint() {
 	command -v tshark >/dev/null || exit 0
-	_lab_network
+	_network
 	lab_spawn_in devices capture python3 "$system_dir/mqtt_peer.py" capture dev0 "$lab/trace.pcap"
 	lab_wait_line capture READY 60 || exit 1
 	_sn_subscriber one sub -t 'a/#' -q 2 -C 3 -W 60
@@ -286,10 +243,10 @@ what_the_gateway_sends_is_dissected_without_complaint() {
 	sn pub -t a/b -m one -q 1 || exit 1
 	sn pub -t a/c -m "$(head -c 400 /dev/zero | tr '\0' x)" -q 1 || exit 1
 	sn pub -P 99 -m unknown -q 1 && exit 1
-	_ended_well one
-	lab_until 30 _has_lines "$lab/sleeper.out" 2 || { _show_account; exit 1; }
-	lab_stop sleeper || { echo "the sleeper failed" >&2; _show_account; exit 1; }
-	_stop_ingress
+	ended_well one
+	lab_until 30 has_lines "$lab/sleeper.out" 2 || { show_account; exit 1; }
+	lab_stop sleeper || { echo "the sleeper failed" >&2; show_account; exit 1; }
+	stop_ingress
 	lab_stop capture
 	tshark -r "$lab/trace.pcap" -d udp.port==1883,mqttsn -o ip.check_checksum:TRUE -o udp.check_checksum:TRUE \
 		-Y "udp && !icmp && ip.src == $GATEWAY" -T fields -e mqttsn.msg.type -e _ws.malformed -e _ws.expert.message \

@@ -12,35 +12,8 @@ PATH=$HBUS_BUILD/dataplane/mqtt:$PATH
 [ -x "$HBUS_BUILD/ctl/daemon/hugebusd" ] || skip_all "hugebusd is not built"
 port=$((20000 + $$ % 12000))
 
-# exits CODE COMMAND...: its output in $lab/out.
-exits() {
-	local wanted=$1 status
-	shift
-	timeout 30 "$@" >"$lab/out" 2>&1 </dev/null
-	status=$?
-	[ $status -eq "$wanted" ] && return 0
-	printf '%s: exit code %s, not %s\n' "$*" $status "$wanted" >&2
-	tail -n 5 "$lab/out" >&2
-	exit 1
-}
-
-says() { grep -qE -- "$1" "$lab/out" || { printf 'nobody said "%s":\n' "$1" >&2; tail "$lab/out" >&2; exit 1; }; }
-
-# subscriber NAME OPTION...: in the background, subscribed when this returns.
-subscriber() {
-	local name=$1
-	shift
-	rm -f "$lab/$name.ready"
-	lab_spawn "$name" "${with[@]}" hugebus sub -i "$name" --ready "$lab/$name.ready" --summary "$lab/$name.json" "$@"
-	lab_until 10 test -e "$lab/$name.ready" || { cat "$lab/$name.err" >&2; exit 1; }
-}
-
-ended() {
-	lab_until "${3:-30}" lab_has_ended "$1" || { echo "$1 does not end" >&2; exit 1; }
-	lab_stop "$1"
-	local status=$?
-	[ $status -eq "$2" ] || { echo "$1 ended with $status, not $2" >&2; tail -n 5 "$lab/$1.err" >&2; exit 1; }
-}
+# By a regular expression.
+says() { grep -qE -- "$1" "$lab/out" "$lab/err" || { printf 'nobody said "%s":\n' "$1" >&2; tail "$lab/out" "$lab/err" >&2; exit 1; }; }
 
 # flows N [OPTION...]: N events go through, to a reliable reader, all of them.
 flows() {
@@ -54,8 +27,6 @@ flows() {
 }
 
 _is_alive() { lab_is_running hugebusd || { echo "the daemon has ended:"; tail "$lab/hugebusd.err"; exit 1; } >&2; }
-
-with=()
 
 without_a_hugepage_rings_are_on_small_pages_and_it_says_so() {
 	local free
