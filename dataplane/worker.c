@@ -217,6 +217,17 @@ static enum hbus_reason judge_source(struct hbus_worker *worker, const struct hb
 	return HBUS_REASON_ACCEPTED;
 }
 
+/* Steps 7 to 9. What the filter in the driver has judged is not judged again. */
+static inline enum hbus_reason judge_source_and_sums(struct hbus_worker *worker, const struct hbus_packet *packet,
+						     unsigned int flags)
+{
+	enum hbus_reason reason = HBUS_REASON_ACCEPTED;
+
+	if (worker->plan->judges_sources && !(flags & HBUS_WORKER_IS_FILTERED))
+		reason = judge_source(worker, packet);
+	return reason == HBUS_REASON_ACCEPTED ? hbus_net_check_sums(packet, flags) : reason;
+}
+
 /*
  * Steps 6 to 9 for a datagram of MQTT-SN: what the paths know is published or dropped here, the rest is
  * the gateway's.
@@ -236,12 +247,7 @@ static enum hbus_reason judge_mqttsn(struct hbus_worker *worker, const struct hb
 		count_topic(worker, &topic, HBUS_REASON_NO_INTEREST);
 		return HBUS_REASON_NO_INTEREST;
 	}
-	if (worker->plan->judges_sources && !(flags & HBUS_WORKER_IS_FILTERED)) {
-		reason = judge_source(worker, packet);
-		if (reason != HBUS_REASON_ACCEPTED)
-			return reason;
-	}
-	reason = hbus_net_check_sums(packet, flags);
+	reason = judge_source_and_sums(worker, packet, flags);
 	if (reason != HBUS_REASON_ACCEPTED)
 		return reason;
 	if (!verdict.number) {
@@ -271,12 +277,7 @@ static enum hbus_reason judge_routed(struct hbus_worker *worker, const struct hb
 		return judge_mqttsn(worker, packet, payload, payload_size, flags);
 	if (!path->topic.is_wanted)
 		return HBUS_REASON_NO_INTEREST;
-	if (worker->plan->judges_sources && !(flags & HBUS_WORKER_IS_FILTERED)) {
-		reason = judge_source(worker, packet);
-		if (reason != HBUS_REASON_ACCEPTED)
-			return reason;
-	}
-	reason = hbus_net_check_sums(packet, flags);
+	reason = judge_source_and_sums(worker, packet, flags);
 	if (reason != HBUS_REASON_ACCEPTED)
 		return reason;
 	if (path->numbers)
