@@ -6,15 +6,14 @@
 
 #include <argp.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "dataplane/mqttsn/endpoint.h"
 #include "dataplane/tcp/address.h"
+#include "dataplane/xdp_object.h"
 
 #define SECONDS_MAX 1e9
 #define RETRY_SECONDS_MAX 86400.0
@@ -288,24 +287,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
-/* In the tree that this program was built in, else where it is installed. */
-static const char *find_xdp_object(void)
-{
-	static char path[PATH_MAX];
-	char program[PATH_MAX], wanted[PATH_MAX + 64];
-	ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
-	char *slash;
-
-	if (len < 0)
-		return HBUS_XDP_OBJECT;
-	program[len] = '\0';
-	slash = strrchr(program, '/');
-	if (slash)
-		*slash = '\0';
-	snprintf(wanted, sizeof(wanted), "%s/../ebpf/hbus_xdp.bpf.o", program);
-	return realpath(wanted, path) ? path : HBUS_XDP_OBJECT;
-}
-
 void hbus_options_parse(int argc, char **argv, struct hbus_ingress_options *ret_options)
 {
 	static const struct argp argp = {
@@ -331,5 +312,5 @@ void hbus_options_parse(int argc, char **argv, struct hbus_ingress_options *ret_
 	};
 	argp_parse(&argp, argc, argv, 0, NULL, ret_options);
 	if (!ret_options->xdp_object)
-		ret_options->xdp_object = find_xdp_object();
+		ret_options->xdp_object = hbus_xdp_object_find(HBUS_XDP_OBJECT);
 }

@@ -2,12 +2,10 @@
 /* The poll process of a session. See poller.h. */
 #include "bench/ingress/poller.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -21,6 +19,7 @@
 #include <urcu/urcu-qsbr.h>
 
 #include "bench/ingress/frames.h"
+#include "dataplane/xdp_object.h"
 #ifdef HBUS_HAVE_XDP
 #include "ebpf/loader.h"
 #endif
@@ -216,22 +215,9 @@ int bench_poller_phase(struct bench_poller *poller, enum bench_phase phase, unsi
 
 /* -- set-up -- */
 
-/* In the tree that this program was built in, else where it is installed. */
 const char *bench_xdp_object(void)
 {
-	static char path[PATH_MAX];
-	char program[PATH_MAX], wanted[PATH_MAX + 64];
-	ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
-	char *slash;
-
-	if (len < 0)
-		return HBUS_XDP_OBJECT;
-	program[len] = '\0';
-	slash = strrchr(program, '/');
-	if (slash)
-		*slash = '\0';
-	snprintf(wanted, sizeof(wanted), "%s/../ebpf/hbus_xdp.bpf.o", program);
-	return realpath(wanted, path) ? path : HBUS_XDP_OBJECT;
+	return hbus_xdp_object_find(HBUS_XDP_OBJECT);
 }
 
 static int start_eal(struct bench_poller *poller)
