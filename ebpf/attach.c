@@ -257,15 +257,3 @@ int hbus_filter_remove(unsigned int ifindex, struct hbus_filter_error *error)
 	hbus_filter_found_deinit(&found);
 	return ret;
 }
-
-int hbus_filter_detach_stale(unsigned int ifindex, struct hbus_filter_error *error)
-{
-	int claim_fd = -1;
-	int ret = hbus_filter_claim(ifindex, &claim_fd, error);
-
-	if (ret != 0)
-		return ret;
-	ret = hbus_filter_remove(ifindex, error);
-	close(claim_fd);
-	return ret;
-}

@@ -125,13 +125,6 @@ int hbus_filter_claim(unsigned int ifindex, int *ret_fd, struct hbus_filter_erro
  */
 int hbus_filter_remove(unsigned int ifindex, struct hbus_filter_error *error);
 
-/**
- * hbus_filter_detach_stale() - remove what a killed owner left attached
- *
- * Return: as hbus_filter_remove(), or HBUS_FILTER_BUSY when its owner lives.
- */
-int hbus_filter_detach_stale(unsigned int ifindex, struct hbus_filter_error *error);
-
 /* ---- routes ---------------------------------------------------------------------------- */
 
 /**
@@ -154,19 +147,6 @@ int hbus_filter_route_get(const struct hbus_filter *filter, uint32_t route_idx,
 			  struct hbus_route_match *ret_match, struct hbus_route_info *ret_info);
 
 uint32_t hbus_filter_n_routes(const struct hbus_filter *filter);
-
-/**
- * hbus_filter_interest_set() - say whether anybody wants the topics of some routes
- * @route_idxs: @n of them; all must exist
- *
- * Return: 0, -ENOENT with nothing changed, or -errno.
- */
-int hbus_filter_interest_set(struct hbus_filter *filter, const uint32_t *route_idxs, uint32_t n,
-			     bool is_wanted);
-
-/* The same for every route to @topic. @ret_n: how many there are. */
-int hbus_filter_interest_set_topic(struct hbus_filter *filter, uint32_t topic, bool is_wanted,
-				   uint32_t *ret_n);
 
 /* ---- sources --------------------------------------------------------------------------- */
 

@@ -361,60 +361,6 @@ int hbus_filter_rules_adopt(struct hbus_filter *filter)
 	return ret;
 }
 
-/* ---- interest -------------------------------------------------------------------------- */
-
-static uint32_t hbus_flags_with(uint32_t flags, bool is_wanted)
-{
-	return is_wanted ? flags | HBUS_ROUTE_WANTED : flags & ~HBUS_ROUTE_WANTED;
-}
-
-int hbus_filter_interest_set(struct hbus_filter *filter, const uint32_t *route_idxs, uint32_t n,
-			     bool is_wanted)
-{
-	struct hbus_route_info *infos;
-	uint32_t n_done = n;
-	int ret = 0;
-
-	for (uint32_t i = 0; i < n; i++)
-		if (route_idxs[i] >= HBUS_ROUTES_MAX || !filter->routes[route_idxs[i]].is_used)
-			return -ENOENT;
-	if (n == 0)
-		return 0;
-	infos = calloc(n, sizeof(*infos));
-	if (!infos)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++) {
-		infos[i] = filter->routes[route_idxs[i]].info;
-		infos[i].flags = hbus_flags_with(infos[i].flags, is_wanted);
-	}
-	if (bpf_map_update_batch(filter->map_fds[HBUS_FILTER_MAP_ROUTE_INFO], route_idxs, infos,
-				 &n_done, NULL) < 0)
-		ret = -errno;
-	for (uint32_t i = 0; ret == 0 && i < n; i++)
-		filter->routes[route_idxs[i]].info = infos[i];
-	free(infos);
-	return ret;
-}
-
-int hbus_filter_interest_set_topic(struct hbus_filter *filter, uint32_t topic, bool is_wanted,
-				   uint32_t *ret_n)
-{
-	uint32_t *idxs = calloc(HBUS_ROUTES_MAX, sizeof(*idxs));
-	uint32_t n = 0;
-	int ret;
-
-	if (!idxs)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < HBUS_ROUTES_MAX; i++)
-		if (filter->routes[i].is_used && filter->routes[i].info.topic == topic)
-			idxs[n++] = i;
-	ret = hbus_filter_interest_set(filter, idxs, n, is_wanted);
-	free(idxs);
-	if (ret == 0)
-		*ret_n = n;
-	return ret;
-}
-
 /* ---- sources --------------------------------------------------------------------------- */
 
 static int hbus_source_key_init(struct hbus_source_key *key, uint8_t family, const uint8_t *addr,

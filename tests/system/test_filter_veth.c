@@ -523,6 +523,18 @@ static pid_t start_owner(void)
 	return pid;
 }
 
+/* As the next ingress does. Return: of the claim, else of the removal. */
+static int remove_stale(void)
+{
+	int claim_fd = -1, ret = hbus_filter_claim(if_b, &claim_fd, &error);
+
+	if (ret != 0)
+		return ret;
+	ret = hbus_filter_remove(if_b, &error);
+	close(claim_fd);
+	return ret;
+}
+
 static void removes_what_a_killed_owner_left(void)
 {
 	char pid_text[32];
@@ -532,7 +544,7 @@ static void removes_what_a_killed_owner_left(void)
 
 	id = attached_id(if_b);
 	check(id != 0);
-	check(hbus_filter_detach_stale(if_b, &error) == HBUS_FILTER_BUSY);
+	check(remove_stale() == HBUS_FILTER_BUSY);
 	snprintf(pid_text, sizeof(pid_text), "process %d,", (int)owner);
 	check(strstr(error.text, pid_text));
 	check(hbus_filter_claim(if_b, &claim_fd, &error) == HBUS_FILTER_BUSY);
@@ -541,11 +553,11 @@ static void removes_what_a_killed_owner_left(void)
 	kill(owner, SIGKILL);
 	check(waitpid(owner, NULL, 0) == owner);
 	check(attached_id(if_b) == id);
-	check(hbus_filter_detach_stale(if_b, &error) == 0);
+	check(remove_stale() == 0);
 	check(attached_id(if_b) == 0);
-	check(hbus_filter_detach_stale(if_b, &error) == HBUS_FILTER_NONE);
+	check(remove_stale() == HBUS_FILTER_NONE);
 	check(hbus_filter_claim(if_b, &claim_fd, &error) == 0);
-	check(hbus_filter_detach_stale(if_b, &error) == HBUS_FILTER_BUSY);
+	check(remove_stale() == HBUS_FILTER_BUSY);
 	check(hbus_filter_remove(if_b, &error) == HBUS_FILTER_NONE);
 	close(claim_fd);
 }
@@ -622,7 +634,7 @@ static void leaves_foreign_programs_alone(int fd, const char *name)
 
 	check(bpf_xdp_attach((int)if_b, fd, 0, NULL) == 0);
 	id = attached_id(if_b);
-	check(hbus_filter_detach_stale(if_b, &error) == HBUS_FILTER_FOREIGN);
+	check(remove_stale() == HBUS_FILTER_FOREIGN);
 	check(strstr(error.text, name) && strstr(error.text, "not a hugebus filter"));
 	check(hbus_filter_open(if_b, &filter, &error) == HBUS_FILTER_FOREIGN);
 	filter = load();

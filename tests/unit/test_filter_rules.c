@@ -156,51 +156,29 @@ Test(filter_rules, hold_as_many_routes_as_their_limit_and_change_them_there)
 
 /* ---- interest ------------------------------------------------------------------------------ */
 
+static void want(uint32_t route_idx, bool is_wanted)
+{
+	struct hbus_route_match match;
+	struct hbus_route_info info;
+
+	cr_assert_eq(hbus_filter_route_get(kit_filter, route_idx, &match, &info), 0);
+	info.flags = is_wanted ? info.flags | HBUS_ROUTE_WANTED : info.flags & ~HBUS_ROUTE_WANTED;
+	cr_assert_eq(hbus_filter_route_set(kit_filter, route_idx, &match, info.topic, info.flags), 0);
+}
+
 Test(filter_rules, drop_what_nobody_wants_until_somebody_does)
 {
 	struct frame f = kit_ipv4();
 	struct hbus_route_stats stats;
-	uint32_t idx = 0;
 
 	kit_route_all();
-	cr_assert_eq(hbus_filter_interest_set(kit_filter, &idx, 1, false), 0);
+	want(0, false);
 	cr_assert_eq(kit_judge(&f), HBUS_REASON_NO_INTEREST);
-	cr_assert_eq(hbus_filter_interest_set(kit_filter, &idx, 1, true), 0);
+	want(0, true);
 	cr_assert_eq(kit_judge(&f), HBUS_REASON_ACCEPTED);
 	cr_assert_eq(hbus_filter_route_stats_read(kit_filter, 0, 1, &stats), 0);
 	cr_assert_eq(stats.no_interest, 1);
 	cr_assert_eq(stats.accepted, 1);
-}
-
-Test(filter_rules, set_interest_by_topic_and_keep_other_flags)
-{
-	struct frame f = kit_ipv4(), g = kit_ipv6(NULL, 0);
-	struct hbus_route_match match = kit_match("10.0.0.0", 8, HBUS_VLAN_ANY, 1);
-	struct hbus_route_info info;
-	uint32_t n = 0;
-
-	kit_route_all();
-	cr_assert_eq(hbus_filter_route_set(kit_filter, 9, &match, 2, HBUS_ROUTE_BATCH), 0);
-	cr_assert_eq(hbus_filter_interest_set_topic(kit_filter, 2, false, &n), 0);
-	cr_assert_eq(n, 2);
-	cr_assert_eq(kit_judge(&f), HBUS_REASON_ACCEPTED);
-	cr_assert_eq(kit_judge(&g), HBUS_REASON_NO_INTEREST);
-	cr_assert_eq(hbus_filter_interest_set_topic(kit_filter, 2, true, &n), 0);
-	cr_assert_eq(kit_judge(&g), HBUS_REASON_ACCEPTED);
-	cr_assert_eq(hbus_filter_route_get(kit_filter, 9, &match, &info), 0);
-	cr_assert_eq(info.flags, HBUS_ROUTE_BATCH | HBUS_ROUTE_WANTED);
-	cr_assert_eq(hbus_filter_interest_set_topic(kit_filter, 77, true, &n), 0);
-	cr_assert_eq(n, 0);
-}
-
-Test(filter_rules, refuse_interest_in_a_route_that_is_not_there)
-{
-	const uint32_t idxs[] = { 0, 5 };
-	struct frame f = kit_ipv4();
-
-	kit_route_all();
-	cr_assert_eq(hbus_filter_interest_set(kit_filter, idxs, 2, false), -ENOENT);
-	cr_assert_eq(kit_judge(&f), HBUS_REASON_ACCEPTED);
 }
 
 /* ---- sources ------------------------------------------------------------------------------- */
@@ -394,13 +372,12 @@ Test(filter_rules, exempt_trusted_sources_from_the_rate)
 Test(filter_rules, spend_no_tokens_on_what_nobody_wants)
 {
 	struct frame f = kit_ipv4();
-	uint32_t idx = 0;
 
 	kit_route_all();
 	cr_assert_eq(hbus_filter_rate_set(kit_filter, 1, 3, 64), 0);
-	cr_assert_eq(hbus_filter_interest_set(kit_filter, &idx, 1, false), 0);
+	want(0, false);
 	kit_run_many(&f, 100);
-	cr_assert_eq(hbus_filter_interest_set(kit_filter, &idx, 1, true), 0);
+	want(0, true);
 	cr_assert_geq(accepted_of(&f, 3), 3);
 }
 
