@@ -17,7 +17,6 @@
 /* Ethernet, IPv4, TCP, and of PUBLISH what stands before the payload. */
 #define BENCH_STREAM_HEADERS (14u + 20u + 20u)
 #define BENCH_STREAM_TOPIC "bench/0000"
-#define BENCH_STREAM_FRAME_MAX (BENCH_STREAM_HEADERS + 16u + BENCH_PAYLOAD_MAX)
 
 struct bench_stream {
 	unsigned int payload_size;

@@ -80,11 +80,6 @@ int hbus_cli_fault(const char *command, int error, const char *format, ...)
 	return exit_code_of(error);
 }
 
-void hbus_cli_set_socket(const char *path)
-{
-	socket_path = path;
-}
-
 const char *hbus_cli_socket_given(void)
 {
 	return socket_path;
@@ -238,7 +233,7 @@ int hbus_cli_next_option(const struct hbus_cli_options *options, int argc, char 
 			*ret_exit = hbus_cli_usage(options->command, "--socket needs a PATH");
 			return HBUS_CLI_EXIT;
 		}
-		hbus_cli_set_socket(optarg);
+		socket_path = optarg;
 		return hbus_cli_next_option(options, argc, argv, ret_exit);
 	case HBUS_OPTION_HELP:
 		fputs(options->help, stdout);

@@ -80,8 +80,6 @@ int hbus_cli_fault(const char *command, int error, const char *format, ...)
 void hbus_cli_warn(const char *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/** hbus_cli_set_socket() - what --socket said; borrowed */
-void hbus_cli_set_socket(const char *path);
 /** hbus_cli_socket_given() - what --socket said, NULL = nothing; for hbus_open() */
 const char *hbus_cli_socket_given(void);
 /** hbus_cli_export_socket() - let a program that is executed next find the same bus */

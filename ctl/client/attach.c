@@ -37,7 +37,8 @@ void hbus_attached_free(struct hbus_attached *at)
 	free(at);
 }
 
-void hbus_subscriber_news(struct hbus_subscriber *sub)
+/* Tells the owner's thread that something has changed; wakes it. */
+static void tell_news(struct hbus_subscriber *sub)
 {
 	uint64_t one = 1;
 
@@ -197,7 +198,7 @@ static int attach(struct hbus_subscriber *sub, const struct hbus_msg_ring_opened
 		grow_slots(sub);
 	}
 	mail_push(sub, at);
-	hbus_subscriber_news(sub);
+	tell_news(sub);
 	return r;
 }
 
@@ -252,7 +253,7 @@ void hbus_on_ring_ended(struct hbus *bus, const struct hbus_msg_ring_event *mess
 		return;
 	/* relaxed: shown by R(subscriber.news) */
 	atomic_store_explicit(&at->ended, message->flags | HBUS_ATTACHED_ENDED, memory_order_relaxed);
-	hbus_subscriber_news(sub);
+	tell_news(sub);
 }
 
 static void held_remove(struct hbus_subscriber *sub, struct hbus_attached *gone)
@@ -306,9 +307,9 @@ void hbus_on_topic_match(struct hbus *bus, const struct hbus_msg_topic_match *me
 	memcpy(type, message->type, sizeof(message->type));
 	memcpy(content_type, message->content_type, sizeof(message->content_type));
 	/* Without memory the topic stays unknown, and the owner's thread reports it. */
-	if (!sub || hbus_topic_table_want_typed(&sub->topics, message->topic_id, message->name, type, content_type) < 0)
+	if (!sub || hbus_topic_table_want(&sub->topics, message->topic_id, message->name, type, content_type) < 0)
 		return;
-	hbus_subscriber_news(sub);
+	tell_news(sub);
 }
 
 void hbus_on_topic_skip(struct hbus *bus, const struct hbus_msg_topic_skip *message)
@@ -320,7 +321,7 @@ void hbus_on_topic_skip(struct hbus *bus, const struct hbus_msg_topic_skip *mess
 		return;
 	for (uint32_t i = 0; i < n; i++)
 		hbus_topic_table_skip(&sub->topics, message->ids[i]);
-	hbus_subscriber_news(sub);
+	tell_news(sub);
 }
 
 void hbus_next_ring_forget(struct hbus_subscriber *sub)
@@ -354,5 +355,5 @@ void hbus_on_ring_topics(struct hbus *bus, const struct hbus_msg_ring_topics *me
 	/* Without memory the topic stays unknown, and the owner's thread reports it. */
 	for (uint32_t i = 0; i < n; i++)
 		hbus_id_set_add(carried, message->ids[i]);
-	hbus_subscriber_news(sub);
+	tell_news(sub);
 }

@@ -78,7 +78,7 @@ void hbus_mail_take(struct hbus_subscriber *sub)
 {
 	struct hbus_attached *mail;
 
-	/* A(subscriber.news): pairs with R(subscriber.news) in hbus_subscriber_news(). */
+	/* A(subscriber.news): pairs with R(subscriber.news) in attach.c. */
 	sub->news_seen = atomic_load_explicit(&sub->news, memory_order_acquire);
 	pthread_mutex_lock(&sub->mail_lock);
 	mail = sub->mail;

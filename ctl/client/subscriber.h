@@ -182,8 +182,6 @@ void hbus_next_ring_forget(struct hbus_subscriber *sub);
 void hbus_attached_free(struct hbus_attached *at);
 /* Tells the daemon that the ring is left; under bus->lock. */
 void hbus_ring_done_say(struct hbus_subscriber *sub, uint64_t ring_id);
-/* Tells the owner's thread that something has changed; wakes it. */
-void hbus_subscriber_news(struct hbus_subscriber *sub);
 
 /* Owner's thread: where the next header word of the ring will be. */
 static inline void hbus_place_note(struct hbus_subscriber *sub, const struct hbus_attached *at)
@@ -214,7 +212,7 @@ bool hbus_subscriber_has_work(struct hbus_subscriber *sub, bool is_thorough);
 
 static inline bool hbus_has_mail(const struct hbus_subscriber *sub)
 {
-	/* A(subscriber.news): pairs with R(subscriber.news) in hbus_subscriber_news(). */
+	/* A(subscriber.news): pairs with R(subscriber.news) in attach.c. */
 	return atomic_load_explicit(&sub->news, memory_order_acquire) != sub->news_seen;
 }
 

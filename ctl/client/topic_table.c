@@ -62,13 +62,8 @@ static struct hbus_topic_name *name_of(struct hbus_topic_table *table, struct hb
 	return name;
 }
 
-int hbus_topic_table_want(struct hbus_topic_table *table, uint32_t id, const char *text)
-{
-	return hbus_topic_table_want_typed(table, id, text, "", "");
-}
-
-int hbus_topic_table_want_typed(struct hbus_topic_table *table, uint32_t id, const char *text, const char *type,
-				const char *content_type)
+int hbus_topic_table_want(struct hbus_topic_table *table, uint32_t id, const char *text, const char *type,
+			  const char *content_type)
 {
 	struct hbus_topic_entries *page = page_of(table, id);
 	struct hbus_topic_name *name;

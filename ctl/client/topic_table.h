@@ -40,10 +40,9 @@ struct hbus_topic_cache {
 extern const struct hbus_topic_name hbus_topic_skipped;
 
 /* Control side. 0 or -ENOMEM. */
-int hbus_topic_table_want(struct hbus_topic_table *table, uint32_t id, const char *name);
 /* With the CloudEvents attributes that the topic was declared with, "" = none. */
-int hbus_topic_table_want_typed(struct hbus_topic_table *table, uint32_t id, const char *name, const char *type,
-				const char *content_type);
+int hbus_topic_table_want(struct hbus_topic_table *table, uint32_t id, const char *name, const char *type,
+			  const char *content_type);
 int hbus_topic_table_skip(struct hbus_topic_table *table, uint32_t id);
 void hbus_topic_table_deinit(struct hbus_topic_table *table);
 

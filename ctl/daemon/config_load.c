@@ -9,6 +9,7 @@
 
 #include "ctl/daemon/config_read.h"
 #include "ctl/daemon/config_users.h"
+#include "ctl/daemon/reserve.h"
 #include "ctl/daemon/route.h"
 #include "ctl/daemon/table.h"
 #include "ctl/proto/topic.h"
@@ -79,7 +80,7 @@ static bool read_daemon(struct hbus_config_reader *reader, const config_setting_
 	    !hbus_read_text(reader, group, "state", config->state_dir, sizeof(config->state_dir)) ||
 	    !check_path(reader, group, "state", config->state_dir) ||
 	    !hbus_read_word(reader, group, "log_level", levels, &level) ||
-	    !hbus_read_uint(reader, group, "reserve_pages", 0, 65536, &pages) ||
+	    !hbus_read_uint(reader, group, "reserve_pages", 0, HBUS_RESERVE_PAGES_MAX, &pages) ||
 	    !read_capacity(reader, group, &config->capacity) ||
 	    !hbus_read_uint(reader, group, "stall_ms", 1, 3600000, &stall_ms))
 		return false;

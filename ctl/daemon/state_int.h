@@ -507,7 +507,7 @@ void hbus_attachment_leave(struct hbus_state *state, struct hbus_attachment *att
 void hbus_attachment_repeat_end(struct hbus_state *state, struct hbus_attachment *att);
 /** The reader is done with it: nothing of the subscriber's is used any more. */
 void hbus_attachment_reader_gone(struct hbus_state *state, struct hbus_attachment *att);
-/** Its subscriber is about to be freed; reader_gone() was called. */
+/** Its subscriber is about to be freed; hbus_attachment_reader_gone() was called. */
 void hbus_attachment_orphan(struct hbus_attachment *att);
 /** The publisher is gone: there is no gate any more. */
 void hbus_attachment_ring_ended(struct hbus_state *state, struct hbus_attachment *att);

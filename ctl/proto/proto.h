@@ -3,7 +3,7 @@
  * The control protocol between clients and hugebusd, version 1.0
  *
  * One SOCK_SEQPACKET frame is one message: a struct hbus_msg_header and the body of its type, of
- * exactly the size that HBUS_MSG_SIZES gives. File descriptors travel by SCM_RIGHTS, in the order
+ * exactly the size of that struct. File descriptors travel by SCM_RIGHTS, in the order
  * that the comment of the message names. ctl/PROTOCOL.md tells the story; this header is the ABI.
  *
  * Every string is NUL-terminated within its array and zero-padded. Reserved bytes are zero.
@@ -103,7 +103,7 @@ struct hbus_msg_hello {
 	uint32_t layout_hash;
 	uint32_t flags;          /* HBUS_CLIENT_* */
 	struct hbus_token token; /* zero, or what the REPLY of the first HELLO gave */
-	char name[64];           /* program name, for people */
+	char name[HBUS_CLIENT_NAME_MAX + 1]; /* of the program, for people */
 };
 
 /* value[] of a REPLY by request: see HBUS_MSG_REPLY's comments in ctl/PROTOCOL.md. */
@@ -336,7 +336,7 @@ struct hbus_msg_ring_opened {
 	uint32_t has_doorbell;
 	uint32_t publisher_uid;
 	uint32_t reserved;
-	char publisher_name[64];
+	char publisher_name[HBUS_CLIENT_NAME_MAX + 1];
 };
 
 struct hbus_msg_ring_accept {

@@ -452,11 +452,6 @@ bool hbus_mqtt_has_heard_all(const struct hbus_mqtt *engine)
 	return engine->n_heard == engine->n_published;
 }
 
-uint64_t hbus_mqtt_changes(const struct hbus_mqtt *engine)
-{
-	return engine->n_changes;
-}
-
 const struct hbus_mqtt_counters *hbus_mqtt_counters(const struct hbus_mqtt *engine)
 {
 	return &engine->counters;

@@ -279,9 +279,6 @@ int hbus_mqtt_save(struct hbus_mqtt *engine, uint64_t wall_ms, uint8_t **ret_dat
 /** hbus_mqtt_generation() - of the last save */
 uint64_t hbus_mqtt_generation(const struct hbus_mqtt *engine);
 
-/** hbus_mqtt_changes() - differs when hbus_mqtt_save() would say something else than before */
-uint64_t hbus_mqtt_changes(const struct hbus_mqtt *engine);
-
 /*
  * The journal: from hbus_mqtt_journal_start(), right after a save, until hbus_mqtt_journal_stop() each change is kept as
  * bytes. The journal of a generation is its head, and behind it everything that was taken. What io->send() was given may go

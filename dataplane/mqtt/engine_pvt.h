@@ -203,7 +203,6 @@ void hbus_mqtt_session_attach(struct hbus_mqtt_session *session, struct hbus_mqt
 void hbus_mqtt_session_end(struct hbus_mqtt_session *session);
 void hbus_mqtt_session_free(struct hbus_mqtt_session *session);
 void hbus_mqtt_will_fire(struct hbus_mqtt_session *session);
-void hbus_mqtt_will_forget(struct hbus_mqtt_session *session);
 
 /* -- connections: connect.c -- */
 
@@ -379,7 +378,6 @@ struct hbus_mqtt {
 	uint64_t id;
 	uint64_t n_heard; /* the last of our own publications that came back */
 	uint64_t n_published, n_sessions, n_matched, n_assigned;
-	uint64_t n_changes; /* of what is remembered over a restart */
 	uint64_t n_saves, n_named, generation;
 	struct hbus_mqtt_records journal; /* of one batch, with room for its head */
 	struct hbus_mqtt_held *held; /* held_at .. n_held - 1, in order */

@@ -330,7 +330,6 @@ static struct hbus_mqtt_records *journal_of(struct hbus_mqtt *engine)
 {
 	static const uint8_t head[HBUS_MQTT_BATCH_HEAD];
 
-	engine->n_changes++;
 	if (!engine->is_journaling)
 		return NULL;
 	if (engine->journal.size == 0)

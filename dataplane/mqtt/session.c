@@ -44,7 +44,7 @@ struct hbus_mqtt_session *hbus_mqtt_session_new(struct hbus_mqtt *engine, struct
 	return session;
 }
 
-void hbus_mqtt_will_forget(struct hbus_mqtt_session *session)
+static void forget_will(struct hbus_mqtt_session *session)
 {
 	hbus_mqtt_timer_cancel(session->engine, &session->will_timer);
 	hbus_mqtt_kept_put(session->will);
@@ -69,7 +69,7 @@ void hbus_mqtt_will_fire(struct hbus_mqtt_session *session)
 		else
 			engine->counters.wills += reason == 0;
 	}
-	hbus_mqtt_will_forget(session);
+	forget_will(session);
 }
 
 uint8_t hbus_mqtt_set_will(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_message *will)
@@ -88,7 +88,7 @@ uint8_t hbus_mqtt_set_will(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_m
 		if (!kept)
 			return HBUS_MQTT_QUOTA;
 	}
-	hbus_mqtt_will_forget(session);
+	forget_will(session);
 	session->will = kept;
 	return 0;
 }
@@ -96,7 +96,7 @@ uint8_t hbus_mqtt_set_will(struct hbus_mqtt_conn *conn, const struct hbus_mqtt_m
 void hbus_mqtt_session_attach(struct hbus_mqtt_session *session, struct hbus_mqtt_conn *conn)
 {
 	hbus_mqtt_timer_cancel(session->engine, &session->expiry);
-	hbus_mqtt_will_forget(session);
+	forget_will(session);
 	session->conn = conn;
 	session->version = conn->version;
 	conn->session = session;
@@ -110,7 +110,7 @@ void hbus_mqtt_session_detach(struct hbus_mqtt_session *session, bool keeps_will
 	session->conn->session = NULL;
 	session->conn = NULL;
 	if (!keeps_will)
-		hbus_mqtt_will_forget(session);
+		forget_will(session);
 	hbus_mqtt_log_session(session);
 	if (session->expiry_s == 0) {
 		hbus_mqtt_session_end(session);
@@ -146,7 +146,7 @@ void hbus_mqtt_session_end(struct hbus_mqtt_session *session)
 void hbus_mqtt_session_free(struct hbus_mqtt_session *session)
 {
 	hbus_mqtt_timer_cancel(session->engine, &session->expiry);
-	hbus_mqtt_will_forget(session);
+	forget_will(session);
 	hbus_mqtt_unsubscribe_all(session);
 	hbus_mqtt_drop_deliveries(session);
 	session->queue->ops->close(session->queue);

@@ -59,6 +59,15 @@ void hbus_sn_attach(struct hbus_sn *engine, struct hbus_mqtt *mqtt)
 /* How long what a client has said last may wait for the daemon. */
 enum { LINGER_MS = 10000 };
 
+static void client_free(struct hbus_sn_client *client)
+{
+	hbus_sn_queue_free(client);
+	hbus_sn_ids_free(client);
+	free(client->will_topic);
+	free(client->will);
+	free(client);
+}
+
 static void reap(struct hbus_sn *engine)
 {
 	struct hbus_sn_client **link = &engine->lingering;
@@ -79,7 +88,7 @@ static void reap(struct hbus_sn *engine)
 			link = &client->next;
 		} else {
 			*link = client->next;
-			hbus_sn_client_free(client);
+			client_free(client);
 		}
 	}
 }
@@ -200,15 +209,6 @@ void hbus_sn_client_end(struct hbus_sn_client *client)
 	client->ended_ms = hbus_sn_now(engine);
 	client->next = engine->ended;
 	engine->ended = client;
-}
-
-void hbus_sn_client_free(struct hbus_sn_client *client)
-{
-	hbus_sn_queue_free(client);
-	hbus_sn_ids_free(client);
-	free(client->will_topic);
-	free(client->will);
-	free(client);
 }
 
 /* ---- sending ------------------------------------------------------------------------------- */

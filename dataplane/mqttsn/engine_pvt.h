@@ -10,7 +10,7 @@
  * mqtt.c     the MQTT engine's packets, both ways
  * wills.c    wills that outlive a connection
  *
- * Clients that have ended are put aside, and hbus_sn_reap() frees them when the entry point is done.
+ * Clients that have ended are put aside, and reap() in engine.c frees them when the entry point is done.
  */
 #pragma once
 
@@ -34,8 +34,6 @@ struct hbus_sn_topic {
 	char name[];
 };
 
-/* Return: NULL without memory, or at the limit, which is counted. */
-struct hbus_sn_topic *hbus_sn_topic_get(struct hbus_sn *engine, const char *name, size_t size);
 void hbus_sn_topic_put(struct hbus_sn *engine, struct hbus_sn_topic *topic);
 /* What io->name says now. */
 uint32_t hbus_sn_topic_number(struct hbus_sn *engine, struct hbus_sn_topic *topic);
@@ -172,7 +170,6 @@ struct hbus_sn_client *hbus_sn_client_new(struct hbus_sn *engine, const struct h
 void hbus_sn_has_work(struct hbus_sn_client *client);
 /* Takes it out of every list; its memory stays until the entry point is done. */
 void hbus_sn_client_end(struct hbus_sn_client *client);
-void hbus_sn_client_free(struct hbus_sn_client *client);
 
 /* ---- sending ------------------------------------------------------------------------------- */
 
@@ -191,7 +188,6 @@ void hbus_sn_send_id(struct hbus_sn_client *client, uint8_t type, uint16_t msg_i
 
 /* The client's identifier of a name, given now if need be. Return: 0 at a limit. */
 uint16_t hbus_sn_id_of(struct hbus_sn_client *client, const char *name, size_t size);
-uint16_t hbus_sn_id_find(const struct hbus_sn_client *client, const char *name, size_t size);
 void hbus_sn_ids_free(struct hbus_sn_client *client);
 /* The name behind an identifier in a message, terminated in @room. Return: its size, 0 = unknown. */
 size_t hbus_sn_name_of(struct hbus_sn_client *client, uint8_t kind, uint16_t topic_id,

@@ -13,8 +13,6 @@
 
 #include "dataplane/mqttsn/mqttsn.h"
 
-/* Bytes of the header in front of what makes a type: length and type. */
-#define HBUS_SN_HEADER_MAX 4U
 /* Octets of a wireless node's address in a forwarder's encapsulation. */
 #define HBUS_SN_NODE_MAX 16U
 

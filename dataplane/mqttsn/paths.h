@@ -47,7 +47,7 @@ void hbus_sn_paths_common_set(struct hbus_sn_paths *paths, uint8_t kind, uint16_
 
 /*
  * Closed paths are retired together, those that are closed meanwhile wait their turn. From the first true on every loop
- * has to end its burst; then reclaim() frees what is retired.
+ * has to end its burst; then hbus_sn_paths_reclaim() frees what is retired.
  * Return: whether there is anything to free.
  */
 bool hbus_sn_paths_retire(struct hbus_sn_paths *paths);

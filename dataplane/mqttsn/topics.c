@@ -28,7 +28,8 @@ static struct hbus_sn_topic *find(struct hbus_sn *engine, const char *name, size
 	return topic;
 }
 
-struct hbus_sn_topic *hbus_sn_topic_get(struct hbus_sn *engine, const char *name, size_t size)
+/* Return: NULL without memory, or at the limit, which is counted. */
+static struct hbus_sn_topic *topic_get(struct hbus_sn *engine, const char *name, size_t size)
 {
 	struct hbus_sn_topic **bucket, *topic = find(engine, name, size);
 
@@ -93,7 +94,7 @@ int hbus_sn_predefine(struct hbus_sn *engine, uint16_t topic_id, const char *nam
 	for (uint32_t i = 0; i < engine->n_predefined; i++)
 		if (engine->predefined_ids[i] == topic_id || !strcmp(engine->predefined[i]->name, name))
 			return -EEXIST;
-	topic = hbus_sn_topic_get(engine, name, size);
+	topic = topic_get(engine, name, size);
 	if (!topic)
 		return -ENOMEM;
 	topic->predefined_id = topic_id;
@@ -104,7 +105,7 @@ int hbus_sn_predefine(struct hbus_sn *engine, uint16_t topic_id, const char *nam
 
 /* ---- identifiers ----------------------------------------------------------------------------- */
 
-uint16_t hbus_sn_id_find(const struct hbus_sn_client *client, const char *name, size_t size)
+static uint16_t id_find(const struct hbus_sn_client *client, const char *name, size_t size)
 {
 	for (uint16_t i = 0; i < client->n_topics; i++) {
 		const struct hbus_sn_topic *topic = client->topics[i];
@@ -136,7 +137,7 @@ static bool ids_grow(struct hbus_sn_client *client)
 uint16_t hbus_sn_id_of(struct hbus_sn_client *client, const char *name, size_t size)
 {
 	struct hbus_sn *engine = client->engine;
-	uint16_t id = hbus_sn_id_find(client, name, size);
+	uint16_t id = id_find(client, name, size);
 	struct hbus_sn_topic *topic;
 
 	if (id)
@@ -147,7 +148,7 @@ uint16_t hbus_sn_id_of(struct hbus_sn_client *client, const char *name, size_t s
 		engine->counters.registers_limited++;
 		return 0;
 	}
-	topic = hbus_sn_topic_get(engine, name, size);
+	topic = topic_get(engine, name, size);
 	if (!topic)
 		return 0;
 	client->topics[id] = topic;
@@ -210,7 +211,7 @@ uint8_t hbus_sn_kind_of(struct hbus_sn_client *client, const char *name, size_t 
 		*ret_id = topic->predefined_id;
 		return HBUS_SN_KIND_PREDEFINED;
 	}
-	*ret_id = topic ? hbus_sn_id_find(client, name, size) : 0;
+	*ret_id = topic ? id_find(client, name, size) : 0;
 	return HBUS_SN_KIND_NORMAL;
 }
 
@@ -223,7 +224,7 @@ void hbus_sn_short_used(struct hbus_sn *engine, uint16_t topic_id)
 	if (!engine->io.common_set)
 		return;
 	if (!topic) {
-		topic = hbus_sn_topic_get(engine, name, 2);
+		topic = topic_get(engine, name, 2);
 		if (!topic)
 			return;
 		engine->shorts[topic_id] = topic;

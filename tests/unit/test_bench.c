@@ -70,7 +70,7 @@ Test(bench, a_stall_of_a_closed_loop_brings_back_what_it_kept_away)
 	cr_assert_leq(bench_histogram_percentile(&measured, 0.9999), 1100, "the stall does not show");
 	all = corrected(&measured, 1000);
 	cr_assert_geq(all.n, 199000);
-	cr_assert_leq(all.n, 203000, "a bucket is 1.6 % wide");
+	cr_assert_leq(all.n, 203000, "a bucket is 1.6 %% wide");
 	cr_assert_geq(bench_histogram_percentile(&all, 0.75), 45 * MS);
 	cr_assert_leq(bench_histogram_percentile(&all, 0.75), 55 * MS);
 	cr_assert_geq(bench_histogram_percentile(&all, 0.99), 95 * MS);

@@ -179,30 +179,6 @@ Test(mqtt_persist, one_message_for_many_sessions_is_kept_once)
 	saved = NULL;
 }
 
-Test(mqtt_persist, changes_are_noticed)
-{
-	uint64_t before = hbus_mqtt_changes(engine);
-	struct kit_client *c = connected("c", V3_PERSISTENT), *p = connected("p", V3);
-
-	cr_assert_neq(hbus_mqtt_changes(engine), before);
-	before = hbus_mqtt_changes(engine);
-	subscribe(c, 1, "t", 1);
-	cr_assert_neq(hbus_mqtt_changes(engine), before);
-	before = hbus_mqtt_changes(engine);
-	publish(p, "t", "x", 2, 1);
-	settle();
-	cr_assert_neq(hbus_mqtt_changes(engine), before);
-	before = hbus_mqtt_changes(engine);
-	ack(c, HBUS_MQTT_PUBACK, 1);
-	cr_assert_neq(hbus_mqtt_changes(engine), before);
-	before = hbus_mqtt_changes(engine);
-	publish(p, "t", "x", 0, 0);
-	settle();
-	cr_assert_eq(hbus_mqtt_changes(engine), before, "nothing of it is kept");
-	publish(p, "t", "x", 1, 0);
-	cr_assert_neq(hbus_mqtt_changes(engine), before);
-}
-
 static void fill(void)
 {
 	struct kit_client *c = connected("c", V5_PERSISTENT(LIVES_100)), *p = connected("p", V5);
