@@ -229,7 +229,7 @@ static int check_config(const char *before, print_fn print, uint32_t n, const ch
 	}
 	fputs(after, file);
 	CHECK_EQ(fclose(file), 0);
-	snprintf(command, sizeof(command), "%s --config %s --check-config >/dev/null 2>%s.err", daemon ? daemon : path, config, config);
+	snprintf(command, sizeof(command), "'%s' --config %s --check-config >/dev/null 2>%s.err", daemon ? daemon : path, config, config);
 	status = system(command);
 	if (WEXITSTATUS(status) != 0) {
 		snprintf(command, sizeof(command), "sed 's/^/# /' %s.err; grep -q 'conf:[0-9]' %s.err", config, config);

@@ -30,11 +30,12 @@ _run_block() {
 # _run_with PAUSE HEADING: in one shell, whose children end with it; output in $lab/out.
 _run_with() {
 	local port=$((20000 + $$ % 20000))
+	ln -sfn "$HBUS_BUILD" "$lab/build" && ln -sfn "$top/ctl" "$lab/ctl"
 	block "$2" >"$lab/block"
 	expect "$(grep -c '^\$ ' "$lab/block")" -gt 2
 	sed -n 's/^\$ //p' "$lab/block" | grep -v '^\./run' |
-		sed -e "s|/tmp/my.sock|$lab/my.sock|g" -e "s|1884|$port|g" -e "s|build/|$HBUS_BUILD/|g" -e "s|-Ictl|-I$top/ctl|" \
-			-e 's|hugebus top|& -n 1|' -e "s|sleep 1|sleep $1|g" >"$lab/commands"
+		sed -e "s|/tmp/my.sock|$lab/my.sock|g" -e "s|1884|$port|g" -e 's|hugebus top|& -n 1|' \
+			-e "s|sleep 1|sleep $1|g" >"$lab/commands"
 	printf 'sleep %s\nkill $(jobs -p)\nwait\n' "$1" >>"$lab/commands"
 	rm -f "$lab/my.sock"
 	(cd "$lab" && timeout 100 bash commands >out 2>err)
