@@ -37,6 +37,7 @@ enum key {
 	KEY_TCP,
 	KEY_TCP_PORT,
 	KEY_TCP_CONNECTIONS,
+	KEY_TCP_ADDRESS_CONNECTIONS,
 	KEY_TCP_ANONYMOUS,
 	KEY_TCP_PASSWORDS,
 	KEY_TCP_CPU,
@@ -88,6 +89,8 @@ static const struct argp_option options[] = {
 	  "(repeatable, or a list with commas)", 5 },
 	{ "tcp-listen", KEY_TCP_PORT, "PORT", 0, "where it listens (1883)", 5 },
 	{ "tcp-connections", KEY_TCP_CONNECTIONS, "N", 0, "at most so many; more are refused (1000)", 5 },
+	{ "tcp-connections-per-address", KEY_TCP_ADDRESS_CONNECTIONS, "N", 0,
+	  "of these, from one address; of IPv6 from one /64 (no limit)", 5 },
 	{ "tcp-allow-anonymous", KEY_TCP_ANONYMOUS, NULL, 0,
 	  "serve clients that give no name and password", 5 },
 	{ "tcp-password-file", KEY_TCP_PASSWORDS, "FILE", 0,
@@ -224,6 +227,9 @@ static bool parse_tcp(int key, char *arg, struct argp_state *state, struct hbus_
 	case KEY_TCP_PORT: o->tcp_port = (uint16_t)parse_number(state, arg, 65535); return true;
 	case KEY_TCP_CONNECTIONS:
 		o->tcp_connections = (uint32_t)parse_number(state, arg, HBUS_INGRESS_TCP_CONNECTIONS_MAX);
+		return true;
+	case KEY_TCP_ADDRESS_CONNECTIONS:
+		o->tcp_address_connections = (uint32_t)parse_number(state, arg, HBUS_INGRESS_TCP_CONNECTIONS_MAX);
 		return true;
 	case KEY_TCP_ANONYMOUS: o->tcp_allows_anonymous = true; return true;
 	case KEY_TCP_PASSWORDS: o->tcp_password_file = arg; return true;

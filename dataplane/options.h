@@ -41,6 +41,7 @@ struct hbus_ingress_options {
 	struct hbus_words tcp_addresses; /* of the TCP stack: ADDRESS/PREFIX[%INTERFACE] */
 	uint16_t tcp_port;
 	uint32_t tcp_connections;        /* at most */
+	uint32_t tcp_address_connections; /* of one address; 0: no limit */
 	bool tcp_allows_anonymous;
 	bool has_tcp_cpu;                /* the stack's thread has tcp_cpu for itself, and never sleeps */
 	unsigned int tcp_cpu;

@@ -23,11 +23,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "ctl/client/hugebus.h"
 #include "dataplane/mqtt/bus.h"
 #include "dataplane/mqtt/engine.h"
 #include "dataplane/mqtt/gateway_tls.h"
+#include "dataplane/mqtt/origins.h"
 #include "dataplane/mqtt/rhythm.h"
 
 enum {
@@ -50,6 +52,7 @@ struct hbus_gateway_options {
 	bool is_reliable, adds_cloudevents;
 	uint64_t ring_size;
 	unsigned int n_threads;
+	uint32_t address_conns_max; /* connections of one address; 0 = no limit */
 	unsigned int spin_us; /* how soon a client must come back to be waited for without sleeping */
 	unsigned int nap_us; /* most that a busy thread with many clients sleeps to collect; 0 = never */
 	struct hbus_mqtt_config limits;
@@ -103,6 +106,7 @@ struct hbus_gateway_worker {
 	X(accepted, "connections of sockets")                                         \
 	X(refused_descriptors, "connections closed at once: no descriptor was left")  \
 	X(refused_limit, "connections closed at once: at their limit")                \
+	X(refused_address, "connections closed at once: too many of one address")     \
 	X(tls_failures, "TLS handshakes that failed")                                 \
 	X(websocket_failures, "WebSocket requests or frames that were refused")       \
 	X(logins_busy, "passwords refused because too many wait for their hash")      \
@@ -141,6 +145,7 @@ struct hbus_gateway {
 	struct hbus_mqtt *engine;
 	struct hbus_mqtt_bus *bus;
 	struct hbus_gateway_client *clients; /* all */
+	struct hbus_origins *origins;        /* NULL = an address may have all connections */
 	struct hbus_gateway_counters counters;
 	uint64_t now_ms, n_asked;
 };
@@ -179,8 +184,8 @@ void hbus_gateway_listen_close(struct hbus_gateway *gateway);
 #define HBUS_GATEWAY_TLS 0x1u
 #define HBUS_GATEWAY_WEBSOCKET 0x2u
 
-/* Consumes @fd. @flags: what stands between the socket and MQTT. Takes the lock of @accepting. */
-void hbus_gateway_client_new(struct hbus_gateway_worker *accepting, int fd, unsigned int flags);
+/* Consumes @fd, of @from. @flags: what stands between the socket and MQTT. Takes the lock of @accepting. */
+void hbus_gateway_client_new(struct hbus_gateway_worker *accepting, int fd, const struct sockaddr *from, unsigned int flags);
 
 /* The rest is under the lock. The engine's callbacks: */
 size_t hbus_gateway_client_send(void *context, void *transport, const struct iovec *parts, int n_parts);

@@ -9,6 +9,7 @@
  * it twice.
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -47,6 +48,7 @@ struct hbus_gateway_client {
 	bool is_shut;  /* our side: all was said, the peer's end is awaited */
 	/* -- lock -- */
 	struct hbus_mqtt_conn *conn; /* NULL: the engine has done with it */
+	struct hbus_origin *origin;
 	struct hbus_gateway_client *next, **link, *dirty_next;
 	struct hbus_websocket *websocket; /* NULL = MQTT alone */
 	struct buffer out;
@@ -315,6 +317,7 @@ static void client_free(struct hbus_gateway_client *c)
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
+	hbus_origins_leave(c->gateway->origins, c->origin);
 	c->tls = hbus_gateway_tls_free(c->tls);
 	close(c->source.fd);
 	free(c->websocket);
@@ -576,7 +579,25 @@ static struct hbus_gateway_client *client_make(struct hbus_gateway *gateway, int
 	return c;
 }
 
-void hbus_gateway_client_new(struct hbus_gateway_worker *accepting, int fd, unsigned int flags)
+/* Return: whether its address may have one more connection. */
+static bool is_let_in(struct hbus_gateway *gateway, struct hbus_gateway_client *c, const struct sockaddr *from)
+{
+	const uint8_t *addr;
+
+	if (from->sa_family == AF_INET)
+		addr = (const uint8_t *)&((const struct sockaddr_in *)(const void *)from)->sin_addr;
+	else if (from->sa_family == AF_INET6)
+		addr = (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)from)->sin6_addr;
+	else
+		return true;
+	if (hbus_origins_enter(gateway->origins, from->sa_family == AF_INET6, addr, &c->origin))
+		return true;
+	if (gateway->counters.refused_address++ == 0)
+		hbus_gateway_log("one address wants more connections than it may have; they are counted as refused_address");
+	return false;
+}
+
+void hbus_gateway_client_new(struct hbus_gateway_worker *accepting, int fd, const struct sockaddr *from, unsigned int flags)
 {
 	struct hbus_gateway *gateway = accepting->gateway;
 	struct hbus_gateway_client *c = client_make(gateway, fd);
@@ -593,9 +614,11 @@ void hbus_gateway_client_new(struct hbus_gateway_worker *accepting, int fd, unsi
 	if (c->next)
 		c->next->link = &c->next;
 	gateway->clients = c;
-	if (open_layers(c, flags))
-		c->conn = hbus_mqtt_accept(gateway->engine, c);
-	gateway->counters.refused_limit += !c->conn;
+	if (is_let_in(gateway, c, from)) {
+		if (open_layers(c, flags))
+			c->conn = hbus_mqtt_accept(gateway->engine, c);
+		gateway->counters.refused_limit += !c->conn;
+	}
 	c->events = EPOLLIN;
 	/* Before its worker hears of it: from then on that may free it. */
 	if (!c->conn)

@@ -55,7 +55,9 @@ static void ready(struct hbus_gateway_worker *worker, struct hbus_gateway_source
 
 	(void)events;
 	for (int i = 0; i < ACCEPTS_PER_ROUND; i++) {
-		int fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage from = { .ss_family = AF_UNSPEC };
+		socklen_t from_size = sizeof(from);
+		int fd = accept4(source->fd, (struct sockaddr *)&from, &from_size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE)
@@ -64,7 +66,7 @@ static void ready(struct hbus_gateway_worker *worker, struct hbus_gateway_source
 		}
 		if (!listener->is_unix)
 			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		hbus_gateway_client_new(worker, fd, listener->flags);
+		hbus_gateway_client_new(worker, fd, (const struct sockaddr *)&from, listener->flags);
 	}
 }
 

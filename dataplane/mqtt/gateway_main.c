@@ -429,7 +429,10 @@ static int start(struct hbus_gateway *gateway, struct hbus_gateway_options *opti
 	gateway->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (getrandom(options->limits.secret, sizeof(options->limits.secret), 0) < 0)
 		return -errno;
-	r = open_login(gateway, options->password_file);
+	if (options->address_conns_max > 0)
+		r = hbus_origins_new(options->address_conns_max, options->limits.secret, &gateway->origins);
+	if (r == 0)
+		r = open_login(gateway, options->password_file);
 	if (r == 0)
 		r = open_tls(gateway, &options->tls);
 	if (r == 0)
@@ -467,6 +470,7 @@ static void stop(struct hbus_gateway *gateway)
 	gateway->state = hbus_gateway_state_close(gateway->state);
 	end_soon();
 	hbus_gateway_clients_free(gateway);
+	gateway->origins = hbus_origins_free(gateway->origins);
 	gateway->engine = hbus_mqtt_free(gateway->engine);
 	gateway->bus = hbus_mqtt_bus_close(gateway->bus);
 	if (gateway->hugebus)

@@ -20,6 +20,7 @@ enum key {
 	KEY_RING,
 	KEY_PACKET,
 	KEY_CONNS,
+	KEY_ADDRESS_CONNS,
 	KEY_SESSIONS,
 	KEY_SUBSCRIPTIONS,
 	KEY_QUEUE,
@@ -66,6 +67,7 @@ static const struct argp_option options[] = {
 	{ NULL, 0, NULL, 0, "Limits:", 3 },
 	{ "packet-max", KEY_PACKET, "BYTES", 0, "a packet from a client (262144)", 3 },
 	{ "connections-max", KEY_CONNS, "N", 0, "connections (16384)", 3 },
+	{ "connections-per-address", KEY_ADDRESS_CONNS, "N", 0, "of these, from one address; of IPv6 from one /64 (no limit)", 3 },
 	{ "sessions-max", KEY_SESSIONS, "N", 0, "sessions, with and without a connection (65536)", 3 },
 	{ "session-expiry-max", KEY_EXPIRY, "S", 0, "life of a session without a connection (604800)", 3 },
 	{ "subscriptions-max", KEY_SUBSCRIPTIONS, "N", 0, "subscriptions of a session, up to 256 (256)", 3 },
@@ -183,6 +185,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_RING:
 		o->ring_size = number(state, arg, 65536, UINT64_C(1) << 32);
+		return 0;
+	case KEY_ADDRESS_CONNS:
+		o->address_conns_max = number32(state, arg, 1, 1u << 20);
 		return 0;
 	case KEY_THREADS:
 		o->n_threads = number32(state, arg, 1, HBUS_GATEWAY_THREADS_MAX);

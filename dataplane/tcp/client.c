@@ -36,6 +36,7 @@ struct hbus_tcp_client {
 	struct tcp_pcb *pcb;
 	struct hbus_demux_entry entry;
 	struct hbus_mqtt_conn *conn;
+	struct hbus_origin *origin;
 	struct hbus_tcp_client *next, **link, *dirty_next;
 	struct pbuf *held;           /* received, and not yet taken by the engine */
 	unsigned int n_held;         /* pbufs in it, about */
@@ -171,6 +172,7 @@ static void client_free(struct hbus_tcp_client *c)
 	if (c->next)
 		c->next->link = c->link;
 	c->clients->counters->connections_now--;
+	hbus_origins_leave(c->clients->origins, c->origin);
 	free(c->out);
 	free(c);
 }
@@ -205,23 +207,41 @@ static void say_full(struct hbus_tcp_clients *clients)
 		 clients->max, (unsigned long long)clients->counters->refused);
 }
 
+static bool may_enter(struct hbus_tcp_clients *clients, const struct tcp_pcb *pcb, struct hbus_origin **ret_origin)
+{
+	bool is_ipv6 = IP_IS_V6_VAL(pcb->remote_ip);
+	const uint8_t *addr = is_ipv6 ? (const uint8_t *)ip_2_ip6(&pcb->remote_ip)->addr :
+					(const uint8_t *)&ip_2_ip4(&pcb->remote_ip)->addr;
+
+	if (hbus_origins_enter(clients->origins, is_ipv6, addr, ret_origin))
+		return true;
+	if (clients->counters->refused_address++ == 0)
+		hbus_log("tcp: one address wants more connections than it may have; they are counted as refused_address");
+	return false;
+}
+
 bool hbus_tcp_clients_accept(void *context, struct hbus_demux *demux, struct tcp_pcb *pcb)
 {
 	struct hbus_tcp_clients *clients = context;
+	struct hbus_origin *origin;
 	struct hbus_tcp_client *c = NULL;
 
+	if (!may_enter(clients, pcb, &origin))
+		return false;
 	if (clients->counters->connections_now < clients->max)
 		c = calloc(1, sizeof(*c));
 	if (c)
 		c->conn = hbus_mqtt_accept(clients->engine, c);
 	if (!c || !c->conn) {
 		free(c);
+		hbus_origins_leave(clients->origins, origin);
 		clients->counters->refused++;
 		if (clients->counters->connections_now >= clients->max)
 			say_full(clients);
 		return false;
 	}
 	c->clients = clients;
+	c->origin = origin;
 	c->next = clients->all;
 	c->link = &clients->all;
 	if (c->next)

@@ -16,6 +16,7 @@
 
 #include "dataplane/mqtt/bus.h"
 #include "dataplane/mqtt/engine.h"
+#include "dataplane/mqtt/origins.h"
 #include "dataplane/tcp/counters.h"
 
 struct hbus_demux;
@@ -27,6 +28,7 @@ struct hbus_tcp_clients {
 	struct hbus_mqtt *engine;         /* borrowed, as all up to the counters */
 	struct hbus_mqtt_bus *bus;
 	struct hbus_gateway_login *login; /* NULL: there are no passwords */
+	struct hbus_origins *origins;     /* NULL: an address may have all connections */
 	struct hbus_tcp_counters *counters;
 	bool allows_anonymous;
 	uint32_t max;

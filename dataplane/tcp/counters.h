@@ -34,6 +34,7 @@
 	X(time_wait_cut, "ended connections forgotten early")                                      \
 	X(accepted, "connections accepted")                                                        \
 	X(refused, "connections refused at the limit (--tcp-connections)")                         \
+	X(refused_address, "connections refused: their address has --tcp-connections-per-address") \
 	X(closed, "connections that ended in order")                                               \
 	X(broken, "connections that were reset or timed out")                                      \
 	X(bytes_in, "bytes of MQTT received")                                                      \

@@ -59,6 +59,7 @@ struct hbus_tcp {
 	struct hbus_mqtt_bus *mqtt_bus;
 	struct hbus_mqtt *engine;
 	struct hbus_gateway_login *login;
+	struct hbus_origins *origins; /* NULL: no limit of an address */
 	struct hbus_tcp_clients clients;
 	struct hbus_tcp_counters counters;
 	struct hbus_counter *cells;
@@ -261,10 +262,13 @@ static int open_engine(struct hbus_tcp *tcp)
 	hbus_tcp_clients_io(&tcp->clients, &io);
 	hbus_mqtt_bus_io(tcp->mqtt_bus, &io);
 	r = hbus_mqtt_new(&limits, &io, now_ns() / 1000000, &tcp->engine);
+	if (r == 0 && tcp->options->tcp_address_connections > 0)
+		r = hbus_origins_new(tcp->options->tcp_address_connections, limits.secret, &tcp->origins);
 	tcp->clients = (struct hbus_tcp_clients){
 		.engine = tcp->engine,
 		.bus = tcp->mqtt_bus,
 		.login = tcp->login,
+		.origins = tcp->origins,
 		.counters = &tcp->counters,
 		.allows_anonymous = tcp->options->tcp_allows_anonymous,
 		.max = tcp->options->tcp_connections,
@@ -424,6 +428,7 @@ struct hbus_tcp *hbus_tcp_free(struct hbus_tcp *tcp)
 	if (tcp->bus)
 		hbus_close(tcp->bus);
 	hbus_gateway_login_close(tcp->login);
+	hbus_origins_free(tcp->origins);
 	hbus_tcp_wire_free(tcp->wire);
 	free(tcp);
 	return NULL;

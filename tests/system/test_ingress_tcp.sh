@@ -253,6 +253,26 @@ more_clients_than_allowed_are_refused_and_counted() {
 	expect "$(account '.tcp.accepted')" -eq 6
 }
 
+one_address_has_as_many_connections_as_it_may_and_others_theirs() {
+	_network
+	_start --tcp-connections-per-address 5
+	lab_in devices ip addr add 10.77.0.3/24 dev dev0 || return 1
+	lab_spawn_in devices crowd python3 "$system_dir/mqtt_peer.py" crowd $STACK 6 60
+	lab_wait_line crowd READY 30 || return 1
+	grep -q 'REFUSED 5' "$lab/crowd.out" || return 1
+	pub -A 10.77.0.3 -t crowd -m "another address" -q 1 || return 1
+	lab_wait_line crowd 'HEARD 5' 30 || return 1
+	lab_until 10 lab_has_ended crowd || return 1
+	lab_until 10 _all_gone || return 1
+	pub -t a -m "room again" -q 1 || return 1
+	_stop
+	balances
+	expect "$(account '.tcp.refused_address')" -eq 1
+	expect "$(account '.tcp.refused')" -eq 0
+	expect "$(account '.tcp.accepted')" -eq 7
+	grep -q 'counted as refused_address' "$lab/ingress.err"
+}
+
 _all_gone() { [ "$(_counter connections_now)" = 0 ]; }
 
 unfinished_checksums_are_named_or_taken() {

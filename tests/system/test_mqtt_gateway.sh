@@ -202,6 +202,23 @@ too_few_descriptors_are_said_and_refuse_nobody_else() {
 	lab_until 20 _counts mqtt connects_limited 114
 }
 
+one_address_has_as_many_connections_as_it_may_and_others_theirs() {
+	_start --connections-per-address 3 --listen "unix:$lab/mqtt"
+	sub one -t 'share/#' -C 4 && sub two -t 'share/#' || return 1
+	pub -t share/a -m third -q 1 || return 1
+	sub three -t 'share/#' || return 1
+	pub -t share/a -m fourth -q 1 2>/dev/null && { echo "a fourth connection was taken" >&2; return 1; }
+	lab_until 20 _counts mqtt-gateway refused_address 1 || return 1
+	pub -A 127.0.0.2 -t share/a -m "another address" -q 1 || return 1
+	pub --unix "$lab/mqtt" -t share/a -m "no address" -q 1 || return 1
+	hears three "no address" || return 1
+	# Room again when one has ended.
+	lab_stop two
+	lab_until 20 pub -t share/a -m "room again" -q 1 2>/dev/null || return 1
+	lab_until 20 lab_has_ended one || return 1
+	expect "$(heard one | tr '\n' ,)" = "third,another address,no address,room again,"
+}
+
 each_limit_is_kept_and_counted() {
 	_start --connect-timeout 1 --packet-max 65536 --connections-max 20 --sessions-max 25 --receive-max 8 --inflight-max 4 \
 		--queue-max 10 --memory-max 1000000 --retained-max 10 --promises-max 5 --subscriptions-max 4 --stall 1
