@@ -296,7 +296,8 @@ HBUS_API const char *hbus_topic_content_type(const char *topic);
  * hbus_poll() - take up to n_max events
  *
  * Never blocks; one that has caught up with a busy publisher may take 8 us, where that makes it faster. The events of
- * one call are of one ring; rings take turns. The events and their data stay as they are until the next call on this
+ * one call are of one ring; rings take turns. Who has polled in vain several times is given the next event alone, and at once; what
+ * stands behind it comes with the next call. The events and their data stay as they are until the next call on this
  * subscriber that polls, waits or releases. What a reliable subscriber was promised cannot change meanwhile while its
  * publisher is honest. Other data can be overwritten: call hbus_release() after use, and when it says HBUS_LAPPED
  * discard what was computed from them (they are counted as lost).

@@ -9,6 +9,7 @@
  *	sequence now - sequence at the start = delivered + filtered + lost (+ the open batch)
  */
 #include "ctl/client/control.h"
+#include "ctl/client/sink.h"
 #include "ctl/client/subscriber.h"
 
 /* Records that one call looks at in one ring, wanted or not: a bound on its time. */
@@ -24,18 +25,12 @@
 /* Polls in a row that found nothing, after which the line behind the next header word is asked for too, if it is wanted.
  * Not at once: a reader close behind a busy publisher would take lines away from it. */
 #define PREFETCH_AFTER 4u
+/* Polls in a row that found nothing, after which the caller waits for a single event rather than follows a stream. */
+#define WAITED 4u
 #define LINE 64u
 #define PREFETCH_RINGS 4u
 /* How often one call follows readers that were overtaken meanwhile. */
 #define PASSES_MAX 4u
-
-/* Where a scan puts what it finds: events, spans, or nothing but the news that there is something. */
-struct sink {
-	struct hbus_event *events;
-	struct hbus_span *spans;
-	unsigned int n;
-	unsigned int n_max;
-};
 
 /* -- a batch is done -- */
 
@@ -110,65 +105,6 @@ static inline const struct hbus_topic_name *decide(struct hbus_subscriber *sub, 
 	return name;
 }
 
-static inline unsigned int put_events(struct sink *sink, const struct hbus_attached *at, const char *name,
-				      const struct hbus_record *record, uint64_t skip)
-{
-	unsigned int room = sink->n_max - sink->n, n = 0;
-
-	for (uint64_t i = skip; i < record->n_events && n < room; i++, n++)
-		sink->events[sink->n + n] = (struct hbus_event){
-			.data = record->payload + i * record->stride,
-			.size = record->size,
-			.topic = name,
-			.topic_id = record->topic,
-			.key = record->key,
-			.ring_id = at->ring_id,
-			.sequence = record->sequence + i,
-			.time_ns = record->time_ns,
-			.extra = record->attrs,
-			.extra_size = record->attrs_size,
-			.has_key = (record->flags & HBUS_FLAG_KEY) != 0,
-		};
-	sink->n += n;
-	return n;
-}
-
-/* Can this record follow the last span without a gap? Only plain ones can; a run is a span of its own. */
-static inline bool span_takes(const struct hbus_span *span, const struct hbus_record *record)
-{
-	return record->flags == 0 && span->reserved == 0 && span->topic_id == record->topic && span->size == record->size &&
-	       span->data + span->n_events * span->stride == record->payload;
-}
-
-static inline uint64_t put_span(struct sink *sink, const struct hbus_attached *at, const char *name,
-				const struct hbus_record *record, uint64_t skip)
-{
-	uint64_t n = record->n_events - skip;
-	struct hbus_span *span;
-
-	if (sink->n > 0 && span_takes(&sink->spans[sink->n - 1], record)) {
-		sink->spans[sink->n - 1].n_events++;
-		return 1;
-	}
-	if (sink->n == sink->n_max)
-		return 0;
-	span = &sink->spans[sink->n++];
-	*span = (struct hbus_span){
-		.data = record->payload + skip * record->stride,
-		.size = record->size,
-		.stride = record->flags & HBUS_FLAG_RUN ? record->stride
-							: HBUS_RECORD_HEADER + HBUS_ALIGN8((size_t)record->size),
-		.n_events = n,
-		.topic = name,
-		.topic_id = record->topic,
-		.reserved = record->flags,
-		.ring_id = at->ring_id,
-		.sequence = record->sequence + skip,
-		.time_ns = record->time_ns,
-	};
-	return n;
-}
-
 /*
  * Has the control side read all that the daemon has sent since the ring was blocked? The daemon tells of a topic before its
  * publisher may use it; but it may be dead for a while, or the control thread without a CPU.
@@ -226,7 +162,22 @@ static inline void fill_plain(struct hbus_event *event, const struct hbus_attach
 	event->has_key = 0;
 }
 
-static inline __attribute__((always_inline)) uint64_t take_plain_events(struct hbus_ring_sub *ring, struct sink *sink,
+static inline void fill_span(struct hbus_span *span, const struct hbus_attached *at, const char *name, uint64_t position,
+			     uint64_t sequence, uint64_t len, uint64_t n_events)
+{
+	*span = (struct hbus_span){
+		.data = at->ring.data + (position & at->ring.mask) + HBUS_RECORD_HEADER,
+		.size = len,
+		.stride = hbus_record_size(len),
+		.n_events = n_events,
+		.topic = name,
+		.topic_id = at->cache.id,
+		.ring_id = at->ring_id,
+		.sequence = sequence,
+	};
+}
+
+static inline __attribute__((always_inline)) uint64_t take_plain_events(struct hbus_ring_sub *ring, struct hbus_sink *sink,
 									const struct hbus_attached *at, const char *name,
 									uint32_t topic)
 {
@@ -272,7 +223,7 @@ static inline uint64_t count_alike(const struct hbus_ring_sub *ring, uint64_t po
 	return n;
 }
 
-static inline uint64_t take_plain_spans(struct hbus_ring_sub *ring, struct sink *sink, const struct hbus_attached *at,
+static inline uint64_t take_plain_spans(struct hbus_ring_sub *ring, struct hbus_sink *sink, const struct hbus_attached *at,
 					const char *name, uint32_t topic)
 {
 	uint64_t top = hbus_word_make(0, topic, 0) >> 24, position = ring->position, n_all = 0;
@@ -283,16 +234,7 @@ static inline uint64_t take_plain_spans(struct hbus_ring_sub *ring, struct sink 
 		if (word >> 24 != top || hbus_record_size(len) > ring->record_max)
 			break;
 		n = count_alike(ring, position, word, hbus_record_size(len), SCAN_RECORDS_MAX);
-		sink->spans[sink->n++] = (struct hbus_span){
-			.data = ring->data + (position & ring->mask) + HBUS_RECORD_HEADER,
-			.size = len,
-			.stride = hbus_record_size(len),
-			.n_events = n,
-			.topic = name,
-			.topic_id = topic,
-			.ring_id = at->ring_id,
-			.sequence = ring->sequence + n_all,
-		};
+		fill_span(&sink->spans[sink->n++], at, name, position, ring->sequence + n_all, len, n);
 		n_all += n;
 		position += n * hbus_record_size(len);
 	}
@@ -303,7 +245,7 @@ static inline uint64_t take_plain_spans(struct hbus_ring_sub *ring, struct sink 
 
 /* How many events the quick way took. */
 static inline __attribute__((always_inline)) uint64_t take_plain(struct hbus_subscriber *sub, struct hbus_attached *at,
-								 struct sink *sink)
+								 struct hbus_sink *sink)
 {
 	const struct hbus_topic_cache *cache = &at->cache;
 
@@ -318,7 +260,7 @@ static inline __attribute__((always_inline)) uint64_t take_plain(struct hbus_sub
 
 /* Events of one ring into the sink. Leaves a batch open when there are any. */
 static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscriber *sub, struct hbus_attached *at,
-							    struct sink *sink)
+							    struct hbus_sink *sink)
 {
 	struct hbus_ring_sub *ring = &at->ring;
 	uint64_t skip = at->skip, delivered = 0, filtered = 0;
@@ -350,9 +292,9 @@ static inline __attribute__((always_inline)) void scan_ring(struct hbus_subscrib
 			continue;
 		}
 		if (name && sink->events)
-			n_taken = put_events(sink, at, name->name, &record, skip);
+			n_taken = hbus_sink_put_events(sink, at, name->name, &record, skip);
 		else if (name && sink->spans)
-			n_taken = put_span(sink, at, name->name, &record, skip);
+			n_taken = hbus_sink_put_span(sink, at, name->name, &record, skip);
 		delivered += n_taken;
 		skip += n_taken;
 		if (skip < record.n_events) {
@@ -399,7 +341,7 @@ static inline bool looks_empty(const struct hbus_scan *scan)
 }
 
 /* One pass over all rings, beginning where the last one ended. */
-static inline __attribute__((always_inline)) unsigned int pass(struct hbus_subscriber *sub, struct sink *sink)
+static inline __attribute__((always_inline)) unsigned int pass(struct hbus_subscriber *sub, struct hbus_sink *sink)
 {
 	uint32_t n_rings = sub->n_rings, idx = sub->next_idx;
 
@@ -451,7 +393,7 @@ static inline void idle_poll(struct hbus_subscriber *sub)
 }
 
 /* A ring whose reader was overtaken goes on elsewhere: look again, so that 0 says that there is nothing. */
-static inline __attribute__((always_inline)) void passes(struct hbus_subscriber *sub, struct sink *sink)
+static inline __attribute__((always_inline)) void passes(struct hbus_subscriber *sub, struct hbus_sink *sink)
 {
 	for (unsigned int i = 0; i < PASSES_MAX && sink->n_max > 0; i++) {
 		sub->has_moved = false;
@@ -533,11 +475,12 @@ static inline void open_quickly(struct hbus_subscriber *sub, struct hbus_attache
 }
 
 /*
- * The event that has just come, when none stands behind it or the caller wants no more: of all ways the shortest. Return:
- * whether it was that; if not, nothing has changed.
+ * The event that has just come, when none stands behind it or the caller wants no more: of all ways the shortest. Who has waited for it
+ * does not even look behind it: that line is its publisher's, and what follows would wait for it. Return: whether it was
+ * that, in @event or @span; if not, nothing has changed.
  */
 static inline __attribute__((always_inline)) bool take_one(struct hbus_subscriber *sub, struct hbus_event *event,
-							   unsigned int n_max)
+							   struct hbus_span *span, unsigned int n_max)
 {
 	struct hbus_attached *at = sub->rings[0].at;
 	struct hbus_ring_sub *ring = &at->ring;
@@ -546,11 +489,14 @@ static inline __attribute__((always_inline)) bool take_one(struct hbus_subscribe
 
 	if (word >> 24 != hbus_word_make(0, at->cache.id, 0) >> 24 || end - position > ring->record_max)
 		return false;
-	if (n_max > 1 && hbus_ring_sub_load_word(ring, end) != 0)
+	if (n_max > 1 && sub->n_idle_polls < WAITED && hbus_ring_sub_load_word(ring, end) != 0)
 		return false;
 	if (!goes_on_plainly(sub, at) || !hbus_ring_sub_is_whole(ring, position))
 		return false;
-	fill_plain(event, at, at->cache.name->name, position, ring->sequence, len);
+	if (event)
+		fill_plain(event, at, at->cache.name->name, position, ring->sequence, len);
+	else
+		fill_span(span, at, at->cache.name->name, position, ring->sequence, len, 1);
 	if (sub->n_idle_polls == 0) /* else it stands right behind the publisher, and would take lines from it */
 		hbus_ring_sub_prefetch(ring, position);
 	ring->batch_position = position;
@@ -566,7 +512,7 @@ static inline __attribute__((always_inline)) bool take_one(struct hbus_subscribe
  * otherwise: at whatever is not plain, or not whole, the ring is set back and it looks again. So what stands between an
  * event's arrival and its delivery is short; accounts are made at the next call, when the caller waits anyway.
  */
-static inline __attribute__((always_inline)) bool take_many(struct hbus_subscriber *sub, struct sink *sink)
+static inline __attribute__((always_inline)) bool take_many(struct hbus_subscriber *sub, struct hbus_sink *sink)
 {
 	struct hbus_attached *at = sub->rings[0].at;
 	struct hbus_ring_sub *ring = &at->ring;
@@ -606,7 +552,7 @@ static int poll_begin(struct hbus_subscriber *sub)
 	return 0;
 }
 
-static __attribute__((noinline)) int poll_slowly(struct hbus_subscriber *sub, struct sink *sink)
+static __attribute__((noinline)) int poll_slowly(struct hbus_subscriber *sub, struct hbus_sink *sink)
 {
 	int r = poll_begin(sub);
 
@@ -622,7 +568,7 @@ static __attribute__((noinline)) int poll_slowly(struct hbus_subscriber *sub, st
 static __attribute__((noinline)) int poll_events(struct hbus_subscriber *sub, struct hbus_event *events, unsigned int n_max,
 						 bool may_be_quick)
 {
-	struct sink sink = {.events = events, .n_max = n_max};
+	struct hbus_sink sink = {.events = events, .n_max = n_max};
 
 	if (may_be_quick && take_many(sub, &sink))
 		return (int)sink.n;
@@ -637,22 +583,25 @@ int hbus_poll(struct hbus_subscriber *sub, struct hbus_event *events, unsigned i
 		return idle_quickly(sub) ? 0 : poll_events(sub, events, n_max, false);
 	if (n_max == 0 || !events)
 		return poll_events(sub, events, n_max, false);
-	if (take_one(sub, events, n_max))
+	if (take_one(sub, events, NULL, n_max))
 		return 1;
 	return poll_events(sub, events, n_max, true);
 }
 
 int hbus_poll_spans(struct hbus_subscriber *sub, struct hbus_span *spans, unsigned int n_max)
 {
-	struct sink sink = {.spans = spans, .n_max = n_max};
+	struct hbus_sink sink = {.spans = spans, .n_max = n_max};
 	int r;
 
 	if (__builtin_expect(is_quick(sub), 1)) {
 		if (looks_empty(&sub->rings[0])) {
 			if (idle_quickly(sub))
 				return 0;
-		} else if (n_max > 0 && spans && take_many(sub, &sink)) {
-			return (int)sink.n;
+		} else if (n_max > 0 && spans) {
+			if (sub->n_idle_polls >= WAITED && take_one(sub, NULL, spans, 1))
+				return 1;
+			if (take_many(sub, &sink))
+				return (int)sink.n;
 		}
 	}
 	r = poll_slowly(sub, &sink);
@@ -670,7 +619,7 @@ int hbus_release(struct hbus_subscriber *sub)
 static bool ring_has_work(struct hbus_subscriber *sub, uint32_t idx)
 {
 	struct hbus_attached *at = sub->rings[idx].at;
-	struct sink sink = {0};
+	struct hbus_sink sink = {0};
 
 	if (looks_empty(&sub->rings[idx]))
 		return false;

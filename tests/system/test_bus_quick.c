@@ -178,6 +178,54 @@ static void each_event_has_its_own_topic(void)
 	}
 }
 
+static void who_has_waited_is_given_the_first_event_at_once_and_the_rest_with_the_next_call(void)
+{
+	for (enum way way = ONE; way < N_WAYS; way++) {
+		struct hbus_subscriber_info info;
+
+		begin("t");
+		warm_up(way);
+		for (uint64_t n = 1; n <= 50; n++) {
+			for (int i = 0; i < 10; i++)
+				CHECK_EQ(poll_once(way), 0);
+			publish_to(topic, n);
+			CHECK_EQ(poll_once(way), 1);
+			if (way != ONE && n > 1)
+				CHECK_EQ(poll_once(way), n - 1);
+			while (poll_once(way) > 0)
+				;
+			publish_to(topic, n);
+			CHECK_EQ(poll_once(way), way == ONE ? 1 : n);
+			while (poll_once(way) > 0)
+				;
+		}
+		info = info_now();
+		CHECK_EQ(info.n_delivered, n_published);
+		end();
+	}
+}
+
+static void who_has_waited_too_long_is_told_what_it_lost(void)
+{
+	for (enum way way = ONE; way < N_WAYS; way++) {
+		struct hbus_subscriber_info info;
+
+		begin("t");
+		warm_up(way);
+		for (uint64_t n = 1; n <= 20; n++) {
+			for (int i = 0; i < 10; i++)
+				CHECK_EQ(poll_once(way), 0);
+			publish_to(topic, n * LAP + n); /* a header like the one it waited for stands there now */
+			while (poll_once(way) > 0)
+				;
+		}
+		info = info_now();
+		CHECK(info.n_lost > 0);
+		CHECK_EQ(info.n_delivered + info.n_lost, n_published);
+		end();
+	}
+}
+
 /* A header word like the last, but for a length that no record of this ring has: the ring is left, and nothing handed out. */
 static void a_forged_length_is_never_handed_out(void)
 {
@@ -207,6 +255,9 @@ static const struct bus_case cases[] = {
 	{"what_is_overwritten_in_the_hands_is_lost_at_the_next_poll", what_is_overwritten_in_the_hands_is_lost_at_the_next_poll},
 	{"what_was_filtered_is_accounted_for", what_was_filtered_is_accounted_for},
 	{"each_event_has_its_own_topic", each_event_has_its_own_topic},
+	{"who_has_waited_is_given_the_first_event_at_once_and_the_rest_with_the_next_call",
+	 who_has_waited_is_given_the_first_event_at_once_and_the_rest_with_the_next_call},
+	{"who_has_waited_too_long_is_told_what_it_lost", who_has_waited_too_long_is_told_what_it_lost},
 	{"a_forged_length_is_never_handed_out", a_forged_length_is_never_handed_out},
 };
 
