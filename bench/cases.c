@@ -319,7 +319,7 @@ static int ping_role(struct bench_run *run, unsigned int role)
 	if (open_subscriber(run, "pong", &bus2, &subscriber) || bench_open_publisher(run, "ping", 1, &bus, &publisher, &topic))
 		return 1;
 	bench_barrier(run);
-	for (uint64_t i = 1; !bench_is_over(run); i++) {
+	for (uint64_t i = 1; i == 1 || !bench_is_over(run); i++) {
 		uint64_t begin = bench_now_ns();
 
 		if (send_event(publisher, topic, params->size, i))
@@ -383,10 +383,10 @@ static int wake_publisher(struct bench_run *run, unsigned int role)
 	if (bench_open_publisher(run, "wake", 1, &bus, &publisher, &topic))
 		return 1;
 	bench_barrier(run);
-	while (!bench_is_over(run)) {
+	do {
 		if (send_event(publisher, topic, params->size, bench_pace_wait(&pace) % LAST_VALUE))
 			return 1;
-	}
+	} while (!bench_is_over(run));
 	return send_event(publisher, topic, params->size, LAST_VALUE);
 }
 

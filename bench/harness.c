@@ -177,6 +177,29 @@ void bench_find_program(const char *name, const char *in_build, char *path, size
 	}
 }
 
+void bench_bus_hold(struct bench_bus *bus)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, &bus->signals);
+	bus->is_held = true;
+}
+
+static _Noreturn void daemon_main(const struct bench_bus *bus, const char *program)
+{
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	/* Of a terminal's group of its own: Ctrl-C is for whoever measures. */
+	(void)setpgid(0, 0);
+	sigprocmask(SIG_SETMASK, &bus->signals, NULL);
+	execlp(program, "hugebusd", "--socket", bus->socket, "--log-level", "error", (char *)NULL);
+	fprintf(stderr, "hugebus-bench: cannot start %s: %s\n", program, strerror(errno));
+	_exit(127);
+}
+
 int bench_bus_start(struct bench_bus *bus)
 {
 	char program[1024];
@@ -184,6 +207,8 @@ int bench_bus_start(struct bench_bus *bus)
 
 	snprintf(bus->directory, sizeof(bus->directory), "%s/hugebus-bench-XXXXXX",
 		 base && strlen(base) < 32 ? base : "/tmp");
+	if (!bus->is_held)
+		sigprocmask(SIG_BLOCK, NULL, &bus->signals);
 	if (!mkdtemp(bus->directory)) {
 		fprintf(stderr, "hugebus-bench: cannot make %s: %s\n", bus->directory, strerror(errno));
 		return -1;
@@ -191,14 +216,10 @@ int bench_bus_start(struct bench_bus *bus)
 	snprintf(bus->socket, sizeof(bus->socket), "%s/bus.sock", bus->directory);
 	bench_find_program("hugebusd", "../ctl/daemon", program, sizeof(program));
 	bus->pid = fork();
-	if (bus->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		execlp(program, "hugebusd", "--socket", bus->socket, "--log-level", "error", (char *)NULL);
-		fprintf(stderr, "hugebus-bench: cannot start %s: %s\n", program, strerror(errno));
-		_exit(127);
-	}
-	for (int i = 0; i < 500 && bus->pid > 0; i++) {
-		struct timespec nap = {.tv_nsec = 10000000};
+	if (bus->pid == 0)
+		daemon_main(bus, program);
+	for (int i = 0; i < 2500 && bus->pid > 0; i++) {
+		struct timespec nap = {.tv_nsec = 2000000};
 
 		if (access(bus->socket, F_OK) == 0)
 			return 0;
@@ -231,6 +252,8 @@ void bench_bus_stop(struct bench_bus *bus)
 		}
 		waitpid(pid, NULL, 0);
 	}
+	if (bus->is_held)
+		sigprocmask(SIG_SETMASK, &bus->signals, NULL);
 }
 
 /* Ends with what the measuring process says; a signal ends that one first. */
@@ -244,7 +267,14 @@ static int await(pid_t pid, const sigset_t *signals)
 		kill(pid, SIGKILL); /* and the roles with it */
 		waitpid(pid, &status, 0);
 	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	number = WTERMSIG(status);
+	if (number == SIGKILL || number == SIGINT || number == SIGTERM || number == SIGHUP)
+		fprintf(stderr, "\nhugebus-bench: interrupted\n");
+	else
+		fprintf(stderr, "\nhugebus-bench: ended by signal %d\n", number);
+	return 1;
 }
 
 /* Who is told to end twice clears up all the same. */
@@ -257,7 +287,7 @@ static void ignore_signals(void)
 
 int bench_bus_measure(const struct bench_bus *bus, int (*measure)(const struct bench_bus *bus, void *context), void *context)
 {
-	sigset_t signals, before;
+	sigset_t signals;
 	pid_t keeper = getpid(), pid;
 	int r;
 
@@ -266,13 +296,13 @@ int bench_bus_measure(const struct bench_bus *bus, int (*measure)(const struct b
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &signals, &before);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGCHLD, SIG_DFL); /* if it was ignored: its end is waited for */
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		sigprocmask(SIG_SETMASK, &before, NULL);
+		sigprocmask(SIG_SETMASK, &bus->signals, NULL);
 		/* Writes what was printed, too: see program/stdout.h. */
 		exit(getppid() == keeper ? measure(bus, context) : 1);
 	}
@@ -282,6 +312,6 @@ int bench_bus_measure(const struct bench_bus *bus, int (*measure)(const struct b
 	}
 	r = await(pid, &signals);
 	ignore_signals();
-	sigprocmask(SIG_SETMASK, &before, NULL);
+	sigprocmask(SIG_SETMASK, &bus->signals, NULL);
 	return r;
 }

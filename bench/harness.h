@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -103,11 +104,18 @@ struct bench_bus {
 	int pid;
 	char directory[64];
 	char socket[96];
+	sigset_t signals; /* as they were before bench_bus_hold() */
+	bool is_held;
 };
+
+/* Before bench_bus_start(): SIGINT, SIGTERM and SIGHUP wait until bench_bus_measure() takes them, or bench_bus_stop(). */
+void bench_bus_hold(struct bench_bus *bus);
 int bench_bus_start(struct bench_bus *bus);
 void bench_bus_stop(struct bench_bus *bus);
 /* What pages a ring of the bus at @socket gets now: "2 MiB" or "4 KiB". In pages.c. */
 const char *bench_page_size(const char *socket);
+/* Is there a bus? If not a sentence is on stderr. In pages.c. */
+bool bench_answers(const char *socket);
 /*
  * Measures in a child, so that whatever ends it, SIGINT and SIGTERM to us too, the bus can be stopped afterwards.
  * Return: the exit code.

@@ -33,19 +33,22 @@ struct options {
 static const char help[] =
 	"Usage: hugebus bench [options]\n"
 	"       hugebus bench COMMAND [options]     (hugebus bench COMMAND --help)\n"
-	"Measures throughput, latency, broadcast, wake-up, attaching and idling between processes of this\n"
-	"host. Each result stands beside the physical limit that bare cores reach in the same second, and is\n"
-	"given as a ratio to it.\n"
+	"Measures throughput, latency, broadcast, wake-up, attaching and idling between\n"
+	"processes of this host, in about a minute and a half. Each result stands beside\n"
+	"the physical limit that bare cores reach in the same second, as a ratio to it.\n"
 	"Commands: ingress (packets), mqtt (brokers).\n\n"
-	"  --quick           three short repetitions (about 20 s): shows that it works, not the speed\n"
+	"  --quick           three short repetitions (about 20 s): shows that it works,\n"
+	"                    not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
 	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
-	"  --only PATTERN    results whose name matches, such as 'rtt.*' (--list shows the names)\n"
+	"  --only PATTERN    results whose name matches, such as 'rtt.*' (--list shows\n"
+	"                    the names)\n"
 	"  --socket PATH     measure on this bus instead of a private one\n"
-	"  --plant FAULT     torn or lost: spoil one event of each throughput, to see that the checks\n"
-	"                    notice (exit 1); stall: the reader that is woken and the one that answers sleep\n"
-	"                    20 ms once, to see that the percentiles show it\n"
-	"  --json            for programs\n"
+	"  --plant FAULT     torn or lost: spoil one event of each throughput, to see\n"
+	"                    that the checks notice (exit 1); stall: the reader that is\n"
+	"                    woken and the one that answers sleep 20 ms once, to see\n"
+	"                    that the percentiles show it\n"
+	"  --json            for programs (docs/CLI.md has every member)\n"
 	"  --list            names and titles\n"
 	"  --quiet           no progress on stderr\n"
 	"  --help, --version\n\n"
@@ -239,7 +242,8 @@ int bench_host_main(int argc, char **argv)
 	if (!isatty(STDERR_FILENO))
 		options.is_quiet = true;
 	if (options.socket)
-		return run_all(&options, options.socket, 0);
+		return bench_answers(options.socket) ? run_all(&options, options.socket, 0) : 1;
+	bench_bus_hold(&bus);
 	if (bench_bus_start(&bus))
 		return 1;
 	r = bench_bus_measure(&bus, measure_on, &options);

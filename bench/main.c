@@ -50,12 +50,17 @@ static int run_program(const char *program, char **argv)
 
 int main(int argc, char **argv)
 {
+	static char names[N_COMMANDS][40];
+
 	hbus_stdout_check();
 	if (argc < 2 || argv[1][0] == '-')
 		return bench_host_main(argc, argv);
 	for (size_t i = 0; i < N_COMMANDS; i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
+		/* As getopt() is to call it. */
+		snprintf(names[i], sizeof(names[i]), "hugebus-bench %s", commands[i].name);
+		argv[1] = names[i];
 		return commands[i].run ? commands[i].run(argc - 1, argv + 1)
 				       : run_program(commands[i].program, argv + 1);
 	}

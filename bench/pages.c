@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What pages a bus gives to rings. Apart from the harness, which does not need the library. */
+/* What is asked of the bus itself. Apart from the harness, which does not need the library. */
+#include <stdio.h>
+
 #include "bench/harness.h"
 #include "ctl/client/hugebus.h"
 
@@ -16,4 +18,15 @@ const char *bench_page_size(const char *socket)
 	hbus_publisher_close(publisher);
 	hbus_close(bus);
 	return info.is_huge ? "2 MiB" : "4 KiB";
+}
+
+bool bench_answers(const char *socket)
+{
+	struct hbus *bus = NULL;
+	bool is_there = hbus_open(socket, NULL, &bus) == 0;
+
+	if (!is_there)
+		fprintf(stderr, "hugebus-bench: %s\n", hbus_error_text());
+	hbus_close(bus);
+	return is_there;
 }

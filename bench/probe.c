@@ -19,6 +19,14 @@
 #define STREAM_BYTES (2u << 20)
 #define STREAM_PARTS 8u
 
+/* On one core the other side must get its turn. */
+static void wait_a_little(unsigned int spins)
+{
+	bench_pause();
+	if (spins % 4096 == 0)
+		(void)syscall(SYS_sched_yield);
+}
+
 /* -- streaming -- */
 
 struct stream {
@@ -45,8 +53,9 @@ static inline __attribute__((always_inline)) int stream_write(struct bench_run *
 
 	bench_barrier(run);
 	do {
-		while (n + part - atomic_load_explicit(&stream->read, memory_order_acquire) > params->n_items)
-			bench_pause();
+		for (unsigned int spins = 1; n + part - atomic_load_explicit(&stream->read, memory_order_acquire) > params->n_items;
+		     spins++)
+			wait_a_little(spins);
 		for (uint64_t i = 0; i < part; i++) {
 			unsigned char *at = stream->data + (n + i) % params->n_items * params->size;
 
@@ -78,12 +87,15 @@ static int stream_reader(struct bench_run *run, unsigned int role)
 	const struct stream_params *params = run->params;
 	struct stream *stream = params->stream;
 	uint64_t part = params->n_items / STREAM_PARTS, n = 0, total = 0, check = 0, begin;
+	unsigned int spins = 0;
 
 	bench_barrier(run);
 	begin = bench_now_ns();
 	while ((total = atomic_load_explicit(&run->shared->total, memory_order_acquire)) == 0 || n < total) {
 		uint64_t written = atomic_load_explicit(&stream->written, memory_order_acquire);
 
+		if (n == written && ++spins % 4096 == 0)
+			(void)syscall(SYS_sched_yield);
 		while (n < written) {
 			for (uint64_t i = 0; i < part; i++)
 				check += bench_event_sum(stream->data + (n + i) % params->n_items * params->size, params->size);
@@ -155,12 +167,8 @@ static void catch_ball(struct court *court, int way, unsigned int n_lines, uint6
 {
 	unsigned int spins = 0;
 
-	while (atomic_load_explicit(&court->way[way].flag, memory_order_acquire) != value) {
-		bench_pause();
-		/* On one core the other side must get its turn. */
-		if (++spins % 4096 == 0)
-			(void)syscall(SYS_sched_yield);
-	}
+	while (atomic_load_explicit(&court->way[way].flag, memory_order_acquire) != value)
+		wait_a_little(++spins);
 	if (n_lines > 1 && atomic_load_explicit(&court->way[way].second, memory_order_relaxed) != value)
 		abort();
 }
@@ -173,7 +181,7 @@ static int ping_role(struct bench_run *run, unsigned int role)
 
 	(void)role;
 	bench_barrier(run);
-	for (i = 1; !bench_is_over(run); i++) {
+	for (i = 1; i == 1 || !bench_is_over(run); i++) {
 		uint64_t begin = bench_now_ns();
 
 		serve(params->court, 0, params->n_lines, i);
@@ -250,7 +258,7 @@ static int futex_waker(struct bench_run *run, unsigned int role)
 	for (uint32_t i = 0; !is_last; i++) {
 		uint64_t begin = bench_pace_wait(&pace);
 
-		is_last = bench_is_over(run);
+		is_last = i > 0 && bench_is_over(run);
 		atomic_store_explicit(&sleepers->sent_ns[i % SENT_N], is_last ? 0 : begin, memory_order_relaxed);
 		atomic_store_explicit(&sleepers->word, i + 1, memory_order_release);
 		(void)syscall(SYS_futex, &sleepers->word, FUTEX_WAKE, 1, NULL, NULL, 0);

@@ -151,7 +151,7 @@ static int ringer(struct bench_run *run, unsigned int role)
 	for (uint32_t i = 0; !is_last; i++) {
 		uint64_t begin = bench_pace_wait(&pace);
 
-		is_last = bench_is_over(run);
+		is_last = i > 0 && bench_is_over(run);
 		atomic_store_explicit(&bell->sent_ns[i % SENT_N], is_last ? 0 : begin, memory_order_release);
 		if (eventfd_write(bell->fd, 1) != 0)
 			return 1;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <getopt.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +64,8 @@ static const char help[] =
 	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
 	"  --only PATTERN    sources whose name matches: ring, mqttsn, pcap, passive, xdp, tcp\n"
 	"  --plant FAULT     torn or lost: spoil one event, to see that the reader notices (exit 1)\n"
-	"  --json            for programs\n"
+	"  --json            for programs (docs/CLI.md has every member)\n"
+	"  --list            the sources\n"
 	"  --quiet           no progress on stderr\n"
 	"  --help, --version\n\n"
 	"Exit: 0 done, 1 a measurement failed or was interrupted, 2 usage.\n";
@@ -319,7 +321,7 @@ static int parse_source(int c, struct options *options)
 		return access(optarg, R_OK) == 0 ? 0 : bench_usage(strerror(errno), optarg);
 	case 'i':
 		options->iface = optarg;
-		return 0;
+		return if_nametoindex(optarg) ? 0 : bench_usage(strerror(errno), optarg);
 	case 'v':
 		options->vdev = optarg;
 		return 0;
@@ -370,6 +372,10 @@ static int parse_one(int c, struct options *options)
 	case 'Q':
 		options->is_quiet = true;
 		return 0;
+	case 'l':
+		for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
+			puts(sources[i]);
+		return -1;
 	case 'h':
 		fputs(help, stdout);
 		return -1;
@@ -386,7 +392,7 @@ static int parse(int argc, char **argv, struct options *options)
 	static const struct option longs[] = {
 		{"quick", no_argument, NULL, 'q'},	  {"repeats", required_argument, NULL, 'r'},
 		{"duration", required_argument, NULL, 'd'}, {"only", required_argument, NULL, 'o'},
-		{"json", no_argument, NULL, 'j'},	  {"quiet", no_argument, NULL, 'Q'},
+		{"json", no_argument, NULL, 'j'},	  {"list", no_argument, NULL, 'l'},	{"quiet", no_argument, NULL, 'Q'},
 		{"pcap", required_argument, NULL, 'p'},	  {"iface", required_argument, NULL, 'i'},
 		{"vdev", required_argument, NULL, 'v'},	  {"port", required_argument, NULL, 'P'},
 		{"payload", required_argument, NULL, 'y'}, {"flows", required_argument, NULL, 'f'},
@@ -417,6 +423,7 @@ int main(int argc, char **argv)
 		return r < 0 ? 0 : r;
 	if (!isatty(STDERR_FILENO))
 		options.is_quiet = true;
+	bench_bus_hold(&bus);
 	if (bench_bus_start(&bus))
 		return 1;
 	r = bench_bus_measure(&bus, run_all, &options);

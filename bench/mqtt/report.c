@@ -6,7 +6,11 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "bench/text.h"
+
 #define NOISE_LIMIT 0.10
+#define INDENT 2u
+#define BROKER_WIDTH 18u
 /* The generator has no more to give; the broker has. */
 #define LOADER_FULL 0.95
 #define BROKER_FREE 0.90
@@ -29,10 +33,10 @@ static void human(enum bench_mqtt_value kind, double value, char *text, size_t s
 
 static void percentiles(const struct bench_histogram *h, FILE *out)
 {
-	fprintf(out, "%40s", "");
+	fprintf(out, "%*s", (int)INDENT + 2, "");
 	for (size_t i = 0; i < sizeof(percents) / sizeof(percents[0]); i++)
-		fprintf(out, " %s %.1f", percent_names[i], (double)bench_histogram_percentile(h, percents[i]) / 1e3);
-	fprintf(out, " max %.1f us\n", (double)h->max / 1e3);
+		fprintf(out, "%s %.1f  ", percent_names[i], (double)bench_histogram_percentile(h, percents[i]) / 1e3);
+	fprintf(out, "max %.1f us\n", (double)h->max / 1e3);
 }
 
 static bool is_loader_the_limit(const struct bench_mqtt_case *entry, const struct bench_mqtt_cell *cell)
@@ -41,69 +45,87 @@ static bool is_loader_the_limit(const struct bench_mqtt_case *entry, const struc
 	       bench_samples_median(&cell->cpu) < BROKER_FREE;
 }
 
+/* Below the case's title. */
 static void row(const struct bench_mqtt_case *entry, const struct bench_mqtt_broker *broker, const struct bench_mqtt_cell *cell,
-		const char *title, FILE *out)
+		FILE *out)
 {
 	char value[32];
 
-	fprintf(out, "%-38s %-10s ", title, broker->name);
+	fprintf(out, "%*s%-*s ", (int)INDENT, "", (int)BROKER_WIDTH, broker->name);
 	if (cell->has_failed || cell->rate.n == 0) {
-		fprintf(out, "%14s\n", "failed");
+		fprintf(out, "%12s\n", "failed");
 		return;
 	}
 	if (cell->value.n == 0) {
-		fprintf(out, "%14s (--pid says which process)\n", "not known");
+		fprintf(out, "%12s (--pid says which process)\n", "not known");
 		if (cell->latency && cell->latency->n)
 			percentiles(cell->latency, out);
 		return;
 	}
 	human(entry->value, bench_samples_median(&cell->value), value, sizeof(value));
-	fprintf(out, "%14s +-%3.0f%%", value, 100 * bench_samples_spread(&cell->value));
+	fprintf(out, "%12s %3.0f%%", value, 100 * bench_samples_spread(&cell->value));
 	if (cell->cpu.n)
-		fprintf(out, " %6.0f%%", 100 * bench_samples_median(&cell->cpu));
+		fprintf(out, " %5.0f%%", 100 * bench_samples_median(&cell->cpu));
 	else
-		fprintf(out, " %7s", "");
-	fprintf(out, " %6.0f%%", 100 * bench_samples_median(&cell->loader));
+		fprintf(out, " %6s", "");
+	fprintf(out, " %5.0f%%", 100 * bench_samples_median(&cell->loader));
 	if (cell->ratio.n)
-		fprintf(out, "  %7.2f +-%3.0f%%", bench_samples_median(&cell->ratio), 100 * bench_samples_spread(&cell->ratio));
+		fprintf(out, " %7.2f %3.0f%%", bench_samples_median(&cell->ratio), 100 * bench_samples_spread(&cell->ratio));
 	if (is_loader_the_limit(entry, cell))
-		fputs("  the generator is the limit", out);
-	if (cell->window > 0 && cell->window < entry->params.window)
-		fprintf(out, "  window %u", cell->window);
+		fputs("  *", out);
 	fputc('\n', out);
+	if (cell->window > 0 && cell->window < entry->params.window)
+		fprintf(out, "%*sat most %u messages in flight: what it allows\n", (int)INDENT + 2, "", cell->window);
 	if (cell->latency && cell->latency->n)
 		percentiles(cell->latency, out);
 }
 
-void bench_mqtt_report_table(const struct bench_mqtt_report *report, FILE *out)
+static void head(const struct bench_mqtt_report *report, FILE *out)
 {
+	char text[512];
 	struct utsname host;
 
 	uname(&host);
-	fprintf(out, "\nhugebus %s on %s %s; %s\n", HBUS_VERSION, host.sysname, host.release, report->cores->text);
+	fprintf(out, "\nhugebus %s on %s %s\n", HBUS_VERSION, host.sysname, host.release);
+	bench_text_wrap(report->cores->text, 0, 0, out);
 	for (unsigned int i = 0; i < report->n_brokers; i++) {
 		const struct bench_mqtt_broker *broker = &report->brokers[i];
 
-		fprintf(out, "%s: %s%s%s port %s\n", broker->name, broker->version, broker->version[0] ? ", " : "",
-			broker->target.endpoint.host, broker->target.endpoint.port);
+		snprintf(text, sizeof(text), "%s: %s%s%s port %s", broker->name, broker->version, broker->version[0] ? ", " : "",
+			 broker->target.endpoint.host, broker->target.endpoint.port);
+		bench_text_wrap(text, 0, 0, out);
 	}
-	fprintf(out, "Medians of %u interleaved repetitions; +- is half the distance of the quartiles. broker, gen.: CPU that broker\n"
-		     "and generator used. ratio: %s's value divided by this broker's, of the same repetition. Every message was checked.\n",
-		report->n_repeats, report->brokers[0].name);
-	if (report->noise > NOISE_LIMIT)
-		fprintf(out, "Warning: this machine is not quiet (%.0f %% of its CPU time was busy before the run): look at the\n"
-			     "ratios, not at the figures.\n", 100 * report->noise);
-	fprintf(out, "\n%-38s %-10s %14s %6s %7s %7s  %7s\n", "measure", "", "value", "", "broker", "gen.", "ratio");
-	for (unsigned int i = 0; i < report->n_cases; i++) {
-		const char *title = report->cases[i].title;
+	snprintf(text, sizeof(text), "Medians of %u interleaved repetitions; +- is half the distance of the quartiles. broker, gen.: CPU that broker "
+		 "and generator used. ratio: %s's value divided by this broker's, of the same repetition. Every message was checked.",
+		 report->n_repeats, report->brokers[0].name);
+	bench_text_wrap(text, 0, 0, out);
+	if (report->noise > NOISE_LIMIT) {
+		snprintf(text, sizeof(text), "Warning: not quiet: %.0f %% of this machine's CPU time was busy before the run. Look at the "
+			 "ratios, not at the figures.", 100 * report->noise);
+		bench_text_wrap(text, 0, 0, out);
+	}
+}
 
+void bench_mqtt_report_table(const struct bench_mqtt_report *report, FILE *out)
+{
+	bool has_star = false;
+
+	head(report, out);
+	fprintf(out, "\n%-*s %12s %4s %6s %6s %7s %4s\n", (int)(INDENT + BROKER_WIDTH), "measure", "value", "+-", "broker", "gen.",
+		"ratio", "+-");
+	for (unsigned int i = 0; i < report->n_cases; i++) {
+		fprintf(out, "%s\n", report->cases[i].title);
 		for (unsigned int j = 0; j < report->n_brokers; j++) {
-			if (!report->cells[i][j].is_run)
+			const struct bench_mqtt_cell *cell = &report->cells[i][j];
+
+			if (!cell->is_run)
 				continue;
-			row(&report->cases[i], &report->brokers[j], &report->cells[i][j], title, out);
-			title = "";
+			row(&report->cases[i], &report->brokers[j], cell, out);
+			has_star |= is_loader_the_limit(&report->cases[i], cell);
 		}
 	}
+	if (has_star)
+		fputs("\n*  the generator is the limit: the broker had time to spare\n", out);
 	fprintf(out, "\n%.0f s%s\n", report->seconds, report->was_interrupted ? ", interrupted" : "");
 }
 

@@ -343,6 +343,7 @@ int main(int argc, char **argv)
 	r = parse(argc, argv, &options);
 	if (r)
 		return r < 0 ? 0 : r;
+	bench_bus_hold(&bus);
 	if (bench_bus_start(&bus))
 		return 1;
 	r = bench_bus_measure(&bus, run_all, &options);

@@ -172,7 +172,7 @@ static int ping_role(struct bench_run *run, unsigned int role)
 	if (work.peer->send(&work.channel[0], 0, 1, &run->shared->stop) || await_next(&work, &work.channel[1], &next))
 		return 1;
 	bench_barrier(run);
-	for (uint64_t i = 1; !bench_is_over(run); i++) {
+	for (uint64_t i = 1; i == 1 || !bench_is_over(run); i++) {
 		uint64_t begin = bench_now_ns();
 
 		if (work.peer->send(&work.channel[0], i, 1, &run->shared->stop) || await_next(&work, &work.channel[1], &next))

@@ -148,6 +148,29 @@ what_is_told_to_end_leaves_nothing() {
 	done
 }
 
+# As a terminal does it: the whole group, also while the bus starts.
+ctrl_c_leaves_nothing_in_any_phase() {
+	local after pid
+	mkdir "$lab/t"
+	for after in 0.002 0.005 0.01 0.02 0.04 0.3; do
+		TMPDIR=$lab/t setsid env --default-signal=INT hugebus bench --quick >/dev/null 2>"$lab/err" &
+		pid=$!
+		sleep $after
+		kill -INT -- -$pid 2>/dev/null || kill -INT $pid
+		wait $pid
+		expect $? -ne 0
+		_is_empty "$lab/t" || { find "$lab/t"; return 1; }
+	done
+	grep -q interrupted "$lab/err"
+}
+
+a_bus_that_is_not_there_is_said_once() {
+	hugebus bench --socket "$lab/nobody" >"$lab/out" 2>"$lab/err"
+	expect $? -eq 1
+	expect "$(wc -l <"$lab/err")" = 1
+	expect ! -s "$lab/out"
+}
+
 who_is_told_twice_clears_up_too() {
 	mkdir "$lab/t"
 	TMPDIR=$lab/t lab_spawn bench hugebus bench
@@ -178,6 +201,10 @@ usage_is_explained() {
 	expect $? = 2
 	[ -x "$HBUS_BUILD/bench/hugebus-bench-ingress" ] || return 0
 	hugebus bench ingress --help | grep -q Usage || return 1
+	expect "$(hugebus bench ingress --list | head -1)" = ring
+	hugebus bench ingress --nonsense 2>&1 | grep -q '^hugebus-bench ingress: ' || return 1
+	hugebus bench ingress --iface nonesuch 2>/dev/null
+	expect $? = 2
 	hugebus bench ingress --only nonsense 2>/dev/null
 	expect $? = 2
 	hugebus bench ingress --payload 16 2>/dev/null

@@ -12,9 +12,10 @@ every_peer_moves_events() {
 	jq -e '[.peers[].cells[]] | length > 40 and all(.[]; (.failed | not) and .value.median > 0 and .limit.median > 0 and
 		.ratio.median > 0)' "$lab/peers.json" >/dev/null || { cat "$lab/peers.json"; return 1; }
 	expect "$(jq '.peers + .left_out | length' "$lab/peers.json")" = "$(hugebus-peers --list | wc -l)"
-	jq -e '[.limits[].value.median] | length == 6 and all(. > 0)' "$lab/peers.json" >/dev/null || return 1
+	jq -e '[.limits[].value.median] | length == 6 and all(. > 0)' "$lab/peers.json" >/dev/null ||
+		{ cat "$lab/err"; jq .limits "$lab/peers.json"; return 1; }
 	jq -e '[.peers[].cells["rtt.64"] | select(.) | .percentiles_ns["p99.99"], .corrected_ns.p50] | all(. > 0)' \
-		"$lab/peers.json" >/dev/null || return 1
+		"$lab/peers.json" >/dev/null || { cat "$lab/peers.json"; return 1; }
 	mkdir -p "$lab/out/benchmarks" && cp "$lab/peers.json" "$lab/out/benchmarks/"
 	_report "$lab/out" && grep -q '^| hugebus, one by one | ' "$lab/out/BENCHMARKS.md"
 }
