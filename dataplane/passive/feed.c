@@ -79,9 +79,12 @@ enum hbus_reason hbus_feed_offer(struct hbus_feed *feed, const struct hbus_packe
 	/* relaxed: only this thread writes it */
 	uint64_t head = atomic_load_explicit(&feed->head, memory_order_relaxed);
 	struct hbus_tcp_segment segment;
+	enum hbus_reason reason = hbus_tcp_parse(packet, &segment);
 	uint64_t n;
 
-	if (!hbus_tcp_parse(packet, &segment) || !is_ours(feed, segment.key.port))
+	if (reason != HBUS_REASON_ACCEPTED)
+		return reason;
+	if (!is_ours(feed, segment.key.port))
 		return HBUS_REASON_NOT_UDP;
 	n = segment.size ? (segment.size + HBUS_FEED_SLOT_BYTES - 1) / HBUS_FEED_SLOT_BYTES : 1;
 	if (!await_room(feed, head, n)) {

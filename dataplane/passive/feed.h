@@ -53,7 +53,8 @@ void hbus_feed_deinit(struct hbus_feed *feed);
  * @packet: of hbus_net_parse(), which said HBUS_REASON_NOT_UDP
  *
  * Thread: the poll loop. Copies.
- * Return: HBUS_REASON_TAPPED, RING_FULL when there is no room, or NOT_UDP: not for a broker of ours.
+ * Return: HBUS_REASON_TAPPED, RING_FULL when there is no room, NOT_UDP: not for a broker of ours, or what
+ * hbus_tcp_parse() says of TCP that cannot be read.
  */
 enum hbus_reason hbus_feed_offer(struct hbus_feed *feed, const struct hbus_packet *packet);
 

@@ -24,19 +24,22 @@ static void copy_addresses(const struct hbus_packet *packet, struct hbus_tcp_key
 	memcpy(key->destination, packet->destination, size);
 }
 
-bool hbus_tcp_parse(const struct hbus_packet *packet, struct hbus_tcp_segment *ret_segment)
+enum hbus_reason hbus_tcp_parse(const struct hbus_packet *packet, struct hbus_tcp_segment *ret_segment)
 {
 	const uint8_t *tcp = packet->frame + packet->udp_off;
 	uint32_t header_size;
 
-	if (packet->protocol != PROTO_TCP || packet->ip_end_off > packet->frame_size ||
-	    packet->ip_end_off < packet->udp_off + TCP_SIZE_MIN)
-		return false;
+	if (packet->protocol != PROTO_TCP)
+		return HBUS_REASON_NOT_UDP;
 	if (packet->family == HBUS_FAMILY_IPV4 && load_be16(packet->frame + packet->ip_off + 6) & IPV4_FRAGMENT)
-		return false;
+		return HBUS_REASON_FRAGMENT;
+	if (packet->ip_end_off > packet->frame_size)
+		return HBUS_REASON_TRUNCATED;
+	if (packet->ip_end_off < packet->udp_off + TCP_SIZE_MIN)
+		return HBUS_REASON_BAD_LENGTH;
 	header_size = (uint32_t)(tcp[12] >> 4) * 4;
 	if (header_size < TCP_SIZE_MIN || packet->udp_off + header_size > packet->ip_end_off)
-		return false;
+		return HBUS_REASON_BAD_LENGTH;
 	*ret_segment = (struct hbus_tcp_segment){
 		.key = { .source_port = load_be16(tcp), .port = load_be16(tcp + 2), .family = packet->family },
 		.data = tcp + header_size,
@@ -45,5 +48,5 @@ bool hbus_tcp_parse(const struct hbus_packet *packet, struct hbus_tcp_segment *r
 		.flags = tcp[13],
 	};
 	copy_addresses(packet, &ret_segment->key);
-	return true;
+	return HBUS_REASON_ACCEPTED;
 }

@@ -37,7 +37,8 @@ struct hbus_tcp_segment {
  * hbus_tcp_parse() - the TCP segment of a packet
  * @packet: of hbus_net_parse(), which said HBUS_REASON_NOT_UDP
  *
- * Return: false for another protocol, a fragment, or lengths that contradict each other. Checksums are not
- * looked at: a mirror shows what others have accepted, and a host's own packets have none yet.
+ * Return: HBUS_REASON_ACCEPTED; NOT_UDP for another protocol; FRAGMENT; TRUNCATED or BAD_LENGTH for lengths that
+ * contradict each other. Checksums are not looked at: a mirror shows what others have accepted, and a host's own packets
+ * have none yet.
  */
-bool hbus_tcp_parse(const struct hbus_packet *packet, struct hbus_tcp_segment *ret_segment);
+enum hbus_reason hbus_tcp_parse(const struct hbus_packet *packet, struct hbus_tcp_segment *ret_segment);

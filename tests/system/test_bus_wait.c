@@ -36,6 +36,20 @@ static void expect_one(struct hbus_subscriber *sub, uint64_t number)
 	CHECK_EQ(got, number);
 }
 
+/* Who wants the processor too makes some of them late, at random; what is late by itself is so each time. */
+#define TRIES_MAX 8
+
+/* Never too early. Return: whether it was not too late either. */
+static bool waits_for(struct hbus_subscriber *sub, int span_ms)
+{
+	uint64_t begin_ms = bus_now_ms(), took_ms;
+
+	CHECK_EQ(hbus_wait(sub, span_ms), 0);
+	took_ms = bus_now_ms() - begin_ms;
+	CHECK(took_ms + 1 >= (uint64_t)span_ms);
+	return took_ms <= (uint64_t)span_ms + 100;
+}
+
 static void a_time_out_is_kept(void)
 {
 	static const int spans_ms[] = {0, 1, 20, 49, 50, 51, 120};
@@ -46,11 +60,10 @@ static void a_time_out_is_kept(void)
 
 	for (int round = 0; round < 2; round++)
 		for (int i = 0; i < 7; i++) {
-			uint64_t begin_ms = bus_now_ms();
+			int n_tries = 1;
 
-			CHECK_EQ(hbus_wait(sub, spans_ms[i]), 0);
-			CHECK(bus_now_ms() - begin_ms + 1 >= (uint64_t)spans_ms[i]);
-			CHECK(bus_now_ms() - begin_ms <= (uint64_t)spans_ms[i] + 100);
+			while (!waits_for(sub, spans_ms[i]))
+				CHECK(++n_tries <= TRIES_MAX);
 		}
 	hbus_publisher_close(publisher);
 	hbus_subscriber_close(sub);
@@ -83,6 +96,7 @@ static void sleepers_are_woken(uint32_t publisher_flags, uint64_t most_ms)
 	struct late late = {.bus = bus_open()};
 	struct hbus_subscriber *sub = bus_subscriber(late.bus, 0, HBUS_START_LATEST, "t");
 	pthread_t thread;
+	int n_late = 0;
 
 	/* The first time a new ring wakes it, then events do. */
 	if (publisher_flags)
@@ -92,9 +106,10 @@ static void sleepers_are_woken(uint32_t publisher_flags, uint64_t most_ms)
 		while (hbus_wait(sub, -1) != 1)
 			;
 		pthread_join(thread, NULL);
-		CHECK(bus_now_ms() - late.at_ms <= most_ms);
+		n_late += bus_now_ms() - late.at_ms > most_ms;
 		expect_one(sub, late.number);
 	}
+	CHECK(n_late <= 5);
 	hbus_publisher_close(late.publisher);
 	hbus_subscriber_close(sub);
 	hbus_close(late.bus);
@@ -119,16 +134,19 @@ static void who_is_blocked_for_long_sleeps_long(void)
 	struct late late = {.bus = bus_open(), .after_ms = 900};
 	struct hbus_subscriber *sub = bus_subscriber(late.bus, 0, HBUS_START_LATEST, "t");
 	pthread_t thread;
+	int n_soon = 0;
 
-	for (late.number = 0; late.number < 2; late.number++) {
+	for (late.number = 0; n_soon < 2; late.number++) {
 		long before = n_sleeps();
+
+		CHECK(late.number < TRIES_MAX);
 
 		CHECK_EQ(pthread_create(&thread, NULL, publish_late, &late), 0);
 		while (hbus_wait(sub, -1) != 1)
 			;
 		CHECK(n_sleeps() - before <= 13); /* 18 if all were of 50 ms */
 		pthread_join(thread, NULL);
-		CHECK(bus_now_ms() - late.at_ms <= 30);
+		n_soon += bus_now_ms() - late.at_ms <= 30;
 		expect_one(sub, late.number);
 	}
 	hbus_publisher_close(late.publisher);

@@ -526,13 +526,58 @@ Test(passive, feed_refuses_what_is_not_for_a_broker_or_lies_about_its_length)
 	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_NOT_UDP);
 	feed->ports[0] = 1883;
 	frame[46] = 15 << 4;          /* a header longer than the packet */
-	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_NOT_UDP);
+	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_BAD_LENGTH);
 	frame[46] = 4 << 4;           /* shorter than a header */
-	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_NOT_UDP);
+	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_BAD_LENGTH);
 	frame[46] = 5 << 4;
+	frame[17] = 20 + 19;          /* a packet too short for a header */
+	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_BAD_LENGTH);
 	frame[17] = 200;              /* a packet longer than the frame */
-	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_NOT_UDP);
+	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_TRUNCATED);
+	frame[17] = 20 + 20 + 1;
+	frame[20] = 0x20;             /* the first of several fragments, and a later one */
+	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_FRAGMENT);
+	frame[20] = 0;
+	frame[21] = 1;
+	cr_assert_eq(offer(feed, frame, size), HBUS_REASON_FRAGMENT);
 	cr_assert_null(hbus_feed_take(feed));
+	hbus_feed_deinit(feed);
+	free(feed);
+}
+
+/* IPv6 with a header of options in front of TCP is read; with more headers than are walked, or in fragments, it is counted. */
+Test(passive, feed_reads_behind_extension_headers_and_counts_what_it_cannot)
+{
+	static uint8_t frame[200];
+	struct hbus_feed *feed = aligned_alloc(64, sizeof(*feed));
+	uint16_t port = 1883;
+	const struct hbus_tcp_segment *segment;
+	struct hbus_packet packet;
+
+	memset(feed, 0, sizeof(*feed));
+	cr_assert_eq(hbus_feed_init(feed, &port, 1, false), 0);
+	frame[12] = 0x86;
+	frame[13] = 0xdd;
+	frame[14] = 0x60;
+	frame[19] = 8 + 20 + 3;       /* payload */
+	frame[20] = 60;               /* destination options */
+	frame[54] = 6;                /* then TCP */
+	frame[62 + 2] = 1883 >> 8;
+	frame[62 + 3] = 1883 & 0xff;
+	frame[62 + 12] = 5 << 4;
+	memcpy(frame + 82, "abc", 3);
+	cr_assert_eq(offer(feed, frame, 85), HBUS_REASON_TAPPED);
+	segment = hbus_feed_take(feed);
+	cr_assert_not_null(segment);
+	cr_assert_eq(segment->size, 3);
+	cr_assert_arr_eq(segment->data, "abc", 3);
+	hbus_feed_done(feed);
+	frame[54] = 44;               /* then a fragment */
+	cr_assert_eq(hbus_net_parse(frame, 85, &packet), HBUS_REASON_FRAGMENT);
+	frame[54] = 60;               /* then more of the same, to the end */
+	frame[19] = 66;
+	frame[62] = frame[70] = frame[78] = 60;
+	cr_assert_eq(hbus_net_parse(frame, 120, &packet), HBUS_REASON_EXT_HEADERS);
 	hbus_feed_deinit(feed);
 	free(feed);
 }
