@@ -254,7 +254,7 @@ more_clients_than_allowed_are_refused_and_counted() {
 }
 
 one_address_has_as_many_connections_as_it_may_and_others_theirs() {
-	_network
+	lab_network
 	_start --tcp-connections-per-address 5
 	lab_in devices ip addr add 10.77.0.3/24 dev dev0 || return 1
 	lab_spawn_in devices crowd python3 "$system_dir/mqtt_peer.py" crowd $STACK 6 60
@@ -265,7 +265,7 @@ one_address_has_as_many_connections_as_it_may_and_others_theirs() {
 	lab_until 10 lab_has_ended crowd || return 1
 	lab_until 10 _all_gone || return 1
 	pub -t a -m "room again" -q 1 || return 1
-	_stop
+	stop_ingress
 	balances
 	expect "$(account '.tcp.refused_address')" -eq 1
 	expect "$(account '.tcp.refused')" -eq 0
