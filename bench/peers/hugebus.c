@@ -73,7 +73,7 @@ static void detach(struct peer_channel *channel, enum peer_side side)
 }
 
 /* The one that publishes waits inside the library, for at most its timeout. */
-PEER_INLINE int send_single_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+BENCH_EVENT_INLINE int send_single_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
 				unsigned int size)
 {
 	struct own *own = channel->state;
@@ -89,7 +89,7 @@ PEER_INLINE int send_single_sized(struct peer_channel *channel, uint64_t first, 
 
 static int send_single(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
 {
-	PEER_BY_SIZE(send_single_sized, channel->size, channel, first, n, stop);
+	BENCH_EVENT_BY_SIZE(send_single_sized, channel->size, channel, first, n, stop);
 }
 
 static int send_batch(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
@@ -103,7 +103,7 @@ static int send_batch(struct peer_channel *channel, uint64_t first, unsigned int
 	return hbus_batch_commit(own->publisher) ? peer_complain("hugebus", hbus_error_text()) : 0;
 }
 
-PEER_INLINE int send_run_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+BENCH_EVENT_INLINE int send_run_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
 				unsigned int size)
 {
 	struct own *own = channel->state;
@@ -118,10 +118,10 @@ PEER_INLINE int send_run_sized(struct peer_channel *channel, uint64_t first, uns
 
 static int send_run(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
 {
-	PEER_BY_SIZE(send_run_sized, channel->size, channel, first, n, stop);
+	BENCH_EVENT_BY_SIZE(send_run_sized, channel->size, channel, first, n, stop);
 }
 
-PEER_INLINE int send_one_in_place_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+BENCH_EVENT_INLINE int send_one_in_place_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
 				unsigned int size)
 {
 	struct own *own = channel->state;
@@ -140,10 +140,10 @@ PEER_INLINE int send_one_in_place_sized(struct peer_channel *channel, uint64_t f
 
 static int send_one_in_place(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
 {
-	PEER_BY_SIZE(send_one_in_place_sized, channel->size, channel, first, n, stop);
+	BENCH_EVENT_BY_SIZE(send_one_in_place_sized, channel->size, channel, first, n, stop);
 }
 
-PEER_INLINE int send_in_place_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+BENCH_EVENT_INLINE int send_in_place_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
 				unsigned int size)
 {
 	struct own *own = channel->state;
@@ -159,10 +159,10 @@ PEER_INLINE int send_in_place_sized(struct peer_channel *channel, uint64_t first
 
 static int send_in_place(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
 {
-	PEER_BY_SIZE(send_in_place_sized, channel->size, channel, first, n, stop);
+	BENCH_EVENT_BY_SIZE(send_in_place_sized, channel->size, channel, first, n, stop);
 }
 
-PEER_INLINE int take_sized(struct peer_channel *channel, uint64_t *next, unsigned int size)
+BENCH_EVENT_INLINE int take_sized(struct peer_channel *channel, uint64_t *next, unsigned int size)
 {
 	struct own *own = channel->state;
 	struct hbus_span spans[SPANS];
@@ -182,7 +182,7 @@ PEER_INLINE int take_sized(struct peer_channel *channel, uint64_t *next, unsigne
 
 static int take(struct peer_channel *channel, uint64_t *next)
 {
-	PEER_BY_SIZE(take_sized, channel->size, channel, next);
+	BENCH_EVENT_BY_SIZE(take_sized, channel->size, channel, next);
 }
 
 static const char *version(void)

@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "bench/event.h"
+
 /* Shared memory of a channel, zeroed, mapped before the processes start. */
 #define PEER_MEMORY_BYTES (8u << 20)
 /* Room for events in it: the same for all peers that live in memory. */
@@ -69,51 +71,15 @@ struct peer_absent {
 /* Ends with a name of NULL. */
 extern const struct peer_absent peers_absent[];
 
-#define PEER_INLINE static inline __attribute__((always_inline))
-
-/*
- * return @fn(..., size), which is inlined for each size that the comparison has: a program knows the size of its own types
- * when it is compiled, and so do all of these.
- */
-#define PEER_BY_SIZE(fn, size, ...)                                                                                       \
-	do {                                                                                                              \
-		switch (size) {                                                                                           \
-		case 8: return fn(__VA_ARGS__, 8);                                                                        \
-		case 56: return fn(__VA_ARGS__, 56);                                                                      \
-		case 64: return fn(__VA_ARGS__, 64);                                                                      \
-		case 256: return fn(__VA_ARGS__, 256);                                                                    \
-		case 1024: return fn(__VA_ARGS__, 1024);                                                                  \
-		default: return fn(__VA_ARGS__, size);                                                                    \
-		}                                                                                                         \
-	} while (0)
-
-PEER_INLINE int peer_fill_words(void *event, uint64_t value, unsigned int size)
+BENCH_EVENT_INLINE void peer_fill(void *event, unsigned int size, uint64_t value)
 {
-	for (unsigned int i = 0; i < size; i += 8)
-		memcpy((char *)event + i, &value, 8);
-	return 0;
-}
-
-PEER_INLINE bool peer_is_words(const void *event, uint64_t value, unsigned int size)
-{
-	uint64_t total = 0, word;
-
-	for (unsigned int i = 0; i < size; i += 8) {
-		memcpy(&word, (const char *)event + i, 8);
-		total += word;
-	}
-	return total == value * (size / 8);
-}
-
-PEER_INLINE int peer_fill(void *event, unsigned int size, uint64_t value)
-{
-	PEER_BY_SIZE(peer_fill_words, size, event, value);
+	bench_event_fill(event, size, value);
 }
 
 /* Reads all of it. */
-PEER_INLINE bool peer_is(const void *event, unsigned int size, uint64_t value)
+BENCH_EVENT_INLINE bool peer_is(const void *event, unsigned int size, uint64_t value)
 {
-	PEER_BY_SIZE(peer_is_words, size, event, value);
+	return bench_event_sum(event, size) == value * (size / 8);
 }
 
 /* Slots of a ring for events of @size: a power of two. */

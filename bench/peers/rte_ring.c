@@ -26,7 +26,7 @@ static int make(struct peer_channel *channel)
 	return rte_ring_init(ring_of(channel), "peer", n, RING_F_SP_ENQ | RING_F_SC_DEQ) ? peer_complain("rte_ring", "init") : 0;
 }
 
-PEER_INLINE int send_single_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+BENCH_EVENT_INLINE int send_single_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
 				unsigned int size)
 {
 	uint64_t event[PEER_SIZE_MAX / 8];
@@ -44,10 +44,10 @@ PEER_INLINE int send_single_sized(struct peer_channel *channel, uint64_t first, 
 
 static int send_single(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
 {
-	PEER_BY_SIZE(send_single_sized, channel->size, channel, first, n, stop);
+	BENCH_EVENT_BY_SIZE(send_single_sized, channel->size, channel, first, n, stop);
 }
 
-PEER_INLINE int take_single_sized(struct peer_channel *channel, uint64_t *next, unsigned int size)
+BENCH_EVENT_INLINE int take_single_sized(struct peer_channel *channel, uint64_t *next, unsigned int size)
 {
 	uint64_t event[PEER_SIZE_MAX / 8];
 
@@ -64,7 +64,7 @@ PEER_INLINE int take_single_sized(struct peer_channel *channel, uint64_t *next, 
 
 static int take_single(struct peer_channel *channel, uint64_t *next)
 {
-	PEER_BY_SIZE(take_single_sized, channel->size, channel, next);
+	BENCH_EVENT_BY_SIZE(take_single_sized, channel->size, channel, next);
 }
 
 static void *slot(const struct rte_ring_zc_data *zc, unsigned int i, unsigned int size)
@@ -72,7 +72,7 @@ static void *slot(const struct rte_ring_zc_data *zc, unsigned int i, unsigned in
 	return i < zc->n1 ? (char *)zc->ptr1 + (size_t)i * size : (char *)zc->ptr2 + (size_t)(i - zc->n1) * size;
 }
 
-PEER_INLINE int send_burst_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
+BENCH_EVENT_INLINE int send_burst_sized(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop,
 				unsigned int size)
 {
 	struct rte_ring_zc_data zc;
@@ -97,10 +97,10 @@ PEER_INLINE int send_burst_sized(struct peer_channel *channel, uint64_t first, u
 
 static int send_burst(struct peer_channel *channel, uint64_t first, unsigned int n, const _Atomic uint32_t *stop)
 {
-	PEER_BY_SIZE(send_burst_sized, channel->size, channel, first, n, stop);
+	BENCH_EVENT_BY_SIZE(send_burst_sized, channel->size, channel, first, n, stop);
 }
 
-PEER_INLINE int take_burst_sized(struct peer_channel *channel, uint64_t *next, unsigned int size)
+BENCH_EVENT_INLINE int take_burst_sized(struct peer_channel *channel, uint64_t *next, unsigned int size)
 {
 	struct rte_ring_zc_data zc;
 	unsigned int n = rte_ring_dequeue_zc_burst_elem_start(ring_of(channel), size, BURST, &zc, NULL);
@@ -118,7 +118,7 @@ PEER_INLINE int take_burst_sized(struct peer_channel *channel, uint64_t *next, u
 
 static int take_burst(struct peer_channel *channel, uint64_t *next)
 {
-	PEER_BY_SIZE(take_burst_sized, channel->size, channel, next);
+	BENCH_EVENT_BY_SIZE(take_burst_sized, channel->size, channel, next);
 }
 
 const struct peer peer_rte_ring_single = {

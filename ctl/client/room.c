@@ -4,21 +4,13 @@
 #include <time.h>
 
 #include "ctl/client/publisher.h"
+#include "ctl/client/relax.h"
 
 #define SPIN_US 2
 #define SLEEP_FIRST_US 50
 #define SLEEP_MOST_US 1000
 /* hbus_try_publish() on a full ring looks for dead readers at most this often. */
 #define TRY_REAP_US 1000
-
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ __volatile__("yield");
-#endif
-}
 
 static void sleep_us(uint64_t us)
 {
@@ -68,7 +60,7 @@ static int wait_for_room(struct hbus_publisher *publisher, struct hbus_pub_ring 
 		if (timeout_us >= 0 && now_us - begin_us >= (uint64_t)timeout_us)
 			break;
 		if (now_us - begin_us < SPIN_US) {
-			relax();
+			hbus_relax();
 		} else {
 			reap(ring, len, now_us - last_us);
 			last_us = now_us;

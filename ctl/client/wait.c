@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 
 #include "ctl/client/control.h"
+#include "ctl/client/relax.h"
 #include "ctl/client/subscriber.h"
 
 #define SPIN_US 20
@@ -24,15 +25,6 @@
 #define YIELDS 2
 #define VAIN_SLEEPS 5u       /* on words; then doorbells */
 #define BELL_SLEEP_MS 1000u  /* nothing is known that would need it */
-
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ __volatile__("yield");
-#endif
-}
 
 void hbus_waiting_set(struct hbus_subscriber *sub, uint32_t how)
 {
@@ -176,7 +168,7 @@ static bool spin(struct hbus_subscriber *sub, uint64_t until_us)
 		for (int i = 0; i < SPIN_ROUNDS; i++) {
 			if (hbus_subscriber_has_work(sub, false))
 				return true;
-			relax();
+			hbus_relax();
 		}
 	} while (hbus_now_us() < end_us);
 	for (int i = 0; i < YIELDS; i++) {

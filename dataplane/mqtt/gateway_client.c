@@ -20,19 +20,14 @@
 #include "dataplane/mqtt/gateway.h"
 #include "dataplane/mqtt/gateway_login.h"
 #include "dataplane/mqtt/mqtt.h"
+#include "dataplane/mqtt/outbuf.h"
 #include "dataplane/mqtt/websocket.h"
 
 enum {
 	WRITE_EARLY = 64 << 10,   /* write at once when so much has been collected */
 	JOURNAL_EARLY = 1 << 20,  /* likewise of what is to be written down */
-	ROOM_KEEP = 16 << 10,     /* a buffer larger than this is freed when it is empty */
 	LINGER_MS = 5000,         /* for what is unsent when a connection ends */
 	PUMPS_MAX = 8,            /* rounds of writing and refilling one client at a time */
-};
-
-struct buffer {
-	uint8_t *data;
-	size_t at, end, room;
 };
 
 struct hbus_gateway_client {
@@ -40,7 +35,7 @@ struct hbus_gateway_client {
 	struct hbus_gateway_worker *worker;
 	struct hbus_gateway *gateway;
 	/* -- its worker, without the lock -- */
-	struct buffer sending;
+	struct hbus_outbuf sending;
 	struct hbus_gateway_tls_session *tls; /* NULL = in the clear */
 	uint32_t events;                      /* what epoll waits for */
 	uint32_t window;                      /* of the worker, in which it has spoken last */
@@ -51,7 +46,7 @@ struct hbus_gateway_client {
 	struct hbus_origin *origin;
 	struct hbus_gateway_client *next, **link, *dirty_next;
 	struct hbus_websocket *websocket; /* NULL = MQTT alone */
-	struct buffer out;
+	struct hbus_outbuf out;
 	size_t n_sending; /* bytes of `sending`, when its worker looked last */
 	uint64_t login_id; /* of the question that was asked last */
 	uint64_t close_ms; /* when to close at the latest, while it lingers */
@@ -59,14 +54,9 @@ struct hbus_gateway_client {
 	bool has_acks; /* in out: PUBACK or PUBREC, where state is kept */
 };
 
-static size_t left(const struct buffer *buffer)
-{
-	return buffer->end - buffer->at;
-}
-
 static size_t unsent(const struct hbus_gateway_client *c)
 {
-	return left(&c->out) + c->n_sending;
+	return hbus_outbuf_left(&c->out) + c->n_sending;
 }
 
 static void mark(struct hbus_gateway_client *c)
@@ -125,10 +115,10 @@ static ssize_t stream_read(struct hbus_gateway_client *c, void *data, size_t siz
 /* Writes `sending` as far as the peer takes it. Its worker; no lock is needed. */
 static void push(struct hbus_gateway_client *c)
 {
-	struct buffer *sending = &c->sending;
+	struct hbus_outbuf *sending = &c->sending;
 
-	while (left(sending) > 0 && !c->has_left) {
-		ssize_t n = stream_write(c, sending->data + sending->at, left(sending));
+	while (hbus_outbuf_left(sending) > 0 && !c->has_left) {
+		ssize_t n = stream_write(c, sending->data + sending->at, hbus_outbuf_left(sending));
 
 		if (n > 0)
 			sending->at += (size_t)n;
@@ -137,64 +127,30 @@ static void push(struct hbus_gateway_client *c)
 		else if (n != -EINTR)
 			c->has_left = true;
 	}
-	sending->at = sending->end = 0;
-	if (sending->room > ROOM_KEEP) {
-		free(sending->data);
-		*sending = (struct buffer){ NULL, 0, 0, 0 };
-	}
+	hbus_outbuf_reset(sending);
 }
 
 /* What was collected is sent next. Its worker, with the lock. */
 static void turn(struct hbus_gateway_client *c)
 {
-	struct buffer empty;
+	struct hbus_outbuf empty;
 
 	hbus_gateway_secure(c->gateway, c->has_acks);
 	c->has_acks = false;
 	empty = c->sending;
-	if (left(&c->sending) == 0 && left(&c->out) > 0) {
+	if (hbus_outbuf_left(&c->sending) == 0 && hbus_outbuf_left(&c->out) > 0) {
 		c->sending = c->out;
 		c->out = empty;
 		c->out.at = c->out.end = 0;
 	}
-	c->n_sending = left(&c->sending);
+	c->n_sending = hbus_outbuf_left(&c->sending);
 }
 
 /* With the lock: after its worker has tried to write. */
 static void settle(struct hbus_gateway_client *c)
 {
-	c->n_sending = left(&c->sending);
+	c->n_sending = hbus_outbuf_left(&c->sending);
 	c->is_broken |= c->has_left;
-}
-
-static bool make_room(struct buffer *b, size_t more)
-{
-	size_t room = b->room ? b->room : 1024;
-	uint8_t *data;
-
-	if (b->at > 0 && b->end + more > b->room) {
-		memmove(b->data, b->data + b->at, left(b));
-		b->end -= b->at;
-		b->at = 0;
-	}
-	if (b->end + more <= b->room)
-		return true;
-	while (room < b->end + more)
-		room *= 2;
-	data = realloc(b->data, room);
-	if (!data)
-		return false;
-	b->data = data;
-	b->room = room;
-	return true;
-}
-
-/* There was room made for it. */
-static void append(struct buffer *b, const void *data, size_t size)
-{
-	if (size > 0)
-		memcpy(b->data + b->end, data, size);
-	b->end += size;
 }
 
 static void push_early(struct hbus_gateway_client *c)
@@ -228,14 +184,14 @@ size_t hbus_gateway_client_send(void *context, void *transport, const struct iov
 		return 0;
 	if (c->websocket)
 		head_size = hbus_websocket_head(head, size);
-	if (!make_room(&c->out, head_size + size)) {
+	if (!hbus_outbuf_make_room(&c->out, head_size + size)) {
 		c->is_broken = true;
 		return 0;
 	}
-	append(&c->out, head, head_size);
+	hbus_outbuf_append(&c->out, head, head_size);
 	for (int i = 0; i < n_parts; i++)
-		append(&c->out, parts[i].iov_base, parts[i].iov_len);
-	if (left(&c->out) > WRITE_EARLY && c->worker == c->gateway->current && !(c->events & EPOLLOUT)) {
+		hbus_outbuf_append(&c->out, parts[i].iov_base, parts[i].iov_len);
+	if (hbus_outbuf_left(&c->out) > WRITE_EARLY && c->worker == c->gateway->current && !(c->events & EPOLLOUT)) {
 		if (c->gateway->state)
 			c->worker->has_much = true;
 		else
@@ -361,7 +317,7 @@ static void flush(struct hbus_gateway_client *c)
 		hbus_mqtt_writable(c->conn);
 	}
 	/* There is more, but others wait too. */
-	if (!c->is_broken && left(&c->out) > 0 && left(&c->sending) == 0)
+	if (!c->is_broken && hbus_outbuf_left(&c->out) > 0 && hbus_outbuf_left(&c->sending) == 0)
 		mark(c);
 }
 
@@ -420,7 +376,7 @@ void hbus_gateway_clients_early(struct hbus_gateway_worker *worker)
 	worker->has_much = false;
 	for (struct hbus_gateway_client *c = worker->dirty; c; c = c->dirty_next) {
 		/* Who is promised something waits for the end of the round. */
-		if (c->has_acks || c->is_broken || left(&c->out) <= WRITE_EARLY || c->events & EPOLLOUT)
+		if (c->has_acks || c->is_broken || hbus_outbuf_left(&c->out) <= WRITE_EARLY || c->events & EPOLLOUT)
 			continue;
 		push_early(c);
 		if (c->conn && c->is_backlogged && !c->is_broken && unsent(c) <= gateway->options->limits.backlog_high / 2) {
@@ -471,8 +427,8 @@ static void feed_websocket(struct hbus_gateway_client *c, uint8_t *data, size_t 
 		result = hbus_websocket_input(c->websocket, &data, &size);
 		if (c->websocket->answer_size > 0) {
 			mark(c);
-			if (make_room(&c->out, c->websocket->answer_size))
-				append(&c->out, c->websocket->answer, c->websocket->answer_size);
+			if (hbus_outbuf_make_room(&c->out, c->websocket->answer_size))
+				hbus_outbuf_append(&c->out, c->websocket->answer, c->websocket->answer_size);
 			/* Answers count like what the engine sends: pings without end are not answered without end. */
 			if (unsent(c) > c->gateway->options->limits.backlog_max)
 				result = HBUS_WEBSOCKET_END;

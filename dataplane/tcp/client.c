@@ -14,13 +14,12 @@
 
 #include "dataplane/log.h"
 #include "dataplane/mqtt/gateway_login.h"
+#include "dataplane/mqtt/outbuf.h"
 #include "dataplane/tcp/demux.h"
 
 enum {
 	FULL_SAID_EACH_MS = 10000,
 	POLL_HALF_SECONDS = 2,       /* how often lwIP reminds us of a connection */
-	ROOM_MIN = 1024,
-	ROOM_KEEP = 16 << 10,        /* a buffer larger than this is freed when it is empty */
 	LINGER_MS = 5000,            /* for what is unsent when a connection ends */
 	HELD_MAX = 64,               /* pbufs in a chain; more become one */
 	PUMPS_MAX = 8,               /* rounds of writing and refilling one client at a time */
@@ -40,8 +39,7 @@ struct hbus_tcp_client {
 	struct hbus_tcp_client *next, **link, *dirty_next;
 	struct pbuf *held;           /* received, and not yet taken by the engine */
 	unsigned int n_held;         /* pbufs in it, about */
-	uint8_t *out;
-	size_t out_at, out_end, out_room;
+	struct hbus_outbuf out;
 	uint64_t login_id;           /* of the question that was asked last */
 	uint64_t close_ms;           /* when to close at the latest, while it lingers */
 	bool is_dirty, is_backlogged, is_broken;
@@ -52,7 +50,7 @@ struct hbus_tcp_client {
 
 static size_t unsent(const struct hbus_tcp_client *c)
 {
-	return c->out_end - c->out_at;
+	return hbus_outbuf_left(&c->out);
 }
 
 static void mark(struct hbus_tcp_client *c)
@@ -173,7 +171,7 @@ static void client_free(struct hbus_tcp_client *c)
 		c->next->link = c->link;
 	c->clients->counters->connections_now--;
 	hbus_origins_leave(c->clients->origins, c->origin);
-	free(c->out);
+	free(c->out.data);
 	free(c);
 }
 
@@ -256,28 +254,6 @@ bool hbus_tcp_clients_accept(void *context, struct hbus_demux *demux, struct tcp
 
 /* ---- writing --------------------------------------------------------------------------- */
 
-static bool make_room(struct hbus_tcp_client *c, size_t more)
-{
-	size_t room = c->out_room ? c->out_room : ROOM_MIN;
-	uint8_t *out;
-
-	if (c->out_at > 0 && c->out_end + more > c->out_room) {
-		memmove(c->out, c->out + c->out_at, unsent(c));
-		c->out_end -= c->out_at;
-		c->out_at = 0;
-	}
-	if (c->out_end + more <= c->out_room)
-		return true;
-	while (room < c->out_end + more)
-		room *= 2;
-	out = realloc(c->out, room);
-	if (!out)
-		return false;
-	c->out = out;
-	c->out_room = room;
-	return true;
-}
-
 static size_t on_engine_send(void *context, void *transport, const struct iovec *parts, int n_parts)
 {
 	struct hbus_tcp_client *c = transport;
@@ -288,15 +264,12 @@ static size_t on_engine_send(void *context, void *transport, const struct iovec 
 		size += parts[i].iov_len;
 	mark(c);
 	/* Broken: the engine hears of it at the end of the round. Until then nothing more goes in. */
-	if (c->is_broken || !make_room(c, size)) {
+	if (c->is_broken || !hbus_outbuf_make_room(&c->out, size)) {
 		c->is_broken = true;
 		return 0;
 	}
-	for (int i = 0; i < n_parts; i++) {
-		if (parts[i].iov_len > 0)
-			memcpy(c->out + c->out_end, parts[i].iov_base, parts[i].iov_len);
-		c->out_end += parts[i].iov_len;
-	}
+	for (int i = 0; i < n_parts; i++)
+		hbus_outbuf_append(&c->out, parts[i].iov_base, parts[i].iov_len);
 	if (unsent(c) > c->clients->backlog_high)
 		c->is_backlogged = true;
 	return unsent(c);
@@ -345,7 +318,7 @@ static void write_out(struct hbus_tcp_client *c)
 
 		if (size == 0)
 			break;
-		error = tcp_write(c->pcb, c->out + c->out_at, (u16_t)size,
+		error = tcp_write(c->pcb, c->out.data + c->out.at, (u16_t)size,
 				  (u8_t)(TCP_WRITE_FLAG_COPY |
 					 (size < unsent(c) ? TCP_WRITE_FLAG_MORE : 0)));
 		if (error == ERR_MEM)
@@ -355,16 +328,10 @@ static void write_out(struct hbus_tcp_client *c)
 			break;
 		}
 		c->clients->counters->bytes_out += size;
-		c->out_at += size;
+		c->out.at += size;
 	}
-	if (unsent(c) > 0)
-		return;
-	c->out_at = c->out_end = 0;
-	if (c->out_room > ROOM_KEEP) {
-		free(c->out);
-		c->out = NULL;
-		c->out_room = 0;
-	}
+	if (unsent(c) == 0)
+		hbus_outbuf_reset(&c->out);
 }
 
 /* Writes, and lets the engine refill what was held back, until TCP takes no more. */
