@@ -191,7 +191,7 @@ void hbus_conn_send(struct hbus_conn *conn, const void *msg, struct hbus_fd *con
 	if (conn->is_dead || conn->socket < 0)
 		return;
 	if (conn->queue.n == 0) {
-		r = hbus_wire_send(conn->socket, msg, size, fds, n_fds);
+		r = hbus_frame_send(conn->socket, msg, size, fds, n_fds);
 		if (r == 0 || !wait_to_send(conn, r))
 			return; /* sent; or the hangup event comes */
 	}
@@ -232,14 +232,30 @@ static void pause_if_greedy(struct hbus_conn *conn, const struct hbus_msg_header
 	watch(conn);
 }
 
+/* A request whose descriptors did not fit into this process. */
+static void refuse_request(struct hbus_conn *conn, const struct hbus_msg_header *request, size_t size)
+{
+	struct hbus_msg_reply reply = {
+		.header = { HBUS_PROTO_MAGIC, HBUS_MSG_REPLY, sizeof(reply) },
+		.status = HBUS_E_LIMIT,
+		.text = "the daemon has no more descriptors",
+	};
+
+	if (size < sizeof(*request))
+		return;
+	reply.header.serial = request->serial;
+	reply.request_type = request->type;
+	hbus_conn_send(conn, &reply, NULL, 0);
+}
+
 /* One frame. False: nothing more to read now. */
 static bool read_one(struct hbus_conn *conn)
 {
 	_Alignas(8) char frame[HBUS_MSG_SIZE_MAX + 8];
 	int fds[HBUS_WIRE_FDS_MAX];
 	size_t n_fds = 0;
-	bool is_cut = false;
-	int n = hbus_wire_recv(conn->socket, frame, sizeof(frame), fds, &n_fds, &is_cut);
+	bool is_cut = false, is_short = false;
+	int n = hbus_frame_recv(conn->socket, frame, sizeof(frame), fds, &n_fds, &is_cut, &is_short);
 
 	if (n == -EAGAIN || n == -EINTR)
 		return false;
@@ -248,7 +264,12 @@ static bool read_one(struct hbus_conn *conn)
 		hung_up(conn);
 		return false;
 	}
-	/* A frame that was cut is too long for any message, or has more descriptors than any. */
+	if (is_short) {
+		close_all(fds, n_fds);
+		refuse_request(conn, (const struct hbus_msg_header *)(const void *)frame, (size_t)n);
+		return true;
+	}
+	/* A frame that was cut is too long for any message. */
 	if (is_cut)
 		n = sizeof(frame);
 	conn->member = hbus_state_message(conn->server->state, conn->member, frame, (size_t)n, fds,
@@ -356,7 +377,7 @@ static void refuse(struct hbus_server *server, int socket, int status, const cha
 	};
 
 	snprintf(reply.text, sizeof(reply.text), "%s", text);
-	hbus_wire_send(socket, &reply, sizeof(reply), NULL, 0);
+	hbus_frame_send(socket, &reply, sizeof(reply), NULL, 0);
 	close(socket);
 	server->n_refused++;
 }
@@ -365,10 +386,15 @@ void hbus_conn_new(struct hbus_server *server, int socket)
 {
 	struct hbus_conn *conn = calloc(1, sizeof(*conn));
 	struct hbus_peer peer;
+	const char *text;
+	int r = conn ? hbus_peer_read(socket, &peer) : -ENOMEM;
 
-	if (!conn || hbus_peer_read(socket, &peer) < 0) {
+	if (r < 0) {
 		free(conn);
-		refuse(server, socket, HBUS_E_SYSTEM, "the daemon cannot see who connects");
+		if (r == -ENOMEM)
+			refuse(server, socket, HBUS_E_NO_MEMORY, "the daemon has no memory for a client");
+		else
+			refuse(server, socket, HBUS_E_SYSTEM, "the daemon cannot see who connects");
 		return;
 	}
 	conn->server = server;
@@ -384,7 +410,8 @@ void hbus_conn_new(struct hbus_server *server, int socket)
 	if (!conn->member) {
 		hbus_fd_put(conn->pidfd);
 		free(conn);
-		refuse(server, socket, HBUS_E_QUOTA, "no more clients for this user, or for the bus");
+		r = hbus_state_refusal(server->state, &text);
+		refuse(server, socket, r, text);
 		return;
 	}
 	conn->member_id = hbus_member_id(conn->member);

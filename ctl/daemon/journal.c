@@ -224,7 +224,9 @@ static int write_line(int fd, json_t *json)
 	ssize_t n;
 
 	json_decref(json);
-	if (len == 0 || len >= sizeof(line))
+	if (len == 0)
+		return -ENOMEM;
+	if (len >= sizeof(line))
 		return -EMSGSIZE;
 	line[len++] = '\n';
 	n = write(fd, line, len);

@@ -93,8 +93,11 @@ json_t *hbus_journal_to_json(const struct hbus_journal_record *record)
 		json = route_to_json(&record->route);
 		break;
 	}
-	if (json)
-		json_object_set_new(json, "record", json_string(kinds[record->kind]));
+	/* A line that does not say what it is would be skipped when it is read. */
+	if (json && json_object_set_new(json, "record", json_string(kinds[record->kind])) < 0) {
+		json_decref(json);
+		json = NULL;
+	}
 	return json;
 }
 

@@ -161,11 +161,14 @@ void hbus_state_save(struct hbus_state *state,
  * @cred: copied
  * @pidfd: consumed; NULL when the platform has none
  *
- * Return: its member, or NULL when there is no room (then nobody is told; close the socket).
+ * Return: its member, or NULL when there is no room (hbus_state_refusal() says which; nobody is told, close the socket).
  */
 struct hbus_member *hbus_state_connect(struct hbus_state *state, void *conn,
 				       const struct hbus_cred *cred, int32_t pid,
 				       struct hbus_fd *pidfd, uint64_t now_ns);
+
+/** hbus_state_refusal() - why the last hbus_state_connect() returned NULL. Return: HBUS_E_*. */
+int hbus_state_refusal(const struct hbus_state *state, const char **ret_text);
 
 /**
  * hbus_state_message() - a frame came from @member's socket

@@ -72,7 +72,7 @@ static int add(struct hbus_state *state, struct hbus_member *member, const char 
 	set = calloc(1, sizeof(*set));
 	if (!set) {
 		hbus_account_release(member->account, HBUS_QUOTA_FDS, 1);
-		*ret_text = "the daemon has no memory";
+		*ret_text = HBUS_NO_MEMORY_TEXT;
 		return HBUS_E_NO_MEMORY;
 	}
 	set->member = member;

@@ -56,6 +56,9 @@ struct hbus_ring_topic {
 
 /* -- requests that are answered later -- */
 
+/* What a client is told that asked for more than the daemon has memory for. */
+#define HBUS_NO_MEMORY_TEXT "the daemon has no memory"
+
 struct hbus_pending {
 	TAILQ_ENTRY(hbus_pending) link; /* in the member */
 	struct hbus_member *member;
@@ -209,6 +212,7 @@ struct hbus_subscriber_state {
 	bool is_slotless; /* a ring waits until a slot is free */
 	bool is_resuming; /* new to this daemon: which slots are taken is not known yet */
 	struct hbus_pending *closing;
+	struct hbus_pending *close_room; /* memory for it: who closes cannot be told to try again */
 	TAILQ_HEAD(, hbus_filter) filters;
 	uint32_t n_filters;
 	struct hbus_trie filter_trie;
@@ -300,6 +304,8 @@ struct hbus_state {
 	bool has_topic_ids_again; /* all were used once */
 	size_t n_subscribers, n_attachments, n_pending;
 	uint64_t n_protocol_errors;
+	int refused_status; /* of the last connection that was refused */
+	const char *refused_text;
 	size_t n_away_restored; /* journalled members that are not back; also after the restart, see HBUS_WAIT_OWNER */
 	bool is_restarting;
 	struct hbus_deadline restart_deadline;
@@ -329,6 +335,11 @@ void hbus_state_reply(struct hbus_state *state, struct hbus_member *member,
 		      uint64_t value0);
 struct hbus_pending *hbus_pending_new(struct hbus_state *state, struct hbus_member *member,
 				      const struct hbus_msg_header *request);
+/** hbus_pending_begin() - the same in memory that was allocated before; hbus_pending_done() frees it */
+void hbus_pending_begin(struct hbus_state *state, struct hbus_member *member,
+			const struct hbus_msg_header *request, struct hbus_pending *pending);
+/** hbus_pending_drop() - nobody has been told to wait, and the request is answered by somebody else. NULL is fine. */
+void hbus_pending_drop(struct hbus_state *state, struct hbus_pending *pending);
 /** One thing less to wait for; the last sends the reply and frees it. NULL is fine. */
 void hbus_pending_done(struct hbus_state *state, struct hbus_pending *pending);
 void hbus_pending_expired(struct hbus_state *state, struct hbus_pending *pending);
@@ -409,7 +420,8 @@ enum hbus_attach_from {
 	HBUS_FROM_START,    /* the ring is new */
 	HBUS_FROM_PROMISED, /* from the start for who subscribed before the ring was made, else the newest */
 };
-void hbus_ring_attach_matching(struct hbus_state *state, struct hbus_ring *ring,
+/** Return: false when there was no memory for one of those who want it. */
+bool hbus_ring_attach_matching(struct hbus_state *state, struct hbus_ring *ring,
 			       struct hbus_topic *topic, enum hbus_attach_from from,
 			       struct hbus_pending *waits);
 bool hbus_ring_is_attachable(const struct hbus_state *state, const struct hbus_ring *ring);

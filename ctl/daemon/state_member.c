@@ -116,31 +116,53 @@ static bool copy_groups(struct hbus_member *member, const struct hbus_cred *cred
 	return true;
 }
 
+/* What a client takes of its user's quotas, and a member. 0, or HBUS_E_* with a sentence. */
+static int admit(struct hbus_state *state, uid_t uid, struct hbus_account *account, struct hbus_member **ret_member,
+		 const char **ret_text)
+{
+	int r;
+
+	if (state->members.n >= HBUS_MEMBERS_MAX) {
+		*ret_text = "the bus has as many clients as it can";
+		return HBUS_E_LIMIT;
+	}
+	r = hbus_state_charge(account, HBUS_QUOTA_CLIENTS, 1, ret_text);
+	if (r != 0)
+		return r;
+	r = hbus_state_charge(account, HBUS_QUOTA_FDS, MEMBER_FDS, ret_text);
+	if (r == 0) {
+		*ret_member = member_new(state, hbus_state_new_id(state), uid);
+		if (*ret_member)
+			return 0;
+		hbus_account_release(account, HBUS_QUOTA_FDS, MEMBER_FDS);
+		r = HBUS_E_NO_MEMORY;
+	}
+	hbus_account_release(account, HBUS_QUOTA_CLIENTS, 1);
+	return r;
+}
+
 struct hbus_member *hbus_state_connect(struct hbus_state *state, void *conn,
 				       const struct hbus_cred *cred, int32_t pid,
 				       struct hbus_fd *pidfd, uint64_t now_ns)
 {
 	struct hbus_account *account = hbus_quota_get(&state->quota, cred->uid);
 	struct hbus_member *member = NULL;
-	const char *text = "no memory";
+	int r = HBUS_E_NO_MEMORY;
 
 	state->now_ns = now_ns;
-	if (state->members.n >= HBUS_MEMBERS_MAX)
-		text = "the bus has as many clients as it can";
-	else if (account && hbus_state_charge(account, HBUS_QUOTA_CLIENTS, 1, &text) == 0) {
-		if (hbus_state_charge(account, HBUS_QUOTA_FDS, MEMBER_FDS, &text) == 0) {
-			member = member_new(state, hbus_state_new_id(state), cred->uid);
-			if (!member)
-				hbus_account_release(account, HBUS_QUOTA_FDS, MEMBER_FDS);
-		}
-		if (!member)
-			hbus_account_release(account, HBUS_QUOTA_CLIENTS, 1);
-	}
-	if (account)
+	state->refused_text = "the daemon has no memory for a client";
+	if (account) {
+		r = admit(state, cred->uid, account, &member, &state->refused_text);
 		hbus_account_put(account);
-	if (!member) {
+	}
+	if (r == 0 && !copy_groups(member, cred)) {
+		member_free(state, member);
+		r = HBUS_E_NO_MEMORY;
+	}
+	if (r != 0) {
+		state->refused_status = r;
 		hbus_state_log(state, HBUS_LOG_WARNING, NULL, "event=refused uid=%u text=\"%s\"",
-			       (unsigned int)cred->uid, text);
+			       (unsigned int)cred->uid, state->refused_text);
 		hbus_fd_put(pidfd);
 		return NULL;
 	}
@@ -148,11 +170,13 @@ struct hbus_member *hbus_state_connect(struct hbus_state *state, void *conn,
 	member->pid = pid;
 	member->pidfd = pidfd;
 	member->phase = HBUS_MEMBER_NEW;
-	if (!copy_groups(member, cred)) {
-		member_free(state, member);
-		return NULL;
-	}
 	return member;
+}
+
+int hbus_state_refusal(const struct hbus_state *state, const char **ret_text)
+{
+	*ret_text = state->refused_text;
+	return state->refused_status;
 }
 
 static void persist_gone(struct hbus_state *state, const struct hbus_member *member)
@@ -443,8 +467,11 @@ static void resume_subs(struct hbus_state *state, struct hbus_member *member)
 				reopen(state, att);
 				continue;
 			}
-			if (att->reader == HBUS_READER_MAPPED)
+			/* It may have come back because it could not keep what it was told. */
+			if (att->reader == HBUS_READER_MAPPED) {
 				hbus_tell_ring(state, sub, att->ring);
+				hbus_tell_carried(state, sub, att->ring);
+			}
 			hbus_attachment_repeat_end(state, att);
 		}
 		hbus_sub_attach_all(state, sub);

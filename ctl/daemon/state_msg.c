@@ -163,13 +163,9 @@ void hbus_state_reply(struct hbus_state *state, struct hbus_member *member,
 
 /* ---- replies that wait ---- */
 
-struct hbus_pending *hbus_pending_new(struct hbus_state *state, struct hbus_member *member,
-				      const struct hbus_msg_header *request)
+void hbus_pending_begin(struct hbus_state *state, struct hbus_member *member,
+			const struct hbus_msg_header *request, struct hbus_pending *pending)
 {
-	struct hbus_pending *pending = calloc(1, sizeof(*pending));
-
-	if (!pending)
-		return NULL;
 	pending->member = member;
 	pending->serial = request->serial;
 	pending->request_type = request->type;
@@ -177,7 +173,26 @@ struct hbus_pending *hbus_pending_new(struct hbus_state *state, struct hbus_memb
 	TAILQ_INSERT_TAIL(&member->pendings, pending, link);
 	hbus_deadline_arm(&state->deadlines, &pending->deadline, HBUS_WAIT_REPLY, state->now_ns);
 	state->n_pending++;
+}
+
+struct hbus_pending *hbus_pending_new(struct hbus_state *state, struct hbus_member *member,
+				      const struct hbus_msg_header *request)
+{
+	struct hbus_pending *pending = calloc(1, sizeof(*pending));
+
+	if (pending)
+		hbus_pending_begin(state, member, request, pending);
 	return pending;
+}
+
+void hbus_pending_drop(struct hbus_state *state, struct hbus_pending *pending)
+{
+	if (!pending)
+		return;
+	TAILQ_REMOVE(&pending->member->pendings, pending, link);
+	hbus_deadline_disarm(&state->deadlines, &pending->deadline);
+	state->n_pending--;
+	free(pending);
 }
 
 static void pending_reply(struct hbus_state *state, struct hbus_pending *pending)

@@ -176,8 +176,6 @@ struct hbus_member *hbus_state_message(struct hbus_state *state, struct hbus_mem
 
 	state->now_ns = now_ns;
 	error = size > sizeof(msg) ? "the frame is too long" : hbus_msg_check(frame, size, n_fds);
-	if (!error && n_handles != n_fds)
-		error = "the descriptors could not be kept";
 	if (!error) {
 		memcpy(msg, frame, size);
 		error = check_order(member, ((struct hbus_msg_header *)msg)->type);
@@ -185,6 +183,8 @@ struct hbus_member *hbus_state_message(struct hbus_state *state, struct hbus_mem
 	if (error) {
 		protocol_error(state, member, frame, size, error);
 		member = NULL;
+	} else if (n_handles != n_fds) {
+		hbus_state_reply(state, member, (struct hbus_msg_header *)msg, HBUS_E_NO_MEMORY, HBUS_NO_MEMORY_TEXT, 0);
 	} else {
 		member = dispatch(state, member, msg, handles);
 	}

@@ -301,7 +301,7 @@ static int make(struct hbus_state *state, struct hbus_member *member,
 	if (!ring) {
 		hbus_fd_put(fds[0]);
 		hbus_fd_put(fds[1]);
-		*ret_text = "the daemon has no memory";
+		*ret_text = HBUS_NO_MEMORY_TEXT;
 		return HBUS_E_NO_MEMORY;
 	}
 	ring->write_fds[0] = fds[0];
@@ -311,7 +311,7 @@ static int make(struct hbus_state *state, struct hbus_member *member,
 	if (!hbus_ring_link_topic(ring, topic)) {
 		hbus_ring_end(state, ring, 0);
 		*is_charged = false; /* the ring has given it back */
-		*ret_text = "the daemon has no memory";
+		*ret_text = HBUS_NO_MEMORY_TEXT;
 		return HBUS_E_NO_MEMORY;
 	}
 	send_grant(state, ring, msg->header.serial);
@@ -356,28 +356,32 @@ struct match_context {
 	struct hbus_ring *ring;
 	enum hbus_attach_from from;
 	struct hbus_pending *waits;
+	bool has_all; /* no want of memory so far */
 };
 
 static bool attach_one(void *context, struct hbus_trie_entry *entry)
 {
-	const struct match_context *match = context;
+	struct match_context *match = context;
 	struct hbus_filter *filter = hbus_container_of(entry, struct hbus_filter, in_state);
+	int r;
 
-	hbus_attach(match->state, match->ring, filter->sub,
-		    match->from == HBUS_FROM_START ||
-			    (match->from == HBUS_FROM_PROMISED && hbus_filter_covers(filter, match->ring)),
-		    NULL, match->waits);
+	r = hbus_attach(match->state, match->ring, filter->sub,
+			match->from == HBUS_FROM_START ||
+				(match->from == HBUS_FROM_PROMISED && hbus_filter_covers(filter, match->ring)),
+			NULL, match->waits);
+	match->has_all = match->has_all && r != HBUS_E_NO_MEMORY;
 	return true;
 }
 
-void hbus_ring_attach_matching(struct hbus_state *state, struct hbus_ring *ring,
+bool hbus_ring_attach_matching(struct hbus_state *state, struct hbus_ring *ring,
 			       struct hbus_topic *topic, enum hbus_attach_from from,
 			       struct hbus_pending *waits)
 {
-	struct match_context context = { state, ring, from, waits };
+	struct match_context context = { state, ring, from, waits, true };
 
 	if (hbus_ring_is_attachable(state, ring))
 		hbus_trie_match_filters(&state->filters, topic->name, attach_one, &context);
+	return context.has_all;
 }
 
 void hbus_ring_gate_done(struct hbus_state *state, struct hbus_ring *ring)
@@ -414,16 +418,20 @@ void hbus_ring_mapped(struct hbus_state *state, struct hbus_member *member,
 		      const struct hbus_msg_ring *msg)
 {
 	struct hbus_ring *ring = hbus_ring_find_own(state, member, msg->ring_id);
+	struct hbus_pending *announce = NULL;
 	struct hbus_topic *topic;
 	const char *text = "no ring of this client waits to be mapped";
 	int r = HBUS_E_NOT_FOUND;
 
 	if (ring && ring->phase == HBUS_RING_GRANTED) {
-		r = seal(state, ring, &text);
+		announce = hbus_pending_new(state, member, &msg->header);
+		text = HBUS_NO_MEMORY_TEXT;
+		r = announce ? seal(state, ring, &text) : HBUS_E_NO_MEMORY;
 		if (r < 0)
 			hbus_ring_end(state, ring, 0);
 	}
 	if (r < 0) {
+		hbus_pending_drop(state, announce);
 		hbus_state_reply(state, member, &msg->header, r, text, 0);
 		return;
 	}
@@ -433,11 +441,14 @@ void hbus_ring_mapped(struct hbus_state *state, struct hbus_member *member,
 	ring->phase = HBUS_RING_ANNOUNCING;
 	ring->birth = ++state->next_birth;
 	topic = TAILQ_FIRST(&ring->topics)->topic;
-	ring->announce = hbus_pending_new(state, member, &msg->header);
-	if (ring->announce)
-		ring->announce->value[0] = topic->id;
+	announce->value[0] = topic->id;
+	ring->announce = announce;
 	ring->n_gates_pending = 1;
-	hbus_ring_attach_matching(state, ring, topic, HBUS_FROM_START, NULL);
+	/* Who subscribed was promised all of it: a ring that one of them cannot have is not announced. */
+	if (!hbus_ring_attach_matching(state, ring, topic, HBUS_FROM_START, NULL)) {
+		announce->status = HBUS_E_NO_MEMORY;
+		announce->text = HBUS_NO_MEMORY_TEXT;
+	}
 	hbus_ring_gate_done(state, ring);
 	if (topic->n_wanted > 0 || !state->is_restarting)
 		hbus_topic_tell_interest(state, topic, member);

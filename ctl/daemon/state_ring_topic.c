@@ -99,7 +99,7 @@ static int topic_add(struct hbus_state *state, struct hbus_member *member, struc
 		return 0;
 	r = check_shares(state, ring, *ret_topic, ret_text);
 	if (r == 0 && !is_carried && !hbus_ring_link_topic(ring, *ret_topic)) {
-		*ret_text = "the daemon has no memory";
+		*ret_text = HBUS_NO_MEMORY_TEXT;
 		r = HBUS_E_NO_MEMORY;
 	}
 	if (r < 0) {
@@ -129,29 +129,40 @@ void hbus_ring_topic_add(struct hbus_state *state, struct hbus_member *member,
 {
 	struct hbus_ring *ring = hbus_ring_find_own(state, member, msg->ring_id);
 	struct hbus_topic *topic = NULL;
-	struct hbus_pending *pending;
+	struct hbus_pending *pending = NULL;
 	const char *text = "no such ring of this client is running";
 	bool is_running = ring && (ring->phase == HBUS_RING_RUNNING || ring->phase == HBUS_RING_ANNOUNCING);
-	bool is_new = false;
+	bool waits = is_running && member->phase == HBUS_MEMBER_READY;
+	bool is_new = false, has_all;
 	int r = HBUS_E_NOT_FOUND;
 
-	if (is_running)
+	if (waits)
+		pending = hbus_pending_new(state, member, &msg->header);
+	if (waits && !pending) {
+		r = HBUS_E_NO_MEMORY;
+		text = HBUS_NO_MEMORY_TEXT;
+	} else if (is_running)
 		r = topic_add(state, member, ring, msg, &topic, &is_new, &text);
 	/* Not from a ring that is only granted: it is announced with the topic that it was granted for. */
 	if (r < 0 && is_running && member->phase == HBUS_MEMBER_RESUMING)
 		take_away(state, ring, msg->name);
 	if (is_new)
 		hbus_ring_persist_topic(state, find_carried(ring, topic));
-	pending = r == 0 && is_new && member->phase == HBUS_MEMBER_READY ?
-			  hbus_pending_new(state, member, &msg->header) : NULL;
-	if (!pending) {
+	if (!pending || !is_new) {
+		hbus_pending_drop(state, pending);
 		hbus_state_reply(state, member, &msg->header, r, text, topic ? topic->id : 0);
 		return;
 	}
 	pending->value[0] = topic->id;
 	tell_readers(state, ring, topic);
-	hbus_ring_attach_matching(state, ring, topic, HBUS_FROM_NEWEST, pending);
+	has_all = hbus_ring_attach_matching(state, ring, topic, HBUS_FROM_NEWEST, pending);
 	if (topic->n_wanted > 0 || !state->is_restarting)
 		hbus_topic_tell_interest(state, topic, member);
+	/* Who tries again finds it new again, and so do those who could not have it now. */
+	if (!has_all) {
+		take_away(state, ring, msg->name);
+		pending->status = HBUS_E_NO_MEMORY;
+		pending->text = HBUS_NO_MEMORY_TEXT;
+	}
 	hbus_pending_done(state, pending);
 }

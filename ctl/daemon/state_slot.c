@@ -283,7 +283,14 @@ static void tell(struct skips *skips, struct hbus_topic *topic)
 {
 	struct hbus_subscriber_state *sub = skips->sub;
 
-	if (!ensure_bit(sub, topic->id) || bit_is_set(sub->told, topic->id))
+	if (!ensure_bit(sub, topic->id)) { /* said, but not noted: it will be said again */
+		if (hbus_sub_matches(sub, topic->name))
+			send_match(skips->state, sub, topic);
+		else
+			skips_add(skips, topic->id);
+		return;
+	}
+	if (bit_is_set(sub->told, topic->id))
 		return;
 	bit_set(sub->told, topic->id);
 	if (set_matched(skips, topic))

@@ -43,7 +43,9 @@ static struct hbus_subscriber_state *sub_new(struct hbus_state *state, struct hb
 
 	if (!sub)
 		return NULL;
-	if (hbus_trie_init(&sub->filter_trie, FILTER_NODES_MAX) < 0) {
+	sub->close_room = calloc(1, sizeof(*sub->close_room));
+	if (!sub->close_room || hbus_trie_init(&sub->filter_trie, FILTER_NODES_MAX) < 0) {
+		free(sub->close_room);
 		free(sub);
 		return NULL;
 	}
@@ -80,7 +82,7 @@ void hbus_sub_open(struct hbus_state *state, struct hbus_member *member,
 		if (r == 0 && !sub_new(state, member, msg)) {
 			hbus_account_release(member->account, HBUS_QUOTA_SUBSCRIPTIONS, 1);
 			r = HBUS_E_NO_MEMORY;
-			text = "the daemon has no memory";
+			text = HBUS_NO_MEMORY_TEXT;
 		}
 	}
 	if (r == 0)
@@ -114,7 +116,7 @@ static int add_slots(struct hbus_state *state, struct hbus_subscriber_state *sub
 	memfd->used = calloc((msg->n_slots + 63) / 64, sizeof(*memfd->used));
 	if (!memfd->used) {
 		hbus_account_release(sub->member->account, HBUS_QUOTA_FDS, 1);
-		*ret_text = "the daemon has no memory";
+		*ret_text = HBUS_NO_MEMORY_TEXT;
 		return HBUS_E_NO_MEMORY;
 	}
 	memfd->fd = hbus_fd_get(fd);
@@ -223,6 +225,7 @@ struct filter_walk {
 	struct hbus_filter *filter;
 	struct hbus_pending *opening;
 	uint64_t n_denied, n_steps;
+	uint64_t n_unmet; /* rings that it did not get for want of memory */
 	bool has_to_wait; /* for the end of the restart */
 };
 
@@ -231,6 +234,7 @@ static bool attach_topic(void *context, struct hbus_trie_entry *entry)
 	struct filter_walk *walk = context;
 	struct hbus_topic *topic = hbus_container_of(entry, struct hbus_topic, by_name);
 	struct hbus_ring_topic *carried;
+	int r;
 
 	walk->n_steps++;
 	LIST_FOREACH(carried, &topic->rings, in_topic) {
@@ -242,9 +246,10 @@ static bool attach_topic(void *context, struct hbus_trie_entry *entry)
 					     walk->state->is_restarting;
 			continue;
 		}
-		walk->n_denied += hbus_attach(walk->state, ring, walk->filter->sub,
-					      hbus_filter_covers(walk->filter, ring), walk->opening,
-					      NULL) == HBUS_E_DENIED;
+		r = hbus_attach(walk->state, ring, walk->filter->sub, hbus_filter_covers(walk->filter, ring),
+				walk->opening, NULL);
+		walk->n_denied += r == HBUS_E_DENIED;
+		walk->n_unmet += r == HBUS_E_NO_MEMORY;
 	}
 	return true;
 }
@@ -310,55 +315,6 @@ static int check_filter(struct hbus_state *state, const struct hbus_subscriber_s
 	return 0;
 }
 
-/* The filter is there: attach what exists; the reply goes when all of it is open. */
-static void follow_filter(struct hbus_state *state, struct hbus_filter *filter,
-			  struct hbus_pending *pending)
-{
-	struct filter_walk walk = { state, filter, pending };
-
-	hbus_tell_again(state, filter->sub, filter->text);
-	attach_filter(&walk);
-	hbus_account_spend(filter->sub->member->account, walk.n_steps / 64);
-	pending->value[1] = walk.n_denied;
-	pending->value[2] = filter->covers_from;
-	if (walk.n_denied > 0 && pending->n_waiting == 1 && pending->value[0] == 0 &&
-	    !hbus_topic_has_wildcard(filter->text)) {
-		pending->status = HBUS_E_DENIED;
-		pending->text = "policy does not let this user read the topic, or hold it back";
-		filter_free(state, filter);
-	} else if (walk.has_to_wait && !filter->waiting) {
-		filter->waiting = pending;
-		pending->n_waiting++;
-	}
-	hbus_pending_done(state, pending);
-}
-
-void hbus_sub_filter_add(struct hbus_state *state, struct hbus_member *member,
-			 const struct hbus_msg_sub_filter *msg)
-{
-	struct hbus_subscriber_state *sub = hbus_sub_find(member, msg->sub_id);
-	struct hbus_filter *filter = NULL;
-	struct hbus_pending *pending = NULL;
-	const char *text = NULL;
-	int r = check_filter(state, sub, msg->filter, &text);
-
-	if (r == 0) {
-		filter = find_filter(sub, msg->filter);
-		if (!filter)
-			r = filter_new(state, sub, msg->filter, msg->covers_from, &filter, &text);
-		if (filter)
-			filter->is_said = true;
-	}
-	if (r == 0 && member->phase == HBUS_MEMBER_READY)
-		pending = hbus_pending_new(state, member, &msg->header);
-	if (pending)
-		follow_filter(state, filter, pending);
-	else
-		hbus_state_reply(state, member, &msg->header, r, text, 0);
-}
-
-/* ---- leaving ---- */
-
 bool hbus_sub_wants_ring(const struct hbus_subscriber_state *sub, const struct hbus_ring *ring)
 {
 	const struct hbus_ring_topic *carried;
@@ -374,7 +330,7 @@ bool hbus_sub_wants_ring(const struct hbus_subscriber_state *sub, const struct h
 	return false;
 }
 
-/* Leaves every ring that no filter asks for any more; @pending waits until that is over. */
+/* Leaves every ring that no filter asks for any more; @pending, if there is one, waits until that is over. */
 static void leave_unwanted(struct hbus_state *state, struct hbus_subscriber_state *sub,
 			   struct hbus_pending *pending)
 {
@@ -393,12 +349,74 @@ static void leave_unwanted(struct hbus_state *state, struct hbus_subscriber_stat
 	}
 }
 
+/* The filter is there: attach what exists; the reply goes when all of it is open. */
+static void follow_filter(struct hbus_state *state, struct hbus_filter *filter,
+			  struct hbus_pending *pending)
+{
+	struct hbus_subscriber_state *sub = filter->sub;
+	struct filter_walk walk = { state, filter, pending };
+	char text[sizeof(filter->text)];
+
+	hbus_text_copy(text, sizeof(text), filter->text);
+	hbus_tell_again(state, sub, text);
+	attach_filter(&walk);
+	hbus_account_spend(filter->sub->member->account, walk.n_steps / 64);
+	pending->value[1] = walk.n_denied;
+	pending->value[2] = filter->covers_from;
+	if (walk.n_denied > 0 && pending->n_waiting == 1 && pending->value[0] == 0 &&
+	    !hbus_topic_has_wildcard(filter->text)) {
+		pending->status = HBUS_E_DENIED;
+		pending->text = "policy does not let this user read the topic, or hold it back";
+		filter_free(state, filter);
+	} else if (walk.n_unmet > 0) {
+		pending->status = HBUS_E_NO_MEMORY;
+		pending->text = HBUS_NO_MEMORY_TEXT;
+		filter_free(state, filter);
+		hbus_tell_again(state, sub, text);
+		leave_unwanted(state, sub, NULL);
+	} else if (walk.has_to_wait && !filter->waiting) {
+		filter->waiting = pending;
+		pending->n_waiting++;
+	}
+	hbus_pending_done(state, pending);
+}
+
+void hbus_sub_filter_add(struct hbus_state *state, struct hbus_member *member,
+			 const struct hbus_msg_sub_filter *msg)
+{
+	struct hbus_subscriber_state *sub = hbus_sub_find(member, msg->sub_id);
+	struct hbus_filter *filter = NULL;
+	struct hbus_pending *pending = NULL;
+	const char *text = NULL;
+	int r = check_filter(state, sub, msg->filter, &text);
+
+	if (r == 0 && member->phase == HBUS_MEMBER_READY) {
+		pending = hbus_pending_new(state, member, &msg->header);
+		text = HBUS_NO_MEMORY_TEXT;
+		r = pending ? 0 : HBUS_E_NO_MEMORY;
+	}
+	if (r == 0) {
+		filter = find_filter(sub, msg->filter);
+		if (!filter)
+			r = filter_new(state, sub, msg->filter, msg->covers_from, &filter, &text);
+		if (filter)
+			filter->is_said = true;
+	}
+	if (r == 0 && pending) {
+		follow_filter(state, filter, pending);
+		return;
+	}
+	hbus_pending_drop(state, pending);
+	hbus_state_reply(state, member, &msg->header, r, text, 0);
+}
+
+/* ---- leaving ---- */
+
 void hbus_sub_filter_remove(struct hbus_state *state, struct hbus_member *member,
 			    const struct hbus_msg_sub_filter *msg)
 {
 	struct hbus_subscriber_state *sub = hbus_sub_find(member, msg->sub_id);
 	struct hbus_filter *filter = NULL;
-	struct hbus_pending *pending;
 
 	if (sub && hbus_topic_check_filter(msg->filter, strlen(msg->filter)) == 0)
 		filter = find_filter(sub, msg->filter);
@@ -407,11 +425,11 @@ void hbus_sub_filter_remove(struct hbus_state *state, struct hbus_member *member
 				 "the subscriber has no such filter", 0);
 		return;
 	}
-	pending = hbus_pending_new(state, member, &msg->header);
 	filter_free(state, filter);
 	hbus_tell_again(state, sub, msg->filter);
-	leave_unwanted(state, sub, pending);
-	hbus_pending_done(state, pending);
+	/* Not until the rings are left: that takes the thread that polls, which may be the one that waits for this reply. */
+	leave_unwanted(state, sub, NULL);
+	hbus_state_reply(state, member, &msg->header, 0, NULL, 0);
 }
 
 void hbus_sub_sweep_filters(struct hbus_state *state, struct hbus_subscriber_state *sub)
@@ -437,12 +455,14 @@ void hbus_sub_close(struct hbus_state *state, struct hbus_member *member,
 	struct hbus_subscriber_state *sub = hbus_sub_find(member, msg->sub_id);
 	struct hbus_pending *pending;
 
-	pending = sub && !sub->is_closing ? hbus_pending_new(state, member, &msg->header) : NULL;
-	if (!pending) {
+	if (!sub || sub->is_closing) {
 		hbus_state_reply(state, member, &msg->header, HBUS_E_NOT_FOUND,
 				 "no such subscriber", 0);
 		return;
 	}
+	pending = sub->close_room;
+	sub->close_room = NULL;
+	hbus_pending_begin(state, member, &msg->header, pending);
 	sub->is_closing = true;
 	sub->closing = pending;
 	pending->sub = sub;
@@ -510,6 +530,7 @@ void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub)
 	hbus_trie_deinit(&sub->filter_trie);
 	free(sub->told);
 	free(sub->matched);
+	free(sub->close_room);
 	LIST_REMOVE(sub, link);
 	hbus_account_release(sub->member->account, HBUS_QUOTA_SUBSCRIPTIONS, 1);
 	sub->member->n_subs--;

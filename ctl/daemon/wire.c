@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-int hbus_wire_send(int socket, const void *msg, size_t size, struct hbus_fd *const *fds,
+int hbus_frame_send(int socket, const void *msg, size_t size, struct hbus_fd *const *fds,
 		   size_t n_fds)
 {
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(HBUS_MSG_FDS_MAX * sizeof(int))];
@@ -58,8 +58,8 @@ static size_t take_fds(struct msghdr *header, int fds[HBUS_WIRE_FDS_MAX])
 	return n;
 }
 
-int hbus_wire_recv(int socket, void *frame, size_t size, int fds[HBUS_WIRE_FDS_MAX],
-		   size_t *ret_n_fds, bool *ret_is_cut)
+int hbus_frame_recv(int socket, void *frame, size_t size, int fds[HBUS_WIRE_FDS_MAX],
+		    size_t *ret_n_fds, bool *ret_is_cut, bool *ret_is_short)
 {
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(HBUS_WIRE_FDS_MAX * sizeof(int))];
 	struct iovec iov = { frame, size };
@@ -74,7 +74,8 @@ int hbus_wire_recv(int socket, void *frame, size_t size, int fds[HBUS_WIRE_FDS_M
 	if (n < 0)
 		return -errno;
 	*ret_n_fds = take_fds(&header, fds);
-	*ret_is_cut = header.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
+	*ret_is_cut = header.msg_flags & MSG_TRUNC;
+	*ret_is_short = header.msg_flags & MSG_CTRUNC;
 	return (int)n;
 }
 
@@ -127,7 +128,7 @@ int hbus_queue_flush(struct hbus_queue *queue, int socket)
 {
 	while (!STAILQ_EMPTY(&queue->list)) {
 		const struct hbus_queued *first = STAILQ_FIRST(&queue->list);
-		int r = hbus_wire_send(socket, first->bytes, first->size, first->fds, first->n_fds);
+		int r = hbus_frame_send(socket, first->bytes, first->size, first->fds, first->n_fds);
 
 		if (r != 0)
 			return r;

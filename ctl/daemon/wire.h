@@ -43,15 +43,17 @@ bool hbus_queue_push(struct hbus_queue *queue, const void *msg, size_t size,
 /** hbus_queue_flush() - Return: 0 = it is empty, HBUS_WIRE_*, or -errno: the socket is dead. */
 int hbus_queue_flush(struct hbus_queue *queue, int socket);
 
-/** hbus_wire_send() - Return: 0, HBUS_WIRE_* (nothing was sent), or -errno. */
-int hbus_wire_send(int socket, const void *msg, size_t size, struct hbus_fd *const *fds,
+/** hbus_frame_send() - Return: 0, HBUS_WIRE_* (nothing was sent), or -errno. */
+int hbus_frame_send(int socket, const void *msg, size_t size, struct hbus_fd *const *fds,
 		   size_t n_fds);
 
 /**
- * hbus_wire_recv() - one frame with its descriptors, close-on-exec; the caller owns them
+ * hbus_frame_recv() - one frame with its descriptors, close-on-exec; the caller owns them
  *
- * A frame longer than @size, or with more descriptors than fit, comes with *@ret_is_cut set.
+ * @ret_is_cut: it was longer than @size
+ * @ret_is_short: this process had no room for all of its descriptors (the kernel sends no more than fit here)
+ *
  * Return: bytes, 0 = the peer has hung up, -EAGAIN = nothing there, or -errno.
  */
-int hbus_wire_recv(int socket, void *frame, size_t size, int fds[HBUS_WIRE_FDS_MAX],
-		   size_t *ret_n_fds, bool *ret_is_cut);
+int hbus_frame_recv(int socket, void *frame, size_t size, int fds[HBUS_WIRE_FDS_MAX],
+		    size_t *ret_n_fds, bool *ret_is_cut, bool *ret_is_short);

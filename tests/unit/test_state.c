@@ -202,7 +202,8 @@ Test(state, a_slot_is_used_again_only_after_reader_and_publisher_are_done_with_i
 	const struct hbus_msg_gate *removal;
 	uint32_t serial = filter(sub, HBUS_MSG_SUB_FILTER_REMOVE, "a/+");
 
-	cr_assert_null(sim_reply(sub, serial));
+	/* Who asks may be who has to poll before it can say that it is done: it is answered at once. */
+	cr_assert_eq(status_of(sub, serial), 0);
 	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_ENDED));
 	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_REMOVE));
 	say_ring(sub, HBUS_MSG_SUB_RING_DONE, grant.geometry.ring_id, 1);
@@ -210,10 +211,8 @@ Test(state, a_slot_is_used_again_only_after_reader_and_publisher_are_done_with_i
 	cr_assert_not_null(removal);
 	cr_assert_eq(removal->gate_id, opened.gate_id);
 	cr_assert_eq(counts().n_attachments, 1);
-	cr_assert_null(sim_reply(sub, serial));
 	answer(pub, HBUS_MSG_GATE_REMOVED, removal->ring_id, removal->gate_id, removal->attach_idx, 0);
 	cr_assert_eq(counts().n_attachments, 0);
-	cr_assert_eq(status_of(sub, serial), 0);
 }
 
 Test(state, closing_a_subscriber_replies_when_all_is_over)
