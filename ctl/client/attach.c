@@ -182,8 +182,10 @@ static int attach(struct hbus_subscriber *sub, const struct hbus_msg_ring_opened
 	struct hbus_attached *at = calloc(1, sizeof(*at));
 	int r;
 
-	if (!at)
+	if (!at) {
+		hbus_link_end_locked(sub->bus);
 		return HBUS_E_NO_MEMORY;
+	}
 	at->ring_id = message->geometry.ring_id;
 	if (sub->next_ring_id == at->ring_id) {
 		hbus_id_set_move(&at->carried, &sub->next_carried);
@@ -224,18 +226,14 @@ void hbus_on_ring_opened(struct hbus *bus, const struct hbus_msg_ring_opened *me
 
 void hbus_ring_done_say(struct hbus_subscriber *sub, uint64_t ring_id)
 {
-	struct hbus_call *call;
 	union hbus_msg message;
 
 	if (sub->bus->socket_fd < 0)
 		return; /* the next daemon is not told of it in the first place */
-	call = hbus_call_new(NULL, NULL);
-	if (!call)
-		return;
 	hbus_wire_init(&message, HBUS_MSG_SUB_RING_DONE, 0);
 	message.ring.ring_id = ring_id;
 	message.ring.sub_id = sub->sub_id;
-	hbus_call_start_locked(sub->bus, &message, NULL, 0, call);
+	hbus_request_locked(sub->bus, &message, NULL, 0);
 }
 
 void hbus_on_ring_ended(struct hbus *bus, const struct hbus_msg_ring_event *message)
@@ -306,9 +304,10 @@ void hbus_on_topic_match(struct hbus *bus, const struct hbus_msg_topic_match *me
 
 	memcpy(type, message->type, sizeof(message->type));
 	memcpy(content_type, message->content_type, sizeof(message->content_type));
-	/* Without memory the topic stays unknown, and the owner's thread reports it. */
-	if (!sub || hbus_topic_table_want(&sub->topics, message->topic_id, message->name, type, content_type) < 0)
+	if (!sub)
 		return;
+	if (hbus_topic_table_want(&sub->topics, message->topic_id, message->name, type, content_type) == -ENOMEM)
+		hbus_link_end_locked(bus);
 	tell_news(sub);
 }
 
@@ -320,7 +319,8 @@ void hbus_on_topic_skip(struct hbus *bus, const struct hbus_msg_topic_skip *mess
 	if (!sub)
 		return;
 	for (uint32_t i = 0; i < n; i++)
-		hbus_topic_table_skip(&sub->topics, message->ids[i]);
+		if (hbus_topic_table_skip(&sub->topics, message->ids[i]) == -ENOMEM)
+			hbus_link_end_locked(bus);
 	tell_news(sub);
 }
 
@@ -352,8 +352,8 @@ void hbus_on_ring_topics(struct hbus *bus, const struct hbus_msg_ring_topics *me
 	if (!sub)
 		return;
 	carried = carried_by(sub, message->ring_id);
-	/* Without memory the topic stays unknown, and the owner's thread reports it. */
 	for (uint32_t i = 0; i < n; i++)
-		hbus_id_set_add(carried, message->ids[i]);
+		if (hbus_id_set_add(carried, message->ids[i]) < 0)
+			hbus_link_end_locked(bus);
 	tell_news(sub);
 }

@@ -49,6 +49,7 @@ struct hbus {
 	pthread_t registrar; /* asks the kernel for barriers, see hbus_barriers_want() */
 	_Atomic uint32_t has_registrar;
 	bool is_losing;   /* the link breaks: what is still to be read is read, nothing is sent */
+	bool is_ending;  /* hbus_link_end_locked() */
 	bool is_stopping;
 	uint32_t flags;
 	/* -- the link -- */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -87,20 +88,13 @@ static void call_finish(struct hbus *bus, struct hbus_call *call)
 		pthread_cond_broadcast(&bus->changed);
 }
 
-static void forget_reply(struct hbus *bus, struct hbus_call *call)
-{
-	(void)bus;
-	hbus_wire_fds_close(&call->fds);
-	free(call);
-}
-
 struct hbus_call *hbus_call_new(hbus_reply_fn fn, void *context)
 {
 	struct hbus_call *call = calloc(1, sizeof(*call));
 
 	if (!call)
 		return NULL;
-	call->on_reply = fn ? fn : forget_reply;
+	call->on_reply = fn;
 	call->context = context;
 	memset(call->fds.fd, 0xff, sizeof(call->fds.fd));
 	return call;
@@ -120,6 +114,25 @@ int hbus_call_start_locked(struct hbus *bus, void *message, const int *fds, unsi
 	}
 	call_link(bus, call);
 	return 0;
+}
+
+void hbus_link_end_locked(struct hbus *bus)
+{
+	if (bus->socket_fd < 0)
+		return;
+	bus->is_ending = true;
+	shutdown(bus->socket_fd, SHUT_RDWR);
+}
+
+bool hbus_request_locked(struct hbus *bus, void *message, const int *fds, unsigned int n_fds)
+{
+	struct hbus_msg_header *header = message;
+
+	header->serial = next_serial(bus);
+	if (try_send(bus, message, fds, n_fds) >= 0)
+		return true;
+	hbus_link_end_locked(bus);
+	return false;
 }
 
 static struct timespec deadline_in(int ms)
@@ -295,7 +308,7 @@ void hbus_link_lost_locked(struct hbus *bus)
 	hbus_unclaim_gates(bus);
 	for (struct hbus_subscriber *sub = bus->subscribers; sub; sub = sub->next)
 		hbus_next_ring_forget(sub);
-	bus->wants_output = false;
+	bus->wants_output = bus->is_ending = false;
 	bus->link = HBUS_LINK_AWAY;
 	bus->retry_at_ms = hbus_now_ms() + bus->retry_ms;
 	arm_timer(bus, bus->retry_ms);
@@ -342,24 +355,22 @@ static void on_refusal(struct hbus *bus, const struct hbus_msg_reply *reply)
 
 void hbus_give_back_ring_locked(struct hbus *bus, uint64_t ring_id)
 {
-	struct hbus_call *call = hbus_call_new(NULL, NULL);
 	union hbus_msg message;
 
-	if (!call) /* it goes when we go */
-		return;
 	hbus_wire_init(&message, HBUS_MSG_RING_CLOSE, 0);
 	message.ring.ring_id = ring_id;
-	if (hbus_call_start_locked(bus, &message, NULL, 0, call) < 0)
-		hbus_link_lost_locked(bus);
+	hbus_request_locked(bus, &message, NULL, 0);
 }
 
 static void on_reply(struct hbus *bus, const union hbus_msg *message, struct hbus_wire_fds *fds)
 {
 	struct hbus_call *call = bus->calls;
 
+	if (bus->is_ending) /* asked again: what is done may be more than we could keep */
+		return;
 	while (call && call->serial != message->header.serial)
 		call = call->next;
-	if (!call) { /* timed out meanwhile */
+	if (!call) { /* timed out meanwhile, or nobody asks */
 		if (message->header.type == HBUS_MSG_REPLY)
 			on_refusal(bus, &message->reply);
 		else if (message->header.type == HBUS_MSG_RING_GRANT)
@@ -441,6 +452,8 @@ static bool receive(struct hbus *bus)
 			return false;
 		}
 		if (r != 0) {
+			/* Something was said that we do not know, for want of descriptors: what it was answered to is asked again. */
+			bus->is_ending = bus->is_ending || r == HBUS_WIRE_INVALID;
 			hbus_link_lost_locked(bus);
 			return false;
 		}

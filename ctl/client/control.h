@@ -45,12 +45,21 @@ struct hbus_call {
  */
 int hbus_call(struct hbus *bus, void *message, const int *fds, unsigned int n_fds, struct hbus_call *call);
 
-/* A call whose reply runs @fn; NULL: nobody asks. NULL when there is no memory. */
+/* A call whose reply runs @fn. NULL when there is no memory. */
 struct hbus_call *hbus_call_new(hbus_reply_fn fn, void *context);
 
 /* Sends a request whose reply runs on_reply; @call is from malloc. On failure it is freed without a run. */
 int hbus_call_start_locked(struct hbus *bus, void *message, const int *fds, unsigned int n_fds,
 			   struct hbus_call *call);
+
+/*
+ * Something that the daemon said could not be kept, or something could not be said to it: the link ends when it is next
+ * listened to, and on the next one both sides say again what they hold. From everywhere, also while it is listened to.
+ */
+void hbus_link_end_locked(struct hbus *bus);
+
+/* Sends a request whose reply nobody asks for; it needs no memory. False: it could not be sent, and the link ends. */
+bool hbus_request_locked(struct hbus *bus, void *message, const int *fds, unsigned int n_fds);
 
 /* Sends, or queues when the socket is full. Errors end the link, so there is nothing to return. */
 void hbus_send_locked(struct hbus *bus, void *message, const int *fds, unsigned int n_fds);

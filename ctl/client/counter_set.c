@@ -41,14 +41,10 @@ static void offer_message(union hbus_msg *message, const struct hbus_counter_set
 
 bool hbus_counter_set_offer(struct hbus *bus, struct hbus_counter_set *set)
 {
-	struct hbus_call *call = hbus_call_new(NULL, NULL);
 	union hbus_msg message;
 
 	offer_message(&message, set);
-	if (call && hbus_call_start_locked(bus, &message, &set->fd, 1, call) == 0)
-		return true;
-	hbus_link_lost_locked(bus);
-	return false;
+	return hbus_request_locked(bus, &message, &set->fd, 1);
 }
 
 static int set_new(const char *name, unsigned int n_counters, struct hbus_counter_set **ret_set)

@@ -68,7 +68,7 @@ int hbus_pub_ring_note_topic(struct hbus *bus, struct hbus_pub_ring *ring, uint3
 			ring->n_topics_room = n;
 		}
 	}
-	if (topic.name && ring->n_topics < ring->n_topics_room)
+	if (topic.name && !topic.type == !type && !topic.content_type == !content_type && ring->n_topics < ring->n_topics_room)
 		ring->topics[ring->n_topics++] = topic;
 	else
 		r = hbus_fail(HBUS_E_NO_MEMORY, "no memory for a topic");
@@ -123,7 +123,7 @@ static int map(struct hbus_pub_ring *ring)
 	return 0;
 }
 
-/* From GRANT to a ring that can be written, known to nobody yet. */
+/* From GRANT to a ring that can be written, known to the daemon only. */
 static int ring_from_grant(struct hbus_call *call, struct hbus_pub_ring **ret_ring)
 {
 	struct hbus_pub_ring *ring = calloc(1, sizeof(*ring));
@@ -212,13 +212,18 @@ static int announce(const struct hbus_publisher *publisher, struct hbus_pub_ring
 	return 0;
 }
 
+static void give_back(struct hbus *bus, uint64_t ring_id)
+{
+	pthread_mutex_lock(&bus->lock);
+	if (bus->link == HBUS_LINK_CONNECTED)
+		hbus_give_back_ring_locked(bus, ring_id);
+	pthread_mutex_unlock(&bus->lock);
+}
+
 void hbus_pub_ring_give_up(struct hbus *bus, struct hbus_pub_ring *ring)
 {
 	hbus_pub_ring_retire(bus, ring);
-	pthread_mutex_lock(&bus->lock);
-	if (bus->link == HBUS_LINK_CONNECTED)
-		hbus_give_back_ring_locked(bus, ring->geometry.ring_id);
-	pthread_mutex_unlock(&bus->lock);
+	give_back(bus, ring->geometry.ring_id);
 	hbus_pub_ring_free(ring);
 }
 
@@ -233,10 +238,13 @@ int hbus_pub_ring_new(struct hbus_publisher *publisher, const char *name, const 
 		struct hbus_pub_ring *ring = NULL;
 
 		r = ask(publisher, name, type, content_type, &call);
-		if (r == 0)
-			r = ring_from_grant(&call, &ring);
 		if (r < 0)
 			return r;
+		r = ring_from_grant(&call, &ring);
+		if (r < 0) {
+			give_back(bus, call.reply.ring_grant.geometry.ring_id);
+			return r;
+		}
 		ring->gates.busy = &publisher->busy;
 		ring_link(bus, ring);
 		r = announce(publisher, ring, ret_topic_id);

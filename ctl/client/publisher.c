@@ -171,12 +171,17 @@ static int add_ring(struct hbus_publisher *publisher, const char *name, const ch
 	return 0;
 }
 
-static const struct hbus_pub_topic *find_topic(const struct hbus_publisher *publisher, uint32_t n_rings, const char *name)
+static const struct hbus_pub_topic *find_topic(const struct hbus_publisher *publisher, uint32_t n_rings, const char *name,
+					       uint32_t *ret_ring_idx)
 {
-	for (uint32_t i = 0; i < n_rings; i++)
-		for (uint32_t j = 0; j < publisher->rings[i]->n_topics; j++)
-			if (strcmp(publisher->rings[i]->topics[j].name, name) == 0)
-				return &publisher->rings[i]->topics[j];
+	for (uint32_t i = 0; i < n_rings; i++) {
+		for (uint32_t j = 0; j < publisher->rings[i]->n_topics; j++) {
+			if (strcmp(publisher->rings[i]->topics[j].name, name) != 0)
+				continue;
+			*ret_ring_idx = i;
+			return &publisher->rings[i]->topics[j];
+		}
+	}
 	return NULL;
 }
 
@@ -232,23 +237,25 @@ static int declare(struct hbus_publisher *publisher, const char *name, const cha
 		   hbus_topic_t *ret_topic)
 {
 	uint32_t n_rings = atomic_load_explicit(&publisher->n_rings, memory_order_relaxed); /* relaxed: as above */
-	const struct hbus_pub_topic *known = find_topic(publisher, n_rings, name);
-	struct hbus_pub_ring *ring;
 	uint32_t id = 0, ring_idx = 0;
+	const struct hbus_pub_topic *known = find_topic(publisher, n_rings, name, &ring_idx);
+	struct hbus_pub_ring *ring;
 	hbus_topic_t number;
 	int r;
 
 	if (known) {
-		*ret_topic = known->user_id;
-		return 0;
+		number = known->user_id;
+		id = known->id;
+	} else {
+		r = add_somewhere(publisher, name, type, content_type, &ring_idx, &id);
+		if (r < 0)
+			return r;
+		number = free_number(publisher, id);
+		ring = publisher->rings[ring_idx];
+		ring->topics[ring->n_topics - 1].user_id = number;
 	}
-	r = add_somewhere(publisher, name, type, content_type, &ring_idx, &id);
-	if (r < 0)
-		return r;
-	number = free_number(publisher, id);
-	ring = publisher->rings[ring_idx];
-	ring->topics[ring->n_topics - 1].user_id = number;
-	r = hbus_publisher_place_topic(publisher, number, ring_idx, id);
+	/* One that is known has its place, unless there was no memory for it the last time. */
+	r = place_of(publisher, number) ? 0 : hbus_publisher_place_topic(publisher, number, ring_idx, id);
 	if (r == 0)
 		*ret_topic = number;
 	return r;

@@ -19,8 +19,11 @@
 static bool say(struct hbus *bus, union hbus_msg *message, const int *fds, unsigned int n_fds, hbus_reply_fn fn,
 		void *context)
 {
-	struct hbus_call *call = hbus_call_new(fn, context);
+	struct hbus_call *call;
 
+	if (!fn)
+		return hbus_request_locked(bus, message, fds, n_fds);
+	call = hbus_call_new(fn, context);
 	if (call && hbus_call_start_locked(bus, message, fds, n_fds, call) == 0)
 		return true;
 	hbus_link_lost_locked(bus);

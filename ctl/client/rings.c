@@ -50,7 +50,7 @@ static void mail_open(struct hbus_subscriber *sub, struct hbus_attached *at)
 	if (at->is_refused || !rings_reserve(sub)) {
 		hbus_loss_add(&sub->losses, at->ring_id, 0, 0, HBUS_LOSS_REFUSED);
 		if (at->is_refused)
-			free(at);
+			hbus_attached_free(at);
 		else
 			hand_back(sub, at);
 		return;

@@ -16,16 +16,12 @@ static uint64_t slots_size(uint32_t n_slots)
 void hbus_slots_offer(struct hbus_subscriber *sub, uint32_t memfd_idx)
 {
 	union hbus_msg message;
-	struct hbus_call *call;
 
-	call = hbus_call_new(NULL, NULL);
-	if (!call) /* fewer slots: rings beyond are polled */
-		return;
 	hbus_wire_init(&message, HBUS_MSG_SUB_SLOTS, 0);
 	message.sub_slots.sub_id = sub->sub_id;
 	message.sub_slots.memfd_idx = memfd_idx;
 	message.sub_slots.n_slots = sub->slots[memfd_idx].n_slots;
-	hbus_call_start_locked(sub->bus, &message, &sub->slots[memfd_idx].fd, 1, call);
+	hbus_request_locked(sub->bus, &message, &sub->slots[memfd_idx].fd, 1);
 }
 
 /* Made, mapped by us, and then sealed: nobody else can ever write. */

@@ -144,6 +144,20 @@ static int say_close(struct hbus_subscriber *sub)
 	return hbus_call(sub->bus, &message, NULL, 0, &call);
 }
 
+/* The daemon may have it already, but not all of it: nobody waits until it has not. */
+static void take_back(struct hbus_subscriber *sub)
+{
+	union hbus_msg message;
+
+	hbus_wire_init(&message, HBUS_MSG_SUB_CLOSE, 0);
+	message.sub_close.sub_id = sub->sub_id;
+	pthread_mutex_lock(&sub->bus->lock);
+	sub->is_closing = true;
+	if (sub->bus->link == HBUS_LINK_CONNECTED)
+		hbus_request_locked(sub->bus, &message, NULL, 0);
+	pthread_mutex_unlock(&sub->bus->lock);
+}
+
 int hbus_subscriber_open(struct hbus *bus, const struct hbus_subscriber_options *options,
 			 struct hbus_subscriber **ret_subscriber)
 {
@@ -162,6 +176,7 @@ int hbus_subscriber_open(struct hbus *bus, const struct hbus_subscriber_options 
 	sub_link(bus, sub);
 	r = say_open(sub);
 	if (r < 0) {
+		take_back(sub);
 		sub_unlink(bus, sub);
 		sub_free(sub, false);
 		return r;

@@ -62,6 +62,12 @@ static struct hbus_topic_name *name_of(struct hbus_topic_table *table, struct hb
 	return name;
 }
 
+/* Why there is no page. */
+static int no_page(uint32_t id)
+{
+	return id / HBUS_TOPIC_TABLE_PAGE >= HBUS_TOPIC_TABLE_PAGE ? -EINVAL : -ENOMEM;
+}
+
 int hbus_topic_table_want(struct hbus_topic_table *table, uint32_t id, const char *text, const char *type,
 			  const char *content_type)
 {
@@ -69,7 +75,7 @@ int hbus_topic_table_want(struct hbus_topic_table *table, uint32_t id, const cha
 	struct hbus_topic_name *name;
 
 	if (!page)
-		return -ENOMEM;
+		return no_page(id);
 	name = name_of(table, &page->names[id % HBUS_TOPIC_TABLE_PAGE], text, type, content_type);
 	if (!name)
 		return -ENOMEM;
@@ -83,7 +89,7 @@ int hbus_topic_table_skip(struct hbus_topic_table *table, uint32_t id)
 	struct hbus_topic_entries *page = page_of(table, id);
 
 	if (!page)
-		return -ENOMEM;
+		return no_page(id);
 	/* R(topic_table.entry): as above; the object is constant. */
 	atomic_store_explicit(&page->entry[id % HBUS_TOPIC_TABLE_PAGE], &hbus_topic_skipped, memory_order_release);
 	return 0;
