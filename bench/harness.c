@@ -50,10 +50,14 @@ void bench_pin(int core)
 void bench_barrier(struct bench_run *run)
 {
 	struct bench_shared *shared = run->shared;
+	struct rusage usage = {0};
 
 	atomic_fetch_add_explicit(&shared->n_ready, 1, memory_order_acq_rel);
 	while (!atomic_load_explicit(&shared->go, memory_order_acquire))
 		sched_yield();
+	(void)getrusage(RUSAGE_SELF, &usage);
+	/* relaxed: read when this process has ended */
+	atomic_fetch_add_explicit(&shared->n_prepared, (uint64_t)usage.ru_nivcsw, memory_order_relaxed);
 }
 
 bool bench_is_over(struct bench_run *run)
@@ -108,43 +112,79 @@ static int reap(struct bench_run *run, pid_t *pids, unsigned int n)
 	return running;
 }
 
-int bench_run_roles(struct bench_run *run)
+/* Those that are ready start together. Return: whether they have. */
+static bool start_when_ready(struct bench_run *run)
 {
-	pid_t pids[BENCH_ROLES_MAX] = {0};
-	uint64_t deadline;
+	struct bench_shared *shared = run->shared;
+
+	if (atomic_load_explicit(&shared->go, memory_order_relaxed))
+		return true;
+	if (atomic_load_explicit(&shared->n_ready, memory_order_acquire) != run->n_roles)
+		return false;
+	atomic_store_explicit(&shared->begin_ns, bench_now_ns(), memory_order_relaxed);
+	atomic_store_explicit(&shared->go, 1, memory_order_release);
+	return true;
+}
+
+/*
+ * Waits for them. From the start on this process sleeps until one has ended: it has no core of its own, and each time it
+ * woke it would take one from those that are measured.
+ */
+static int await_roles(struct bench_run *run, pid_t *pids, const sigset_t *signals)
+{
+	uint64_t deadline = bench_now_ns() + (uint64_t)(run->duration_ms + GRACE_MS) * 1000000;
 	int running;
 
-	memset(run->shared, 0, sizeof(*run->shared));
-	fflush(NULL);
-	for (unsigned int i = 0; i < run->n_roles; i++) {
-		pids[i] = fork();
-		if (pids[i] == 0)
-			role_main(run, i);
-		if (pids[i] < 0) {
-			fprintf(stderr, "hugebus-bench: fork: %s\n", strerror(errno));
-			end_all(pids, run->n_roles);
-			return -1;
-		}
-	}
-	deadline = bench_now_ns() + (uint64_t)(run->duration_ms + GRACE_MS) * 1000000;
 	do {
 		struct timespec nap = {.tv_nsec = 1000000};
 
-		if (atomic_load_explicit(&run->shared->n_ready, memory_order_acquire) == run->n_roles &&
-		    !atomic_load_explicit(&run->shared->go, memory_order_relaxed)) {
-			atomic_store_explicit(&run->shared->begin_ns, bench_now_ns(), memory_order_relaxed);
-			atomic_store_explicit(&run->shared->go, 1, memory_order_release);
-		}
-		nanosleep(&nap, NULL);
+		if (start_when_ready(run))
+			nap = (struct timespec){.tv_sec = 1};
+		(void)sigtimedwait(signals, NULL, &nap);
 		running = reap(run, pids, run->n_roles);
 	} while (running > 0 && bench_now_ns() < deadline);
-	if (running != 0) {
-		if (running > 0)
-			fprintf(stderr, "hugebus-bench: a run did not end in time\n");
-		end_all(pids, run->n_roles);
-		return -1;
+	if (running > 0)
+		fprintf(stderr, "hugebus-bench: a run did not end in time\n");
+	if (running == 0)
+		run->n_switches -= atomic_load_explicit(&run->shared->n_prepared, memory_order_relaxed);
+	return running == 0 ? 0 : -1;
+}
+
+static int start_roles(struct bench_run *run, pid_t *pids, const sigset_t *signals)
+{
+	for (unsigned int i = 0; i < run->n_roles; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			sigprocmask(SIG_SETMASK, signals, NULL);
+			role_main(run, i);
+		}
+		if (pids[i] < 0) {
+			fprintf(stderr, "hugebus-bench: fork: %s\n", strerror(errno));
+			return -1;
+		}
 	}
 	return 0;
+}
+
+int bench_run_roles(struct bench_run *run)
+{
+	pid_t pids[BENCH_ROLES_MAX] = {0};
+	sigset_t signals, before;
+	int r;
+
+	memset(run->shared, 0, sizeof(*run->shared));
+	fflush(NULL);
+	signal(SIGCHLD, SIG_DFL); /* if it was ignored: their ends are waited for */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &signals, &before);
+	r = start_roles(run, pids, &before);
+	if (r == 0)
+		r = await_roles(run, pids, &signals);
+	if (r)
+		end_all(pids, run->n_roles);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return r;
 }
 
 /* -- a private bus -- */

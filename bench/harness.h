@@ -24,6 +24,7 @@ struct bench_shared {
 	_Atomic uint32_t stop;
 	_Atomic uint64_t total;  /* publisher: how many there are; 0 = not known yet */
 	_Atomic uint64_t begin_ns;
+	_Atomic uint64_t n_prepared; /* how often roles lost their CPU before they started: that is nobody's noise */
 	struct {
 		_Atomic uint64_t value[8];
 	} role[BENCH_ROLES_MAX];
