@@ -54,6 +54,10 @@ struct hbus_ring_pub {
 	uint64_t block_mask;     /* block size - 1 */
 	uint64_t batch_max;      /* bytes */
 	uint64_t capacity;
+	uint64_t own_tail;       /* at the last hbus_ring_pub_own() */
+	uint64_t own_sequence;
+	uint64_t measure_at;     /* beyond this it looks at the clock, when records are large */
+	bool is_near;            /* lines came fast then */
 	struct hbus_ring_header *header;
 	struct hbus_gates *gates;
 	bool fences;             /* seq_cst after each commit: isolated, or no membarrier */
@@ -118,6 +122,9 @@ static inline void hbus_ring_pub_zero(const struct hbus_ring_pub *pub, uint64_t 
  * written there does not wait. Twice as many such stores are under way at once as of stores that fill lines, and
  * with whatever else a publish stores between them there would be but two or three. (Asking for a line by prefetchw
  * has no such effect where it was measured.) After a commit, so that no event waits for it.
+ *
+ * Large records wait less often for a line than small ones, and where the readers' caches are near the lines come as fast by
+ * themselves: there it is left out, as far as the clock tells now and then.
  */
 void hbus_ring_pub_own(struct hbus_ring_pub *pub);
 

@@ -32,6 +32,8 @@ MUTANTS = [
            "\t\tend = pub->intent;\n",
            "",
            "sched_ring --scenario lossy --count 20000"),
+    Mutant("lines-beyond-intent-timed", "a bound: the clock is held to lines that are not threatened yet", "shm/ring_pub.c",
+           "(int64_t)(head - pub->measure_at) >= 0 && !is_last", "(int64_t)(head - pub->measure_at) >= 0", "ring"),
     Mutant("line-of-what-is-committed-taken", "a line is taken that holds a committed record", "shm/ring_pub.c",
            "(head + LINE - 1) & ~(uint64_t)(LINE - 1)",
            "head & ~(uint64_t)(LINE - 1)",

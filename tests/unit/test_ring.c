@@ -479,3 +479,45 @@ Test(ring, the_word_behind_a_batch_is_empty_whatever_was_claimed_before)
 	cr_assert(get(&pair, &value));
 	cr_assert_not(get(&pair, &value));
 }
+
+#define LARGE_CAPACITY (1u << 20)
+#define GUARD_BYTES 4096u
+
+/* How fast lines come is looked at with lines that will be written anyway: none is touched that is not threatened yet. */
+Test(ring, lines_are_timed_below_intent_only)
+{
+	struct pair pair = {.geometry = {.ring_id = 1, .capacity = LARGE_CAPACITY}};
+	static unsigned char guard[GUARD_BYTES];
+	uint64_t n_timed = 0, n_guarded = 0;
+	void *data;
+	int fd = -1;
+
+	memset(guard, 0x5a, sizeof(guard));
+	cr_assert_eq(hbus_memfd_new("test", LARGE_CAPACITY, 0, &fd), 0);
+	cr_assert_eq(hbus_segment_map_twice(fd, LARGE_CAPACITY, 1, 0, &data), 0);
+	close(fd);
+	pair.header = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	hbus_gates_init(&pair.gates, 0, false);
+	hbus_ring_pub_init(&pair.pub, &pair.geometry, pair.header, data, &pair.gates);
+	for (uint64_t i = 0; i < 3000; i++) {
+		uint64_t intent = pair.pub.intent, tail = pair.pub.tail;
+		unsigned char *beyond = (unsigned char *)data + (intent & (LARGE_CAPACITY - 1));
+		uint64_t value;
+
+		memcpy(beyond, guard, sizeof(guard));
+		pair.pub.own_at = pair.pub.measure_at = tail;
+		pair.pub.is_near = false;
+		cr_assert_eq(put(&pair, i, 1000), 0);
+		n_timed += pair.pub.measure_at > tail;
+		memcpy(&value, (unsigned char *)data + (tail & (LARGE_CAPACITY - 1)) + HBUS_RECORD_HEADER, sizeof(value));
+		cr_assert_eq(value, i);
+		if (pair.pub.intent != intent)
+			continue;
+		cr_assert_eq(memcmp(beyond, guard, sizeof(guard)), 0, "lines beyond intent were taken");
+		n_guarded++;
+	}
+	cr_assert_gt(n_timed, 2000);
+	cr_assert_gt(n_guarded, 2000);
+	hbus_segment_unmap(data, 2 * LARGE_CAPACITY);
+	munmap(pair.header, 4096);
+}
