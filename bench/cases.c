@@ -191,8 +191,27 @@ static bool take_span(const struct hbus_span *span, unsigned int size, uint64_t 
 	return got == words * (n * base + (n % 2 ? n * ((n - 1) / 2) : n / 2 * (n - 1)));
 }
 
+/* Somebody else is to run on this core as well. */
+static bool shares_its_core(const struct bench_run *run, unsigned int role)
+{
+	for (unsigned int i = 0; i < run->n_roles; i++)
+		if (i != role && run->role[i].core == run->role[role].core)
+			return true;
+	return false;
+}
+
+/* Nothing has come: who has a core for itself looks on, others wait, as the library wants it. */
+static int await_more(struct hbus_subscriber *subscriber, bool is_shared)
+{
+	if (is_shared)
+		return hbus_wait(subscriber, 1) < 0 ? bench_complain("wait") : 0;
+	bench_pause();
+	return 0;
+}
+
 static int throughput_subscriber(struct bench_run *run, unsigned int role)
 {
+	bool is_shared = shares_its_core(run, role);
 	const struct bench_case_params *params = run->params;
 	struct hbus_subscriber *subscriber;
 	struct hbus_span spans[SPANS];
@@ -218,7 +237,8 @@ static int throughput_subscriber(struct bench_run *run, unsigned int role)
 			n += spans[i].n_events;
 		}
 		if (n_spans == 0) {
-			bench_pause();
+			if (await_more(subscriber, is_shared))
+				return 1;
 			if (atomic_load_explicit(&run->shared->stop, memory_order_acquire) == params->n_publishers)
 				total = atomic_load_explicit(&run->shared->total, memory_order_relaxed);
 		}
