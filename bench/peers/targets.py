@@ -5,8 +5,8 @@ A row is true of this run or says that it is not: limits that explain a row are 
 """
 from figures import figure, human, is_moving, side, sides, table
 
-COPY = "a bare loop that fills and copies, no bus: {}"
-MOVES = "a bare line that moves, as a ring's must: {}"
+COPY = "a bare loop that fills and copies, no bus"
+MOVES = "a bare line that moves, as a ring's must"
 
 
 class Run:
@@ -43,9 +43,9 @@ def verdict(text, is_reached):
 
 
 def ratio_row(run, name, low=None, high=None, why=None, bound=None):
-    """@low, @high: what its ratio to the limit is to be. @why: of what, when it is not; @bound: its ratio goes in there."""
+    """@low, @high: what its ratio to the limit is to be. @why: what is in the way when it is not; @bound: whose ratio says how much."""
     target = f">= {low:.2f}" if low is not None else f"<= {high:.2f}"
-    cells, reason = [], ""
+    cells, bounds, is_short = [], [], False
     for distance in sides(run.host):
         ratio, found = run.ratio(name, distance), run.side(name, distance)
         if ratio is None:
@@ -53,10 +53,11 @@ def ratio_row(run, name, low=None, high=None, why=None, bound=None):
             continue
         is_reached = ratio >= low if low is not None else ratio <= high
         cells.append(verdict(f"{ratio:.2f} ({figure(found['value']['median'], run.results[name]['unit'])})", is_reached))
-        if not is_reached and why:
+        if not is_reached:
+            is_short = True
             limit = run.ratio(bound, distance) if bound else None
-            text = why.format(f"{limit:.2f}" if limit else "not in this run")
-            reason = f"{reason}; {distance} {text}" if reason else f"{distance + ' ' if distance else ''}{text}"
+            bounds += [f"{distance + ' ' if distance else ''}{limit:.2f}"] if limit else []
+    reason = why + (": " + ", ".join(bounds) if bounds else "") if is_short and why else ""
     return [run.results[name]["title"], target] + cells + [reason] if name in run.results else None
 
 
@@ -87,6 +88,8 @@ def between_cores(run):
         peer_row(run),
         ratio_row(run, "throughput.256.single", low=0.80, why=COPY, bound="machine.copied.256"),
         ratio_row(run, "throughput.1024.single", low=0.80, why=COPY, bound="machine.copied.1024"),
+        ratio_row(run, "throughput.256.place", low=0.80),
+        ratio_row(run, "throughput.1024.place", low=0.80),
         ratio_row(run, "throughput.256.run.place", low=0.80),
         ratio_row(run, "throughput.1024.run.place", low=0.80),
         ratio_row(run, "rtt.56", high=1.10, why=MOVES, bound="machine.moving.56"),
