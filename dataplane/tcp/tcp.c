@@ -351,7 +351,7 @@ static void say_goodbye(struct hbus_tcp *tcp)
 	hbus_stack_deafen(tcp->stack);
 	hbus_mqtt_shutdown(tcp->engine);
 	while (now_ns() < end_ns && hbus_stack_n_open(tcp->stack) > 0)
-		if (!do_round(tcp))
+		if (!do_round(tcp) && !tcp->options->has_tcp_cpu)
 			nap(tcp, 0);
 }
 
