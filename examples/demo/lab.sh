@@ -39,8 +39,20 @@ lab_sweep() {
 	done
 }
 
+# lab_add_hugepages N, which may be negative: one lab of this machine at a time, or one of two changes is lost. Prints
+# how many have come.
+lab_add_hugepages() {
+	local before
+	{
+		flock 8
+		before=$(cat /proc/sys/vm/nr_hugepages)
+		echo $((before + $1 > 0 ? before + $1 : 0)) >/proc/sys/vm/nr_hugepages
+		echo $(($(cat /proc/sys/vm/nr_hugepages) - before))
+	} 8</proc/sys/vm/nr_hugepages
+}
+
 # The difference, not what there was: another lab may have come or gone meanwhile.
-lab_give_hugepages_back() { echo $(($(cat /proc/sys/vm/nr_hugepages) - $1)) >/proc/sys/vm/nr_hugepages; }
+lab_give_hugepages_back() { lab_add_hugepages "-$1" >/dev/null; }
 
 lab_end() {
 	local pid
@@ -164,16 +176,15 @@ lab_mac() { lab_in "$1" ip -br link show "$2" | awk '{ print $3 }'; }
 
 # lab_want_hugepages N: at least N free ones of 2 MiB; what there was comes back at the end.
 lab_want_hugepages() {
-	local total free
+	local free added
 	[ -r /proc/meminfo ] || return 1
-	total=$(awk '/^HugePages_Total/ { print $2 }' /proc/meminfo)
 	free=$(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)
 	[ "${free:-0}" -lt "$1" ] || return 0
 	[ "$(id -u)" -eq 0 ] && [ -w /proc/sys/vm/nr_hugepages ] || return 1
 	: "${lab:?lab_begin first}"
 	echo $((lab_hugepages_added + $1 - free)) >"$lab/.hugepages" # before, for who clears up after a kill
-	echo $((total + $1 - free)) >/proc/sys/vm/nr_hugepages
-	lab_hugepages_added=$((lab_hugepages_added + $(cat /proc/sys/vm/nr_hugepages) - total))
+	added=$(lab_add_hugepages $(($1 - free)))
+	lab_hugepages_added=$((lab_hugepages_added + ${added:-0}))
 	echo "$lab_hugepages_added" >"$lab/.hugepages"
 	[ "$(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)" -ge "$1" ]
 }
