@@ -16,6 +16,7 @@
 
 struct hbus_loss_list {
 	struct hbus_loss *losses; /* a ring buffer, made with the first loss */
+	struct hbus_loss only;	  /* the first loss when there is no memory for that */
 	uint32_t first;
 	uint32_t n;
 	uint64_t n_unreported; /* no memory, or more rings than HBUS_LOSSES_MAX */

@@ -163,7 +163,7 @@ CLIENT = [
            "loss->first_sequence + loss->n_events == first_sequence ||", "loss->first_sequence <= first_sequence ||",
            "client_loss"),
     Mutant("losses-not-counted-when-full", "losses beyond the list vanish", "ctl/client/loss.c",
-           "\tif (list->n == HBUS_LOSSES_MAX) {\n\t\tlist->n_unreported += n_events;\n", "\tif (list->n == HBUS_LOSSES_MAX) {\n",
+           "\tif (list->n == n_max) {\n\t\tlist->n_unreported += n_events;\n", "\tif (list->n == n_max) {\n",
            "client_loss"),
     Mutant("lingers-though-it-does-not-pay", "a trial that brought nothing is taken for a good one", "ctl/client/linger.c",
            "linger->rate_without + linger->rate_without / 4", "linger->rate_without / 4", "client_linger"),
