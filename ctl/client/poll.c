@@ -25,8 +25,6 @@
 /* Polls in a row that found nothing, after which the line behind the next header word is asked for too, if it is wanted.
  * Not at once: a reader close behind a busy publisher would take lines away from it. */
 #define PREFETCH_AFTER 4u
-/* Polls in a row that found nothing, after which the caller waits for a single event rather than follows a stream. */
-#define WAITED 4u
 #define LINE 64u
 #define PREFETCH_RINGS 4u
 /* How often one call follows readers that were overtaken meanwhile. */
@@ -489,7 +487,7 @@ static inline __attribute__((always_inline)) bool take_one(struct hbus_subscribe
 
 	if (word >> 24 != hbus_word_make(0, at->cache.id, 0) >> 24 || end - position > ring->record_max)
 		return false;
-	if (n_max > 1 && sub->n_idle_polls < WAITED && hbus_ring_sub_load_word(ring, end) != 0)
+	if (n_max > 1 && sub->n_idle_polls < HBUS_WAITED_POLLS && hbus_ring_sub_load_word(ring, end) != 0)
 		return false;
 	if (!goes_on_plainly(sub, at) || !hbus_ring_sub_is_whole(ring, position))
 		return false;
@@ -598,7 +596,7 @@ int hbus_poll_spans(struct hbus_subscriber *sub, struct hbus_span *spans, unsign
 			if (idle_quickly(sub))
 				return 0;
 		} else if (n_max > 0 && spans) {
-			if (sub->n_idle_polls >= WAITED && take_one(sub, NULL, spans, 1))
+			if (sub->n_idle_polls >= HBUS_WAITED_POLLS && take_one(sub, NULL, spans, 1))
 				return 1;
 			if (take_many(sub, &sink))
 				return (int)sink.n;
@@ -615,6 +613,16 @@ int hbus_release(struct hbus_subscriber *sub)
 	return sub && hbus_is_ours(sub->bus) ? hbus_batch_release(sub) : hbus_fail_handle(sub);
 }
 
+/* A plain event of the topic that came last, as far as its header tells: who polls now looks closely. */
+static bool stands_plainly(const struct hbus_subscriber *sub, const struct hbus_attached *at)
+{
+	const struct hbus_topic_cache *cache = &at->cache;
+	uint64_t word = hbus_ring_sub_load_word(&at->ring, at->ring.position);
+
+	return at->skip == 0 && cache->news == sub->news_seen && cache->name && cache->name != &hbus_topic_skipped &&
+	       word >> 24 == hbus_word_make(0, cache->id, 0) >> 24 && hbus_record_size(hbus_word_length(word)) <= at->ring.record_max;
+}
+
 /* Skips what is filtered; true when an event that is wanted stands next. */
 static bool ring_has_work(struct hbus_subscriber *sub, uint32_t idx)
 {
@@ -623,6 +631,9 @@ static bool ring_has_work(struct hbus_subscriber *sub, uint32_t idx)
 
 	if (looks_empty(&sub->rings[idx]))
 		return false;
+	/* No scan, which would take lines away from a publisher that is close: whoever waits wants the event soon. */
+	if (stands_plainly(sub, at))
+		return true;
 	at->has_more = false;
 	scan_ring(sub, at, &sink);
 	/* The ring may have been left as corrupt: then another stands here, or none. */

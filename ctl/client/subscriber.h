@@ -31,6 +31,8 @@
 #define HBUS_UNHEARD_MS 20         /* and between looks whether all was heard, when that is over */
 #define HBUS_POLLED_SLEEP_MS 1     /* sleep between looks at rings that cannot wake us */
 #define HBUS_SLOTS_FIRST 32u
+/* Polls in a row that found nothing, after which the caller waits for a single event rather than follows a stream. */
+#define HBUS_WAITED_POLLS 4u
 
 /* In hbus_attached.ended, besides HBUS_ENDED_* of the protocol. */
 #define HBUS_ATTACHED_ENDED 0x80000000u

@@ -196,8 +196,10 @@ int hbus_wait(struct hbus_subscriber *sub, int timeout_ms)
 	if (timeout_ms == 0)
 		return 0;
 	until_us = timeout_ms < 0 ? UINT64_MAX : hbus_now_us() + (uint64_t)timeout_ms * 1000;
-	if (spin(sub, until_us))
+	if (spin(sub, until_us)) {
+		sub->n_idle_polls = HBUS_WAITED_POLLS;
 		return 1;
+	}
 	arm(sub, false);
 	r = sleep_until(sub, until_us);
 	hbus_waiting_clear(sub);

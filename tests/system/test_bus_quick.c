@@ -226,6 +226,31 @@ static void who_has_waited_too_long_is_told_what_it_lost(void)
 	}
 }
 
+/* Whatever the ring holds, who is told to poll gets on: an event, or the news of a loss. */
+static void who_is_told_to_poll_gets_on(void)
+{
+	for (enum way way = ONE; way < N_WAYS; way++) {
+		struct hbus_subscriber_info info;
+
+		begin("t");
+		warm_up(way);
+		for (uint64_t n = 1; n <= 40; n++) {
+			unsigned int n_in_vain = 0;
+
+			publish_to(topic, n % 4 ? n : n * LAP + n);
+			while (hbus_wait(sub, 0) == 1) {
+				n_in_vain = poll_once(way) > 0 ? 0 : n_in_vain + 1;
+				CHECK(n_in_vain < 3);
+			}
+			CHECK_EQ(poll_once(way), 0);
+		}
+		info = info_now();
+		CHECK(info.n_lost > 0);
+		CHECK_EQ(info.n_delivered + info.n_lost, n_published);
+		end();
+	}
+}
+
 /* A header word like the last, but for a length that no record of this ring has: the ring is left, and nothing handed out. */
 static void a_forged_length_is_never_handed_out(void)
 {
@@ -242,8 +267,10 @@ static void a_forged_length_is_never_handed_out(void)
 			pub = &publisher->rings[0]->pub;
 			word = hbus_word_make(0, publisher->last_wire, (uint32_t)lengths[i]);
 			memcpy(pub->data + (pub->tail & pub->mask), &word, sizeof(word));
-			for (int j = 0; j < 100; j++)
+			for (int j = 0; j < 100; j++) {
+				CHECK_EQ(hbus_wait(sub, 0), 0);
 				CHECK_EQ(poll_once(way), 0);
+			}
 			CHECK_EQ(hbus_next_loss(sub, &loss), 1);
 			CHECK_EQ(loss.reason, HBUS_LOSS_CORRUPT);
 			end();
@@ -258,6 +285,7 @@ static const struct bus_case cases[] = {
 	{"who_has_waited_is_given_the_first_event_at_once_and_the_rest_with_the_next_call",
 	 who_has_waited_is_given_the_first_event_at_once_and_the_rest_with_the_next_call},
 	{"who_has_waited_too_long_is_told_what_it_lost", who_has_waited_too_long_is_told_what_it_lost},
+	{"who_is_told_to_poll_gets_on", who_is_told_to_poll_gets_on},
 	{"a_forged_length_is_never_handed_out", a_forged_length_is_never_handed_out},
 };
 
