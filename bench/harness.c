@@ -126,6 +126,28 @@ static bool start_when_ready(struct bench_run *run)
 	return true;
 }
 
+/* What a stack would tell, in a word each: where in the kernel it sleeps, or that it runs. */
+static void say_who_runs(const struct bench_run *run, const pid_t *pids)
+{
+	fprintf(stderr, "hugebus-bench: a run did not end in time; %u of %u were ready:",
+		atomic_load_explicit(&run->shared->n_ready, memory_order_relaxed), run->n_roles);
+	for (unsigned int i = 0; i < run->n_roles; i++) {
+		char path[64], where[64] = "";
+		FILE *file;
+
+		if (pids[i] <= 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/wchan", (int)pids[i]);
+		file = fopen(path, "re");
+		if (!file || !fgets(where, sizeof(where), file) || strcmp(where, "0") == 0)
+			snprintf(where, sizeof(where), "runs");
+		if (file)
+			fclose(file);
+		fprintf(stderr, " role %u (%s)", i, where);
+	}
+	fputc('\n', stderr);
+}
+
 /*
  * Waits for them. From the start on this process sleeps until one has ended: it has no core of its own, and each time it
  * woke it would take one from those that are measured.
@@ -144,7 +166,7 @@ static int await_roles(struct bench_run *run, pid_t *pids, const sigset_t *signa
 		running = reap(run, pids, run->n_roles);
 	} while (running > 0 && bench_now_ns() < deadline);
 	if (running > 0)
-		fprintf(stderr, "hugebus-bench: a run did not end in time\n");
+		say_who_runs(run, pids);
 	if (running == 0)
 		run->n_switches -= atomic_load_explicit(&run->shared->n_prepared, memory_order_relaxed);
 	return running == 0 ? 0 : -1;

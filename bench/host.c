@@ -85,6 +85,8 @@ static uint64_t measure_one(const struct bench_measure *measure, const struct be
 	if (result->has_failed)
 		return 0;
 	bench_measure_once(measure, stage, repeat, result);
+	if (result->has_failed)
+		fprintf(stderr, "hugebus-bench: %s failed\n", measure->name);
 	if (result->value.n > i)
 		result->probe_before[i] = placement->n - 1;
 	(void)bench_placement_probe(placement, stage->run, stage->cores);

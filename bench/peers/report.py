@@ -258,6 +258,8 @@ def page(directory):
                   "in all of them and is the limit of most.", packets_table(packets)]
     if ingress:
         parts += ["## Packets (`hugebus bench ingress`)", results_table(ingress)]
+    if not (packets and ingress):
+        parts.append("Packets are not all in this run: those over a veth pair need root, and all a build with DPDK.")
     parts.append(notes)
     with open(os.path.join(directory, "BENCHMARKS.md"), "w", encoding="utf-8") as file:
         file.write("\n\n".join(part.strip() for part in parts if part) + "\n")
