@@ -254,6 +254,7 @@ struct hbus_subscriber_options {
 /*
  * Publishers wait for this subscriber (needs the right): it gets all that comes after hbus_subscribe(). What it also
  * reads of the time before (HBUS_START_EARLIEST, _POSITIONS) can be overwritten, as a lossy one's.
+ * They wait with all that they publish into the same ring, of whatever topic: who does not poll any more closes it.
  */
 #define HBUS_SUB_FLAG_RELIABLE 0x1u
 /* Publishers of the same struct hbus do not wake this subscriber: whoever publishes sees to it that it polls. */
