@@ -233,7 +233,7 @@ static __attribute__((noinline)) int finish_batched(struct hbus_publisher *publi
 	return 0;
 }
 
-static __attribute__((noinline)) int leave_batched(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
+static __attribute__((noinline)) int leave_for_slow(struct hbus_publisher *publisher, hbus_topic_t topic, const void *data,
 						   size_t size, bool may_wait)
 {
 	hbus_publisher_leave_quickly(publisher);
@@ -249,12 +249,12 @@ static inline __attribute__((always_inline)) int add_batched(struct hbus_publish
 	unsigned char *body;
 
 	if (__builtin_expect(place == 0, 0))
-		return leave_batched(publisher, topic, data, size, may_wait);
+		return leave_for_slow(publisher, topic, data, size, may_wait);
 	ring = publisher->rings[(place >> 24) - 1];
 	body = hbus_ring_pub_begin_more(&ring->pub, prefix + size);
 	/* relaxed: as in begin() */
 	if (__builtin_expect(!body || atomic_load_explicit(&ring->is_refused, memory_order_relaxed) != 0, 0))
-		return leave_batched(publisher, topic, data, size, may_wait);
+		return leave_for_slow(publisher, topic, data, size, may_wait);
 	if (prefix)
 		put_u64(body, publisher->batch_time_ns);
 	hbus_copy_in_words(body + prefix, data, size);
@@ -265,20 +265,26 @@ static inline __attribute__((always_inline)) int add_batched(struct hbus_publish
 	return 0;
 }
 
+/* After is_quick(). False: a signal handler has published something else before it was said that this is a call. */
+static inline bool enter_for(struct hbus_publisher *publisher, hbus_topic_t topic, uint32_t busy)
+{
+	hbus_publisher_enter_quickly(publisher, busy);
+	return topic == publisher->quick_topic;
+}
+
 /*
  * What costs is stores, in the ring and outside alike: they reach the cache in the order in which they were made, so
  * those that wait for a line that another core has hold up all behind them, and there is room for some 64. Where lines come
  * fast it is instructions: six a cycle at best. Return: whether the event is out, and *@ret what the caller returns.
  */
 static inline __attribute__((always_inline)) bool publish_quickly(struct hbus_publisher *publisher, const void *data, size_t size,
-								  uint32_t busy, bool is_by_words, int *ret)
+								  bool is_by_words, int *ret)
 {
 	struct hbus_ring_pub *pub = &publisher->last_ring->pub;
 	unsigned char *body;
 	bool has_waiter;
 	uint64_t end;
 
-	hbus_publisher_enter_quickly(publisher, busy);
 	body = hbus_ring_pub_begin_one(pub, size, &end);
 	if (__builtin_expect(!body, 0)) {
 		hbus_publisher_leave_quickly(publisher);
@@ -305,10 +311,13 @@ static __attribute__((noinline)) int publish_larger(struct hbus_publisher *publi
 	uint32_t busy;
 	int r;
 
-	if (size > WORDS_MAX && is_quick(publisher, topic, data, size, SMALL_MAX, &busy) &&
-	    publish_quickly(publisher, data, size, busy, false, &r))
-		return r;
-	return publish_slowly(publisher, topic, data, size, may_wait);
+	if (size <= WORDS_MAX || !is_quick(publisher, topic, data, size, SMALL_MAX, &busy))
+		return publish_slowly(publisher, topic, data, size, may_wait);
+	if (__builtin_expect(!enter_for(publisher, topic, busy), 0))
+		return leave_for_slow(publisher, topic, data, size, may_wait);
+	if (__builtin_expect(!publish_quickly(publisher, data, size, false, &r), 0))
+		return publish_slowly(publisher, topic, data, size, may_wait);
+	return r;
 }
 
 /* One more of a batch, of any topic, with the time of those before. Nothing is called but at the end. */
@@ -338,7 +347,9 @@ static inline __attribute__((always_inline)) int publish(struct hbus_publisher *
 
 	if (__builtin_expect(!is_quick(publisher, topic, data, size, WORDS_MAX, &busy), 0))
 		return publish_otherwise(publisher, topic, data, size, may_wait);
-	if (__builtin_expect(!publish_quickly(publisher, data, size, busy, true, &r), 0))
+	if (__builtin_expect(!enter_for(publisher, topic, busy), 0))
+		return leave_for_slow(publisher, topic, data, size, may_wait);
+	if (__builtin_expect(!publish_quickly(publisher, data, size, true, &r), 0))
 		return publish_slowly(publisher, publisher->last_topic, data, size, may_wait);
 	return r;
 }
@@ -530,8 +541,8 @@ int hbus_reserve(struct hbus_publisher *publisher, hbus_topic_t topic, size_t si
 	publisher->quick_topic = HBUS_QUICKLY_RESERVED | size;
 	atomic_signal_fence(memory_order_seq_cst); /* a signal handler that publishes has done so before the end is looked at */
 	body = hbus_ring_pub_begin_one(&publisher->last_ring->pub, size, &end);
-	if (__builtin_expect(!body, 0)) {
-		publisher->quick_topic = topic;
+	if (__builtin_expect(!body || topic != publisher->last_topic, 0)) { /* as in enter_for() */
+		hbus_publisher_set_quick(publisher);
 		return reserve_slowly(publisher, topic, size, 0, ret_data);
 	}
 	*ret_data = body;
