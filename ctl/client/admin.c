@@ -7,6 +7,14 @@
 #include "ctl/client/steering.h"
 #include "ctl/proto/topic.h"
 
+/* Asked twice because the link broke before the reply: what is not there any more was removed the first time. */
+static int removed(const struct hbus_call *call, enum hbus_msg_type type, int r)
+{
+	bool is_removal = type == HBUS_MSG_TOPIC_REMOVE || type == HBUS_MSG_ROUTE_REMOVE;
+
+	return r == HBUS_E_NOT_FOUND && is_removal && call->is_repeated ? 0 : r;
+}
+
 static int topic_request(struct hbus *bus, enum hbus_msg_type type, const char *name, const char *event_type,
 			 const char *content_type)
 {
@@ -26,7 +34,7 @@ static int topic_request(struct hbus *bus, enum hbus_msg_type type, const char *
 	    !hbus_wire_put_string(message.topic.type, sizeof(message.topic.type), event_type) ||
 	    !hbus_wire_put_string(message.topic.content_type, sizeof(message.topic.content_type), content_type))
 		return hbus_fail(HBUS_E_NAME, "a topic's types have at most 63 bytes");
-	return hbus_call(bus, &message, NULL, 0, &call);
+	return removed(&call, type, hbus_call(bus, &message, NULL, 0, &call));
 }
 
 int hbus_topic_declare(struct hbus *bus, const char *name, const char *type, const char *content_type)
@@ -88,7 +96,7 @@ static int route_request(struct hbus *bus, enum hbus_msg_type type, const struct
 		return hbus_fail(HBUS_E_INVALID, "no route");
 	hbus_wire_init(&message, type, 0);
 	r = route_to_wire(route, &message.route.route);
-	return r < 0 ? r : hbus_call(bus, &message, NULL, 0, &call);
+	return r < 0 ? r : removed(&call, type, hbus_call(bus, &message, NULL, 0, &call));
 }
 
 int hbus_route_add(struct hbus *bus, const struct hbus_route *route)

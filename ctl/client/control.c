@@ -252,7 +252,7 @@ int hbus_call(struct hbus *bus, void *message, const int *fds, unsigned int n_fd
 		if (call->no_retry) {
 			r = hbus_fail(HBUS_E_DISCONNECTED, "the daemon went away");
 			break;
-		}
+		}		call->is_repeated = true;
 	}
 	pthread_mutex_unlock(&bus->lock);
 	return r < 0 ? r : call_status(call);

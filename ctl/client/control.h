@@ -23,6 +23,7 @@ struct hbus_call {
 	uint32_t serial;
 	bool is_done;
 	bool is_lost;          /* the link broke before the reply */
+	bool is_repeated;      /* it was sent on another link before */
 	bool no_retry;         /* without a link, or when it is lost, it fails; else it is sent when the link is back */
 	int timeout_ms;        /* 0 = HBUS_CALL_TIMEOUT_MS */
 	bool is_brief;         /* timeout_ms is for all of it: a link that comes back, sending again, the reply */

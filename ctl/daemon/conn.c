@@ -463,6 +463,9 @@ static bool refuse_for_want_of_fds(struct hbus_server *server)
 
 void hbus_conn_accept(struct hbus_server *server)
 {
+	/* It may not have been there to take back the last time. */
+	if (server->spare_fd < 0)
+		server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	for (int i = 0; i < ACCEPTS_PER_ROUND; i++) {
 		int socket = accept4(server->place.listen_fd, NULL, NULL,
 				     SOCK_CLOEXEC | SOCK_NONBLOCK);
