@@ -180,6 +180,8 @@ CLIENT = [
     Mutant("quick-reservation-unknown", "who has reserved the quick way may publish, or begin a batch", "ctl/client/publisher.h",
            "return publisher->reserved || hbus_publisher_is_quickly_reserved(publisher);", "return publisher->reserved;",
            "bus_publish"),
+    Mutant("topic-not-looked-at-again", "a handler's topic takes the event that it interrupted along", "ctl/client/publish.c",
+           "\treturn topic == publisher->quick_topic;\n", "\t(void)topic;\n\treturn true;\n", "bus_publish"),
     Mutant("shorter-without-zero-word", "less than was reserved is committed, and the word behind it is not emptied",
            "ctl/client/publish.c", "body = hbus_ring_pub_begin_one(&publisher->last_ring->pub, size, &end);\n\t\tif (body)",
            "body = hbus_ring_pub_begun(&publisher->last_ring->pub, size, &end);\n\t\tif (body)", "bus_publish"),

@@ -168,6 +168,54 @@ static void reservations_may_be_shorter_than_asked_for(void)
 	close_all();
 }
 
+#define BY_HANDLER UINT64_C(0x5151515151515151)
+#define BY_PROGRAM UINT64_C(0x4242424242424242)
+static hbus_topic_t handlers_topic;
+static uint64_t n_by_handler;
+
+static void publish_in_handler(int signal_number)
+{
+	uint64_t value = BY_HANDLER;
+
+	(void)signal_number;
+	n_by_handler += hbus_publish(publisher, handlers_topic, &value, sizeof(value)) == 0;
+}
+
+/* A handler is refused, or its event comes before or after: never does it take another to its own topic. */
+static void a_handler_that_publishes_takes_no_event_along(void)
+{
+	struct itimerval often = {.it_interval.tv_usec = 100, .it_value.tv_usec = 100}, never = {0};
+	uint64_t value = BY_PROGRAM, begin_ms, seen = 0;
+	struct hbus_event event;
+	void *room;
+
+	open_all(0, 0, 0, 0);
+	OK(hbus_publisher_topic(publisher, "handler", NULL, NULL, &handlers_topic));
+	OK(hbus_subscribe(sub, "handler"));
+	signal(SIGALRM, publish_in_handler);
+	begin_ms = bus_now_ms();
+	setitimer(ITIMER_REAL, &often, NULL);
+	while (bus_now_ms() - begin_ms < 400) {
+		for (unsigned int i = 0; i < 200; i++) {
+			OK(hbus_publish(publisher, topic, &value, sizeof(value)));
+			OK(hbus_reserve(publisher, topic, sizeof(value), &room));
+			memcpy(room, &value, sizeof(value));
+			OK(hbus_commit(publisher, sizeof(value)));
+		}
+		while (hbus_poll(sub, &event, 1) == 1) {
+			bool is_handlers = strcmp(event.topic, "handler") == 0;
+
+			CHECK(memcmp(event.data, is_handlers ? &(uint64_t){BY_HANDLER} : &(uint64_t){BY_PROGRAM}, 8) == 0);
+			seen += is_handlers;
+		}
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	signal(SIGALRM, SIG_DFL);
+	CHECK(n_by_handler > 0);
+	CHECK(seen > 0);
+	close_all();
+}
+
 static void a_run_is_filled_in_place(void)
 {
 	unsigned char *room = NULL;
@@ -514,6 +562,7 @@ static const struct bus_case cases[] = {
 	{"a_size_that_wraps_around_is_too_large", a_size_that_wraps_around_is_too_large},
 	{"a_reservation_is_filled_in_place", a_reservation_is_filled_in_place},
 	{"reservations_may_be_shorter_than_asked_for", reservations_may_be_shorter_than_asked_for},
+	{"a_handler_that_publishes_takes_no_event_along", a_handler_that_publishes_takes_no_event_along},
 	{"a_run_is_filled_in_place", a_run_is_filled_in_place},
 	{"a_run_is_read_event_by_event_however_small_the_polls", a_run_is_read_event_by_event_however_small_the_polls},
 	{"spans_join_events_of_one_size", spans_join_events_of_one_size},
