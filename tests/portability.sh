@@ -76,7 +76,7 @@ compile_all() {
 		library_sources
 		unit_tests | sed 's|.*|tests/unit/test_&.c|'
 		fuzz_targets | sed 's|.*|tests/fuzz/fuzz_&.c|'
-		printf '%s\n' tests/fuzz/driver.c tests/stress/explore.c tests/stress/explore_memory.c tests/stress/sched_ring.c \
+		printf '%s\n' tests/fuzz/driver.c tests/stress/explore.c tests/stress/explore_memory.c tests/stress/sched_{main,reader,ring}.c \
 			tests/stress/tsan_ring.c tests/crash/torture_ring.c tests/crash/scribble.c
 	} | xargs -P "$(nproc)" -I{} bash -c 'compile_one "$@"' compile "$out" {} "$@"
 }
@@ -102,7 +102,7 @@ link_all() {
 		link_one "$out" "fuzz_$name" "tests/fuzz/fuzz_$name.c" tests/fuzz/driver.c || return 1
 	done
 	# The scheduler compiles the ring's sources itself: nothing of it comes from the archive.
-	link_one "$out" sched_ring tests/stress/explore.c tests/stress/explore_memory.c tests/stress/sched_ring.c &&
+	link_one "$out" sched_ring tests/stress/explore.c tests/stress/explore_memory.c tests/stress/sched_{main,reader,ring}.c &&
 		link_one "$out" threads tests/stress/tsan_ring.c &&
 		link_one "$out" torture_ring tests/crash/torture_ring.c &&
 		link_one "$out" scribble tests/crash/scribble.c
