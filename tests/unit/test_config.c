@@ -188,6 +188,7 @@ Test(config, wrong_values_are_errors)
 	refuses("daemon = {\ncapacity = \"256M\"; };", 2, "from 65536 to");
 	refuses("daemon = {\ncapacity = \"2X\"; };", 2, "number of bytes");
 	refuses("daemon = {\ncapacity = \"99999999999999999999\"; };", 2, "number of bytes");
+	refuses("daemon = {\nreserve_pages = 65537; };", 2, "from 0 to 65536");
 	refuses("daemon = {\nsocket = \"relative\"; };", 2, "begins with '/'");
 	refuses("daemon = {\nsocket_mode = \"888\"; };", 2, "octal");
 	refuses("daemon = {\nsocket_mode = \"1777\"; };", 2, "octal");
