@@ -179,10 +179,17 @@ static bool split(const char *address, char host[256], const char **ret_port)
 	return **ret_port != '\0' && is_port(*ret_port);
 }
 
+/* An address that a name has and this host has not: "localhost" is ::1 too, also where there is no IPv6. */
+static bool is_not_here(int error)
+{
+	return error == -EADDRNOTAVAIL || error == -EAFNOSUPPORT;
+}
+
 static int listen_tcp(struct hbus_gateway *gateway, const char *address)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
 	struct addrinfo *infos, *info;
+	unsigned int n_before = gateway->n_listeners;
 	char host[256];
 	const char *port;
 	int r;
@@ -196,11 +203,12 @@ static int listen_tcp(struct hbus_gateway *gateway, const char *address)
 	r = -EADDRNOTAVAIL;
 	for (info = infos; info && gateway->n_listeners < HBUS_GATEWAY_LISTENERS_MAX; info = info->ai_next) {
 		r = listen_address(gateway, info);
-		if (r < 0)
+		if (r < 0 && !is_not_here(r))
 			break;
 	}
 	freeaddrinfo(infos);
-	return r;
+	/* One of several that this host has is enough. */
+	return is_not_here(r) && gateway->n_listeners > n_before ? 0 : r;
 }
 
 /* What stands in front of the place says what its clients speak. Return: its size. */

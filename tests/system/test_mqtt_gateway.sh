@@ -202,6 +202,34 @@ too_few_descriptors_are_said_and_refuse_nobody_else() {
 	lab_until 20 _counts mqtt connects_limited 114
 }
 
+# Where there is no IPv6, "localhost" is ::1 all the same.
+a_name_is_served_at_those_of_its_addresses_that_are_here() {
+	[ "$(id -u)" -eq 0 ] || skip "needs root (a host without IPv6)"
+	_start_daemon
+	printf '::1 localhost\n127.0.0.1 localhost\n' >"$lab/hosts"
+	cat >"$lab/inner" <<-'END'
+		mount --bind "$1/hosts" /etc/hosts && ip link set lo up && echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 || exit 77
+		hugebus-mqtt --socket "$1/bus" --listen '[::1]:1883' --allow-anonymous && exit 1
+		hugebus-mqtt --socket "$1/bus" --listen localhost:1883 --allow-anonymous &
+		for i in $(seq 100); do
+			mosquitto_pub -h 127.0.0.1 -t here -m yes -q 1 && break
+			sleep 0.1
+		done
+		kill %1 && wait %1
+	END
+	lab_spawn reader hugebus --socket "$lab/bus" sub -t here -C 1 -W 20
+	lab_until 10 _is_subscribed_to here || return 1
+	timeout 30 unshare -nm bash "$lab/inner" "$lab" >"$lab/said" 2>&1
+	status=$?
+	[ $status -ne 77 ] || skip "IPv6 cannot be switched off here"
+	expect $status -eq 0 || { cat "$lab/said" >&2; return 1; }
+	grep -q 'cannot listen on .::1.:1883: Cannot assign requested address' "$lab/said" || return 1
+	lab_until 10 lab_has_ended reader || return 1
+	expect "$(cat "$lab/reader.out")" = "yes"
+}
+
+_is_subscribed_to() { hugebus --socket "$lab/bus" ls | grep -q "$1"; }
+
 one_address_has_as_many_connections_as_it_may_and_others_theirs() {
 	_start --connections-per-address 3 --listen "unix:$lab/mqtt"
 	sub one -t 'share/#' -C 4 && sub two -t 'share/#' || return 1
