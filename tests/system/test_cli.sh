@@ -427,4 +427,24 @@ the_examples_meet() {
 	expect "$(tail -n 1 "$lab/one.out")" = 'examples/greeting: hello 10'
 }
 
+a_pipe_becomes_events_and_events_lines() {
+	bus || return 1
+	mkfifo "$lab/in"
+	lab_spawn pipe bash -c '"$1" "reply/#" <"$2"' bash "$HBUS_BUILD/examples/pipe" "$lab/in"
+	exec {in}>"$lab/in"
+	lab_until 10 _is_listed pipe || return 1
+	lab_spawn all hugebus sub -t 'sensor/#' -v -C 2002 -W 20 --ready "$lab/all.ready" --reliable
+	lab_until 10 test -e "$lab/all.ready" || return 1
+	printf 'sensor/a 1\nno-text\nsensor/+ x\nsensor/b two words\n' >&$in
+	seq -f 'sensor/a %g' 2000 >&$in
+	ended all 0
+	expect "$(head -n 2 "$lab/all.out" | tr '\n' ,)" = "sensor/a 1,sensor/b two words,"
+	expect "$(tail -n 1 "$lab/all.out")" = "sensor/a 2000"
+	exits 0 hugebus pub -t reply/x -m pong
+	lab_wait_line pipe '^reply/x pong$' || return 1
+	exec {in}>&-
+	ended pipe 0
+	grep -q 'no text behind the topic: no-text' "$lab/pipe.err" && grep -q 'sensor/+: topic name' "$lab/pipe.err"
+}
+
 run_cases "$@"
