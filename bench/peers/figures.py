@@ -27,6 +27,11 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def spread(samples):
+    """ " ±3 %"; nothing of a single sample """
+    return f" ±{100 * samples['spread']:.0f} %" if len(samples["samples"]) > 1 else ""
+
+
 def is_moving(run):
     return run.get("placement", {}).get("is_moving", False)
 

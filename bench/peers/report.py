@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from figures import apart, figure, human, is_moving, side, sides, span, table
+from figures import apart, figure, human, is_moving, side, sides, span, spread, table
 from targets import targets
 
 THROUGHPUT = [8, 64, 256, 1024]
@@ -36,7 +36,7 @@ def cell_text(cell, distance, is_rate):
     if found is None:
         return "–"
     value = human(found["value"]["median"]) if is_rate else f"{found['value']['median']:.0f}"
-    return f"{value} ({found['ratio']['median']:.2f} ±{100 * found['ratio']['spread']:.0f} %)"
+    return f"{value} ({found['ratio']['median']:.2f}{spread(found['ratio'])})"
 
 
 def limit_text(run, name, distance, is_rate):
@@ -101,12 +101,12 @@ def result_rows(result, distance, legend, n_columns):
     rest = ["", "", ""]
     if "limit" in found:
         rest = [f"{figure(found['limit']['median'], unit)} {legend.letter(result['limit_name'])}",
-                f"{found['ratio']['median']:.2f}", f"±{100 * found['ratio']['spread']:.0f} %"]
+                f"{found['ratio']['median']:.2f}", spread(found["ratio"]).strip()]
     rows = [start + [figure(found["value"]["median"], unit)] + rest]
     more = [result["title"]] + start[1:]
     if "p99_ratio" in found:
         rows.append([more[0] + ": p99"] + more[1:] + [figure(found["p99"]["median"], unit), f"{figure(found['limit_p99']['median'], unit)} (its p99)",
-                    f"{found['p99_ratio']['median']:.2f}", f"±{100 * found['p99_ratio']['spread']:.0f} %"])
+                    f"{found['p99_ratio']['median']:.2f}", spread(found["p99_ratio"]).strip()])
     if "total" in found:
         rows.append([f"{more[0]}: {result['total_name']}"] + more[1:] + [figure(found["total"]["median"], unit), "", "", ""])
     return rows
