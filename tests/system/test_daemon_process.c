@@ -466,7 +466,8 @@ static void start_for_users(const char *config, pid_t *ret_pid)
 	if (geteuid() != 0)
 		bus_skip("only root can be several users");
 	make_place();
-	/* The case's directory lets nobody else in. */
+	/* The case's directory lets nobody else in; nor does this one, if the umask is so. */
+	CHECK_EQ(chmod(directory, 0755), 0);
 	slash = strrchr(directory, '/');
 	*slash = '\0';
 	CHECK_EQ(chmod(directory, 0755), 0);

@@ -76,8 +76,13 @@ the_tests_themselves_end_with_it() {
 	cp "$top/tests/report.py" "$lab/tree/tests/"
 	_tool meson 'if [ "$1" = test ]; then '"$SLOW"'; fi; mkdir -p "${@: -2:1}"; touch "${@: -2:1}/build.ninja"'
 	_start test && _ends TERM 143 && _start test && _ends KILL 137 || return 1
+	# Its lab is locked until the last of its processes has ended.
+	lab_until 20 _is_swept || { ls -A "$lab/tmp" >&2; return 1; }
+}
+
+_is_swept() {
 	(TMPDIR=$lab/tmp lab_sweep)
-	expect -z "$(ls -A "$lab/tmp")"
+	[ -z "$(ls -A "$lab/tmp")" ]
 }
 
 an_installation_is_not_cut_in_two() {
