@@ -145,34 +145,36 @@ static void check(const struct hbus_gateway_options *o, struct argp_state *state
 			argp_error(state, "--listen %s needs --cert and --key", o->listen[i]);
 }
 
+/* Options whose value is a name: where it goes, or NULL. */
+static const char **name_of(struct hbus_gateway_options *o, int key)
+{
+	switch (key) {
+	case 's': return &o->socket;
+	case KEY_PASSWORDS: return &o->password_file;
+	case KEY_CERTIFICATE: return &o->tls.certificate;
+	case KEY_KEY: return &o->tls.key;
+	case KEY_AUTHORITIES: return &o->tls.authorities;
+	case KEY_HASH: return &o->hash_name;
+	case KEY_STATE: return &o->state_dir;
+	default: return NULL;
+	}
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct hbus_gateway_options *o = state->input;
+	const char **name = name_of(o, key);
 
+	if (name) {
+		*name = arg;
+		return 0;
+	}
 	switch (key) {
 	case 'l':
 		add_listen(o, arg, state);
 		return 0;
-	case 's':
-		o->socket = arg;
-		return 0;
 	case KEY_ANONYMOUS:
 		o->allows_anonymous = true;
-		return 0;
-	case KEY_PASSWORDS:
-		o->password_file = arg;
-		return 0;
-	case KEY_CERTIFICATE:
-		o->tls.certificate = arg;
-		return 0;
-	case KEY_KEY:
-		o->tls.key = arg;
-		return 0;
-	case KEY_AUTHORITIES:
-		o->tls.authorities = arg;
-		return 0;
-	case KEY_HASH:
-		o->hash_name = arg;
 		return 0;
 	case KEY_RELIABLE:
 		o->is_reliable = true;
@@ -194,9 +196,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_NAP:
 		o->nap_us = number32(state, arg, 0, 100000);
-		return 0;
-	case KEY_STATE:
-		o->state_dir = arg;
 		return 0;
 	case KEY_SPIN:
 		o->spin_us = number32(state, arg, 0, 1000000);
