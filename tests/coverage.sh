@@ -17,8 +17,8 @@ mode=run
 path=
 while [ $# -gt 0 ]; do
 	case $1 in
-	--dir) dir=$2; shift ;;
-	--suite) suites+=(--suite "hugebus:$2"); shift ;;
+	--dir) dir=${2:?--dir needs a directory (--help)}; shift ;;
+	--suite) suites+=(--suite "hugebus:${2:?--suite needs a name (--help)}"); shift ;;
 	--report) mode=report ;;
 	--uncovered) mode=uncovered path=${2:-}; [ $# -eq 1 ] || shift ;;
 	-h | --help) sed -n '4,12s/^# \?//p' "$0"; exit 0 ;;

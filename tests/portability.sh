@@ -197,7 +197,7 @@ check() {
 only=()
 while [ $# -gt 0 ]; do
 	case $1 in
-	--only) only+=("$2"); shift ;;
+	--only) only+=("${2:?--only needs a text (--help)}"); shift ;;
 	--list) combinations; exit 0 ;;
 	-h | --help) sed -n '4,14s/^# \?//p' "$0"; exit 0 ;;
 	*) echo "usage: portability.sh [--only TEXT]... [--list]" >&2; exit 2 ;;
@@ -205,6 +205,9 @@ while [ $# -gt 0 ]; do
 	shift
 done
 
+for text in ${only[@]+"${only[@]}"}; do
+	combinations | grep -qF -- "$text" || { echo "portability.sh: no combination holds '$text' (--list)" >&2; exit 2; }
+done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM

@@ -119,10 +119,18 @@ static bool read_head(struct hbus_journal *journal, const json_t *json)
 
 static int read_line(struct hbus_journal *journal, const char *line, size_t len, bool is_first)
 {
-	json_t *json = json_loadb(line, len, 0, NULL);
 	struct hbus_journal_record record;
+	json_t *json;
 	int r = 0;
 
+	errno = 0;
+	json = json_loadb(line, len, 0, NULL);
+	/* A line that was cut costs only itself; one that there is no memory for would be lost for good. The parser may even
+	 * return an object that lacks what it had no memory for. */
+	if (errno == ENOMEM) {
+		json_decref(json);
+		return -ENOMEM;
+	}
 	if (is_first)
 		r = json && read_head(journal, json) ? 0 : -EBADMSG;
 	else if (json && hbus_journal_from_json(json, &record))
@@ -143,6 +151,8 @@ static int read_file(struct hbus_journal *journal, FILE *file)
 		r = read_line(journal, line, (size_t)len, is_first);
 		is_first = false;
 	}
+	if (r == 0 && !feof(file))
+		r = errno ? -errno : -EIO;
 	free(line);
 	return r;
 }
@@ -195,24 +205,28 @@ int hbus_journal_open(const char *dir, struct hbus_journal **ret_journal,
 	return 0;
 }
 
-void hbus_journal_replay(struct hbus_journal *journal,
-			 bool (*restore)(struct hbus_state *state,
-					 const struct hbus_journal_record *record),
-			 struct hbus_state *state)
+int hbus_journal_replay(struct hbus_journal *journal,
+			bool (*restore)(struct hbus_state *state,
+					const struct hbus_journal_record *record),
+			struct hbus_state *state)
 {
-	for (size_t i = 0; i < journal->n_records; i++) {
+	int r = 0;
+
+	for (size_t i = 0; i < journal->n_records && r == 0; i++) {
 		const struct hbus_journal_record *record = &journal->records[i];
 		bool is_of_processes = record->kind == HBUS_RECORD_MEMBER ||
 				       record->kind == HBUS_RECORD_RING ||
 				       record->kind == HBUS_RECORD_RING_TOPIC ||
 				       (record->kind == HBUS_RECORD_TOPIC && !record->flags);
 
-		if (journal->head.is_same_boot || !is_of_processes)
-			restore(state, record);
+		errno = 0;
+		if ((journal->head.is_same_boot || !is_of_processes) && !restore(state, record) && errno == ENOMEM)
+			r = -ENOMEM;
 	}
 	free(journal->records);
 	journal->records = NULL;
 	journal->n_records = journal->n_room = 0;
+	return r;
 }
 
 /* ---- writing ---- */

@@ -35,11 +35,15 @@ struct hbus_journal_head {
  */
 int hbus_journal_open(const char *dir, struct hbus_journal **ret_journal,
 		      struct hbus_journal_head *ret_head, struct hbus_config_error *ret_error);
-/** hbus_journal_replay() - the records that still stand, members before rings. */
-void hbus_journal_replay(struct hbus_journal *journal,
-			 bool (*restore)(struct hbus_state *state,
-					 const struct hbus_journal_record *record),
-			 struct hbus_state *state);
+/**
+ * hbus_journal_replay() - the records that still stand, members before rings
+ *
+ * Return: 0, or -ENOMEM: what was not restored would be missing from the next journal.
+ */
+int hbus_journal_replay(struct hbus_journal *journal,
+			bool (*restore)(struct hbus_state *state,
+					const struct hbus_journal_record *record),
+			struct hbus_state *state);
 /** hbus_journal_rewrite() - a fresh file with what @state says now. Return: 0 or -errno. */
 int hbus_journal_rewrite(struct hbus_journal *journal, struct hbus_state *state);
 /** hbus_journal_append() - Return: 0 or -errno; the next rewrite repairs it. */

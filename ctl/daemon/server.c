@@ -220,7 +220,9 @@ static int make_state(struct hbus_server *server, struct hbus_config_error *erro
 		return -ENOMEM;
 	if (!server->journal)
 		return 0;
-	hbus_journal_replay(server->journal, hbus_state_restore, server->state);
+	r = hbus_journal_replay(server->journal, hbus_state_restore, server->state);
+	if (r < 0)
+		return r;
 	r = hbus_journal_rewrite(server->journal, server->state);
 	if (r < 0)
 		snprintf(error->text, sizeof(error->text), "cannot write the journal in %.400s: %s",

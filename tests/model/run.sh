@@ -11,7 +11,8 @@ quick=0 only=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) quick=1 ;;
-	--only) only=$2; shift ;;
+	--only) only=${2:?--only needs a pattern}; shift ;;
+	-h | --help) sed -n '3,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
 	*) echo "usage: run.sh [--quick] [--only PATTERN]" >&2; exit 2 ;;
 	esac
 	shift

@@ -3,7 +3,7 @@
  * A daemon and its clients in one process in which the k-th allocation, descriptor or thread is refused, for k = 0, 1, 2...
  *
  *     refuse_bus                     some k of each case
- *     refuse_bus --long              every k
+ *     refuse_bus --long              every k; then again, each with all that follows for 30 ms
  *     refuse_bus --case NAME         one case (--case list)
  *     refuse_bus --case NAME --at K  one run again
  *     refuse_bus ... --ms N          with all that follows for so long, not one call alone
@@ -35,7 +35,8 @@
 #define PATIENCE_MS 4000
 #define RUN_SECONDS 60
 #define RUNS_BETWEEN_LOOKS 16
-#define EVERY 7 /* in the short form */
+#define BURST_MS 30
+#define EVERY 11 /* in the short form */
 
 struct refuse_case {
 	const char *name;
@@ -660,7 +661,8 @@ static uint64_t sweep(const struct refuse_case *which, unsigned int ms, uint64_t
 }
 
 static const char usage[] = "usage: refuse_bus [--long | --every N] [--seed N] [--case NAME|list [--at K]] [--ms N] [--verbose]\n"
-			    "  --long, --every N   each k, each N-th; which ones, the seed says (default: 7th)\n"
+			    "  --long              each k, then each with all that follows for 30 ms\n"
+			    "  --every N           each N-th k; which ones, the seed says (default: 11)\n"
 			    "  --case, --at        one case; one run of it again\n"
 			    "  --ms N              what is refused, and all that follows for so long\n";
 
@@ -707,6 +709,8 @@ int main(int argc, char **argv)
 			n = run_some(which, (unsigned int)ms, at, 1, 1);
 		else
 			n = sweep(which, (unsigned int)ms, (seed + i) % every, every);
+		if (is_long && ms == 0)
+			n += sweep(which, BURST_MS, 0, every);
 		n_runs += n;
 		printf("%s: %llu runs\n", which->name, (unsigned long long)n);
 		fflush(stdout);

@@ -9,6 +9,11 @@
 # What it can see: threads of one process, which is all of the gateway and the library's control thread beside its owner's.
 # Shared memory between processes is for sched_ring and the models. Nothing is suppressed. Exit: 0, 1 a race, 77.
 set -euo pipefail
+if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
+	sed -n '4,10s/^# \?//p' "$0"
+	exit 0
+fi
+[ $# -eq 1 ] && [ -x "$1/ctl/daemon/hugebusd" ] || { echo "usage: tsan_bus.sh BUILD-DIR (--help)" >&2; exit 2; }
 build=$1
 command -v mosquitto_pub >/dev/null && command -v mosquitto_sub >/dev/null || { echo "needs mosquitto's clients" && exit 77; }
 dir=$(mktemp -d)

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/stress/args.h"
 #include "tests/torture/roles.h"
 #include "tests/torture/torture.h"
 
@@ -352,13 +353,13 @@ int main(int argc, char **argv)
 	t.daemon_path = daemon_path;
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
 		switch (c) {
-		case 's': seconds = (unsigned int)strtoul(optarg, NULL, 10); break;
-		case 'k': kills = (unsigned int)strtoul(optarg, NULL, 10); break;
+		case 's': seconds = (unsigned int)kit_number(optarg); break;
+		case 'k': kills = (unsigned int)kit_number(optarg); break;
 		case 'L': seconds = LONG_SECONDS; kills = LONG_KILLS; t.is_verbose = true; break;
-		case 'S': t.seed = strtoull(optarg, NULL, 10); break;
-		case 'p': n_publishers = (unsigned int)strtoul(optarg, NULL, 10); break;
-		case 'r': n_reliable = (unsigned int)strtoul(optarg, NULL, 10); break;
-		case 'l': n_lossy = (unsigned int)strtoul(optarg, NULL, 10); break;
+		case 'S': t.seed = kit_number(optarg); break;
+		case 'p': n_publishers = (unsigned int)kit_number(optarg); break;
+		case 'r': n_reliable = (unsigned int)kit_number(optarg); break;
+		case 'l': n_lossy = (unsigned int)kit_number(optarg); break;
 		case 'd': t.daemon_path = optarg; break;
 		case 'n': wants_ingress = false; break;
 		case 'P': plant = plant_of(optarg); break;
@@ -367,6 +368,10 @@ int main(int argc, char **argv)
 		default: return 2;
 		}
 	}
+	if (optind < argc)
+		kit_usage_error("not an option", argv[optind]);
+	if (access(t.daemon_path, X_OK) < 0)
+		kit_usage_error("there is no daemon to start; HBUS_BUILD or --daemon say where it is", t.daemon_path);
 	printf("seed %" PRIu64 "\n", t.seed);
 	t.ledger = mmap(NULL, sizeof(*t.ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (t.ledger == MAP_FAILED || !make_directory(&t)) {
