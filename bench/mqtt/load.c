@@ -22,7 +22,7 @@
 enum { EVENTS = 256, IN_BYTES = 262144, BUS_EVENTS = 64 };
 
 #define READY_NS UINT64_C(20000000000) /* until all connections stand */
-#define STALL_NS UINT64_C(2000000000)  /* without progress */
+#define PATIENCE_MS 2000u /* without progress */
 #define PACKET_MAX (BENCH_MQTT_SIZE_MAX + 1024u)
 
 /* Of a packet identifier of a publisher. */
@@ -405,13 +405,18 @@ static uint64_t next_ns(const struct load *load, uint64_t now, uint64_t until_ns
 	return next < until_ns ? next : until_ns;
 }
 
+static uint64_t patience_ns(const struct load *load)
+{
+	return (uint64_t)(load->params->patience_ms ? load->params->patience_ms : PATIENCE_MS) * 1000000;
+}
+
 /* Sends and receives until @until_ns. */
 static void run_until(struct load *load, uint64_t until_ns, const volatile sig_atomic_t *must_end)
 {
 	uint64_t now;
 
 	while (!load->has_failed && !*must_end && (now = bench_now_ns()) < until_ns) {
-		if (now - load->last_ns > STALL_NS && load->n_due > load->n_done) {
+		if (now - load->last_ns > patience_ns(load) && load->n_due > load->n_done) {
 			fail(load, "the broker does not answer");
 			return;
 		}
@@ -428,7 +433,7 @@ static void run_until(struct load *load, uint64_t until_ns, const volatile sig_a
 static void drain(struct load *load, const volatile sig_atomic_t *must_end)
 {
 	load->last_ns = bench_now_ns();
-	while (!load->has_failed && !*must_end && bench_now_ns() - load->last_ns < STALL_NS) {
+	while (!load->has_failed && !*must_end && bench_now_ns() - load->last_ns < patience_ns(load)) {
 		unsigned int n_open = 0;
 
 		flush_all(load);
