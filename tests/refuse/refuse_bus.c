@@ -144,8 +144,15 @@ static int server_new(void)
 
 static void server_start(void)
 {
+	sigset_t ours;
+
 	if (server_new() < 0 || pthread_create(&server_thread, NULL, server_main, server) != 0)
 		fail("no daemon");
+	/* The daemon has blocked what ends it, for its own descriptor; here it ends the program. */
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGTERM);
+	pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
 }
 
 static void server_end(void)
