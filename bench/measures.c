@@ -36,6 +36,7 @@ const struct bench_measure bench_measures[] = {
 	{"broadcast.2", "64 B batches to 2 readers", BENCH_THROUGHPUT, {BENCH_BATCH, 64, 64, 1, 2}},
 	{"broadcast.4", "64 B batches to 4 readers", BENCH_THROUGHPUT, {BENCH_BATCH, 64, 64, 1, 4}},
 	{"broadcast.8", "64 B batches to 8 readers", BENCH_THROUGHPUT, {BENCH_BATCH, 64, 64, 1, 8}},
+	{"broadcast.2.run", "64 B run records to 2 readers", BENCH_THROUGHPUT, {BENCH_RUN, 64, 128, 1, 2}},
 	{"publishers.2", "64 B batches from 2 publishers", BENCH_THROUGHPUT, {BENCH_BATCH, 64, 64, 2, 1}},
 	{"publishers.4", "64 B batches from 4 publishers", BENCH_THROUGHPUT, {BENCH_BATCH, 64, 64, 4, 1}},
 	{"wake.64", "wake a sleeping reader, one way", BENCH_WAKE, {BENCH_SINGLE, 64, 1, 1, 1, WAKE_INTERVAL_US}},
