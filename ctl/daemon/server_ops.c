@@ -161,6 +161,10 @@ static int op_process_watch(void *context, uint64_t member_id, int32_t pid, uint
 
 	if (r < 0)
 		return r == -ESRCH ? 0 : r;
+	if (member_id == 0) {
+		hbus_fd_put(pidfd);
+		return 1;
+	}
 	r = hbus_conn_watch_process(context, member_id, pidfd);
 	return r < 0 ? r : 1;
 }

@@ -239,23 +239,21 @@ bool hbus_state_restore(struct hbus_state *state, const struct hbus_journal_reco
 
 void hbus_state_restored(struct hbus_state *state, uint64_t now_ns)
 {
-	struct hbus_table_node *node = NULL;
+	struct hbus_table_node *node, *next;
 
 	state->now_ns = now_ns;
-	state->n_away_restored = 0;
-	while ((node = hbus_table_next(&state->members, node))) {
-		struct hbus_member *member = hbus_container_of(node, struct hbus_member, by_id);
-
-		hbus_member_await(state, member);
-		state->n_away_restored++;
-	}
-	if (state->n_away_restored == 0) {
+	state->n_away_restored = state->members.n;
+	if (state->members.n == 0) {
 		hbus_state_sweep_topics(state);
 		return;
 	}
 	/* Topics that nothing uses keep their numbers until their publishers have had time to say so. */
 	state->is_restarting = true;
 	hbus_deadline_arm(&state->deadlines, &state->restart_deadline, HBUS_WAIT_RESTART, now_ns);
+	for (node = hbus_table_next(&state->members, NULL); node; node = next) {
+		next = hbus_table_next(&state->members, node);
+		hbus_member_await(state, hbus_container_of(node, struct hbus_member, by_id));
+	}
 }
 
 void hbus_state_end_restart(struct hbus_state *state)

@@ -115,7 +115,10 @@ struct hbus_state_ops {
 		    const char *text);
 	/* What tells a process from others with its pid, also later ones; 0 = not to be had. */
 	uint64_t (*process_began)(void *context, int32_t pid, const struct hbus_fd *pidfd);
-	/* Does this process live? 1: yes, and hbus_state_died() will say when it ends; 0: no; < 0: nobody knows. */
+	/*
+	 * Does this process live? 1: yes, and hbus_state_died() will say when it ends, if there is a @member_id; 0: no;
+	 * < 0: nobody knows.
+	 */
 	int (*process_watch)(void *context, uint64_t member_id, int32_t pid, uint64_t began);
 };
 

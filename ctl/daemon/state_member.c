@@ -266,22 +266,21 @@ bool hbus_member_restore(struct hbus_state *state, const struct hbus_journal_rec
 }
 
 /*
- * How long a member may take to come back after a restart. Who owns rings and is stopped publishes into them when it goes
- * on, before it has heard of the restart, and its readers must still be there: so its end ends it, whenever that
- * is. Where nobody can say whether it lives, it has a while longer than the others.
+ * How long a member may take to come back after a restart. Who has ended does not come: it goes at once, or those who end
+ * while daemons come and go faster than this would add up, in the journal and in their users' quotas. Who owns rings and is
+ * stopped publishes into them when it goes on, before it has heard of the restart, and its readers must still be
+ * there: so its end ends it, whenever that is. Where nobody can say whether it lives, it has a while longer than the others.
  */
 void hbus_member_await(struct hbus_state *state, struct hbus_member *member)
 {
-	enum hbus_wait wait = HBUS_WAIT_RESTART;
-	int lives = 0;
+	bool is_owner = !TAILQ_EMPTY(&member->rings);
+	int lives = state->ops.process_watch(state->ops.context, is_owner ? member->id : 0, member->pid, member->began);
 
-	if (!TAILQ_EMPTY(&member->rings))
-		lives = state->ops.process_watch(state->ops.context, member->id, member->pid, member->began);
-	if (lives > 0)
-		return;
-	if (lives < 0)
-		wait = HBUS_WAIT_OWNER;
-	hbus_deadline_arm(&state->deadlines, &member->deadline, wait, state->now_ns);
+	if (lives == 0)
+		hbus_member_end(state, member, HBUS_ENDED_PUBLISHER_DIED);
+	else if (!is_owner || lives < 0)
+		hbus_deadline_arm(&state->deadlines, &member->deadline, is_owner ? HBUS_WAIT_OWNER : HBUS_WAIT_RESTART,
+				  state->now_ns);
 }
 
 /* ---- HELLO ---- */

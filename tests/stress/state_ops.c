@@ -367,6 +367,8 @@ static int op_process_watch(void *context, uint64_t member_id, int32_t pid, uint
 		return -1;
 	if (!world_is_alive(w, (uint64_t)pid))
 		return 0;
+	if (member_id == 0)
+		return 1;
 	if (w->n_watches == sizeof(w->watches) / sizeof(w->watches[0]))
 		return -1;
 	w->watches[w->n_watches].member_id = member_id;

@@ -177,24 +177,24 @@ int role_publisher(struct ledger *ledger, uint32_t idx, const char *socket, uint
 	options.flags = seed % 3 == 0 ? HBUS_PUB_TIMESTAMP : 0;
 	atomic_store_explicit(&p.entry->created_ns, ledger_now_ns(), memory_order_relaxed);
 	ledger_enter(&p.entry->where, CALL_OPEN);
-	if (hbus_open(socket, &bus_options, &bus))
-		return 3;
+	r = hbus_open(socket, &bus_options, &bus);
+	if (r)
+		return role_outside("publisher", idx, r);
 	ledger_enter(&p.entry->where, CALL_PUBLISHER_OPEN);
-	if (hbus_publisher_open(bus, &options, &p.publisher))
-		return 3;
+	r = hbus_publisher_open(bus, &options, &p.publisher);
+	if (r)
+		return role_outside("publisher", idx, r);
 	ledger_enter(&p.entry->where, CALL_TOPIC);
 	/* The daemon may be dead at this moment: try on. */
 	for (int i = 0; (r = hbus_publisher_topic(p.publisher, topic, NULL, NULL, &p.topic)) != 0 && i < 100; i++) {
 		struct timespec nap = {.tv_nsec = 20000000};
 
-		if (r != HBUS_E_DISCONNECTED && r != HBUS_E_TIMEOUT) {
-			fprintf(stderr, "torture: publisher %u: %s\n", idx, hbus_error_text());
-			return 3;
-		}
+		if (r != HBUS_E_DISCONNECTED && r != HBUS_E_TIMEOUT)
+			return role_outside("publisher", idx, r);
 		nanosleep(&nap, NULL);
 	}
 	if (r || hbus_publisher_info(p.publisher, &info))
-		return 3;
+		return ROLE_NO_DAEMON;
 	atomic_store_explicit(&p.entry->ring_id, info.ring_id, memory_order_release);
 	r = run(ledger, &p);
 	ledger_enter(&p.entry->where, CALL_CLOSE);

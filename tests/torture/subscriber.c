@@ -276,15 +276,17 @@ int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, boo
 
 	is_silent = atomic_load_explicit(&ledger->plant, memory_order_relaxed) != PLANT_NOTHING;
 	ledger_enter(&me->where, CALL_OPEN);
-	if (hbus_open(socket, &bus_options, &bus))
-		return 3;
+	r = hbus_open(socket, &bus_options, &bus);
+	if (r)
+		return role_outside("subscriber", idx, r);
 	ledger_enter(&me->where, CALL_SUBSCRIBER_OPEN);
-	if (hbus_subscriber_open(bus, &options, &subscriber))
-		return 3;
+	r = hbus_subscriber_open(bus, &options, &subscriber);
+	if (r)
+		return role_outside("subscriber", idx, r);
 	ledger_enter(&me->where, CALL_SUBSCRIBE);
 	for (int i = 0; (r = hbus_subscribe(subscriber, "torture/#")) != 0 && i < 100; i++)
 		if (r != HBUS_E_DISCONNECTED && r != HBUS_E_TIMEOUT)
-			return 3;
+			return role_outside("subscriber", idx, r);
 	atomic_store_explicit(&me->subscribed_ns, ledger_now_ns(), memory_order_release);
 	for (;;) {
 		bool drains = atomic_load_explicit(&ledger->must_drain, memory_order_acquire);

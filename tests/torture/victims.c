@@ -159,9 +159,8 @@ static bool is_fine(struct torture *t, const struct victim *victim, int status, 
 	/* It was asked to end while it was starting. */
 	if (victim->term_ns && ((WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) || victim->kind == INGRESS))
 		return true;
-	/* 3: it could not come in, because the daemon was dead all the time. */
 	if (victim->kind != INGRESS)
-		return WIFEXITED(status) && WEXITSTATUS(status) == 3;
+		return WIFEXITED(status) && WEXITSTATUS(status) == ROLE_NO_DAEMON;
 	if (victim->was_hurt)
 		return true;
 	if (fair_now_ns(t) - victim->began_ns < REFUSED_NS || t->victim[0].pid <= 0 || t->victim[0].resume_ns ||

@@ -224,8 +224,8 @@ static inline int sim_process_watch(void *context, uint64_t member_id, int32_t p
 {
 	struct sim *sim = context;
 
-	assert(sim->lives < 0 || (member_id && began == (uint64_t)pid + 1));
-	sim->n_watched += sim->lives > 0;
+	assert(sim->lives < 0 || (pid && began == (uint64_t)pid + 1));
+	sim->n_watched += sim->lives > 0 && member_id;
 	return sim->lives;
 }
 
