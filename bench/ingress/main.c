@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -263,6 +264,9 @@ static void measure_tcp(const struct options *options, const struct bench_cores 
 		result->unit = tcp.at[i].is_latency ? "ns" : "messages/s";
 		result->unit_short = tcp.at[i].is_latency ? "ns" : "/s";
 		result->is_lower_better = tcp.at[i].is_latency;
+		if (tcp.at[i].n_lost > 0)
+			snprintf(result->note, sizeof(result->note), "%" PRIu64 " of %" PRIu64 " messages of QoS 0 lost", tcp.at[i].n_lost,
+				 tcp.at[i].n_sent);
 	}
 }
 

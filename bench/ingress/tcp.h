@@ -18,6 +18,7 @@ struct bench_tcp {
 		const char *title;
 		bool is_latency;      /* ns, and not messages/s */
 		struct bench_samples stack, kernel;
+		uint64_t n_sent, n_lost; /* of QoS 0, by the stack: who takes too slowly, or waits for a frame that was lost, misses some */
 	} at[BENCH_N_TCP_CASES];
 };
 

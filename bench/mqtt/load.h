@@ -36,6 +36,7 @@ struct bench_mqtt_params {
 	unsigned int backlog;   /* rate 0: messages published that not all subscribers have yet */
 	unsigned int rate;      /* messages/s of all publishers together; 0 = as fast as possible */
 	unsigned int duration_ms;
+	bool may_lose;            /* messages of QoS 0: counted, and no failure */
 	unsigned int patience_ms; /* without progress, until what is missing is lost; 0 = 2 s */
 };
 
