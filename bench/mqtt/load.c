@@ -593,8 +593,8 @@ static void say_faults(struct load *load)
 
 	if ((load->params->may_lose ? 0 : out->n_lost) + out->n_repeated + out->n_corrupt + out->n_strange == 0)
 		return;
-	snprintf(text, sizeof(text), "of %" PRIu64 " messages sent: %" PRIu64 " lost, %" PRIu64 " repeated, %" PRIu64
-		 " corrupt, %" PRIu64 " of nobody", out->n_sent, out->n_lost, out->n_repeated, out->n_corrupt, out->n_strange);
+	snprintf(text, sizeof(text), "of %" PRIu64 " messages of QoS %u sent: %" PRIu64 " lost, %" PRIu64 " repeated, %" PRIu64
+		 " corrupt, %" PRIu64 " of nobody", out->n_sent, load->params->qos, out->n_lost, out->n_repeated, out->n_corrupt, out->n_strange);
 	fail(load, text);
 }
 
