@@ -11,7 +11,6 @@
  *
  * Exit: 0 all promises held, 1 one did not, 2 usage.
  */
-#include <dirent.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "tests/stress/args.h"
+#include "tests/stress/fds.h"
 #include "tests/stress/state_world.h"
 
 #define STEPS 1500
@@ -212,18 +212,6 @@ static void be_quiet(struct world *w)
 	w->n_quiet++;
 }
 
-static size_t n_open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	size_t n = 0;
-
-	while (dir && readdir(dir))
-		n++;
-	if (dir)
-		closedir(dir);
-	return n;
-}
-
 static void leave(struct world *w, size_t n_fds)
 {
 	for (int i = 0; i < WORLD_CLIENTS; i++)
@@ -239,14 +227,14 @@ static void leave(struct world *w, size_t n_fds)
 		check(w);
 	}
 	check_empty(w);
-	if (n_open_fds() != n_fds)
-		world_fail(w, "left when all are gone: %zu descriptors, there were %zu", n_open_fds(), n_fds);
+	if (kit_n_open_fds() != n_fds)
+		world_fail(w, "left when all are gone: %zu descriptors, there were %zu", kit_n_open_fds(), n_fds);
 }
 
 static void run_seed(uint64_t seed, enum world_bug bug, bool is_verbose, struct totals *totals)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	size_t n_fds = n_open_fds();
+	size_t n_fds = kit_n_open_fds();
 
 	w->seed = seed;
 	w->random = seed * 0x9e3779b97f4a7c15ull | 1;

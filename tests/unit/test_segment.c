@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Sealed memory: what is promised is checked, and after the last seal every way to write is refused. */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "shm/segment.h"
+#include "tests/stress/fds.h"
 
 #define SMALL_SIZE (64u << 10)
 #define OTHER_UID 65534
@@ -217,18 +217,6 @@ Test(segment, mode_is_0600_and_execution_is_sealed_or_impossible)
 	cr_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 }
 
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	cr_assert_not_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 Test(segment, readers_get_a_descriptor_for_reading_that_no_other_program_inherits)
 {
 	int fd = -1, ro = -1;
@@ -241,12 +229,13 @@ Test(segment, readers_get_a_descriptor_for_reading_that_no_other_program_inherit
 
 Test(segment, memory_that_cannot_be_made_leaves_no_descriptor)
 {
-	int fd = -1, before = count_fds();
+	size_t before = kit_n_open_fds();
+	int fd = -1;
 
 	cr_assert_lt(hbus_memfd_new("test", 1ull << 63, 0, &fd), 0);
 	cr_assert_lt(hbus_memfd_new("test", 1ull << 46, 1, &fd), 0);
 	cr_assert_eq(fd, -1);
-	cr_assert_eq(count_fds(), before);
+	cr_assert_eq(kit_n_open_fds(), before);
 }
 
 Test(segment, too_few_hugepages_are_an_error_and_no_signal)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Messages over a socket pair: what is refused, and that no descriptor is left behind. */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "ctl/proto/wire.h"
+#include "tests/stress/fds.h"
 
 static int ends[2];
 
@@ -25,18 +25,6 @@ static void teardown(void)
 }
 
 TestSuite(wire, .init = setup, .fini = teardown);
-
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	cr_assert_not_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static void send_raw(const void *bytes, size_t size, const int *fds, size_t n_fds)
 {
@@ -172,13 +160,13 @@ Test(wire, descriptors_nobody_asked_for_are_closed_also_253_of_them)
 	for (unsigned int i = 0; i < HBUS_WIRE_FDS_MAX; i++)
 		many[i] = 0;
 	hbus_wire_init(&message, HBUS_MSG_HELLO, 1);
-	before = count_fds();
+	before = kit_n_open_fds();
 	send_raw(&message, message.header.size, many, HBUS_WIRE_FDS_MAX);
 	cr_assert_eq(receive(&got, &fds), HBUS_WIRE_INVALID);
 	message.header.n_fds = 1;
 	send_raw(&message, message.header.size, many, 1);
 	cr_assert_eq(receive(&got, &fds), HBUS_WIRE_INVALID);
-	cr_assert_eq(count_fds(), before);
+	cr_assert_eq(kit_n_open_fds(), before);
 }
 
 /* The kernel drops what this process has no room for; the header may say that nothing was sent. */
@@ -201,7 +189,8 @@ Test(wire, descriptors_arrive_close_on_exec_and_belong_to_the_receiver)
 {
 	union hbus_msg message, got;
 	struct hbus_wire_fds fds;
-	int in = 0, before = count_fds(), taken;
+	size_t before = kit_n_open_fds();
+	int in = 0, taken;
 
 	hbus_wire_init(&message, HBUS_MSG_SUB_SLOTS, 1);
 	cr_assert_eq(hbus_wire_send(ends[0], &message, &in, 1), 0);
@@ -214,7 +203,7 @@ Test(wire, descriptors_arrive_close_on_exec_and_belong_to_the_receiver)
 	hbus_wire_fds_close(&fds);
 	cr_assert_geq(fcntl(taken, F_GETFD), 0);
 	close(taken);
-	cr_assert_eq(count_fds(), before);
+	cr_assert_eq(kit_n_open_fds(), before);
 }
 
 Test(wire, a_full_socket_is_said_and_never_waited_for)
