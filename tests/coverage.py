@@ -113,6 +113,9 @@ def uncovered(files, prefix):
 
 
 def main():
+    if len(sys.argv) < 4:
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
     build, root, mode = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2]), sys.argv[3]
     files = read(build, root)
     if not files:

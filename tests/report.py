@@ -100,8 +100,9 @@ def run_meson(build, options):
 
 
 def main():
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__.strip(), file=sys.stdout if len(sys.argv) > 1 else sys.stderr)
+        return 0 if len(sys.argv) > 1 else 2
     build, options = sys.argv[1], sys.argv[2:]
     is_checked = "--check-leftovers" in options
     if is_checked:

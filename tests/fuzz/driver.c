@@ -126,6 +126,12 @@ int main(int argc, char **argv)
 	struct corpus corpus = {0};
 	int r = 0, has_directory = argc < 2;
 
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		printf("Usage: %s [FILE | DIRECTORY]...\nRuns over these files; with a directory or without any, then for a second of CPU over "
+		       "mutations and\nrandom inputs. HBUS_TEST_SEED takes back a seed that was printed. Exit: 0, or by a signal.\n",
+		       argv[0]);
+		return 0;
+	}
 	for (int i = 1; i < argc; i++) {
 		if (run_directory(argv[i], &corpus, &r))
 			has_directory = 1;

@@ -153,11 +153,14 @@ static uint64_t sweep(const struct refuse_case *which, unsigned int ms, uint64_t
 	return n;
 }
 
-static const char usage[] = "usage: refuse_bus [--long | --every N] [--seed N] [--case NAME|list [--at K]] [--ms N] [--verbose]\n"
-			    "  --long              each k, then each with all that follows for 30 ms\n"
+static const char usage[] = "Usage: refuse_bus [--long | --every N] [--seed N] [--case NAME|list [--at K]] [--ms N] [--verbose]\n"
+			    "Refuses the k-th allocation, descriptor, thread or message to a client or to the daemon of a bus in one process, for\n"
+			    "many k: the call says so and works when it is tried again, nobody else notices, nothing is left behind.\n"
+			    "  --long              each k, then each with all that follows for 30 ms; 10 minutes\n"
 			    "  --every N           each N-th k; which ones, the seed says (default: 11)\n"
 			    "  --case, --at        one case; one run of it again\n"
-			    "  --ms N              what is refused, and all that follows for so long\n";
+			    "  --ms N              what is refused, and all that follows for so long\n"
+			    "Exit: 0 passed, 1 failed, 2 usage.\n";
 
 static const struct refuse_case *case_of(const char *name)
 {

@@ -119,8 +119,10 @@ static void begin(void)
 
 int main(int argc, char **argv)
 {
-	static const char usage[] = "usage: refuse_start [--at K [--ms N]]\n"
-				    "Refuses the K-th allocation or descriptor of a daemon that starts, for each K. Exit: 0, 1, 2.\n";
+	static const char usage[] = "Usage: refuse_start [--at K [--ms N]]\n"
+				    "Refuses the K-th allocation or descriptor of a daemon that starts, for each K; then, for each K, with all that\n"
+				    "follows for 30 ms (or N). It says why, or does without; the next start finds all as it was.\n"
+				    "Exit: 0 passed, 1 failed, 2 usage.\n";
 	uint64_t at = UINT64_MAX, ms = 0, n_runs = 0;
 	const struct kit_arg args[] = {{"--at", &at, NULL, NULL}, {"--ms", &ms, NULL, NULL}, {0}};
 

@@ -39,6 +39,22 @@ skip_xdp() {
 	exit 1
 }
 
+# take_numbers "NAME..." ARGS...: --NAME N for each of these names, into the variable NAME; --help is the head of the test's file.
+take_numbers() {
+	local names=" $1 " option
+	shift
+	while [ $# -gt 0 ]; do
+		option=${1#--}
+		case $1 in
+		-h | --help) sed -n '4,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+		esac
+		[[ $1 == --* && $names == *" $option "* ]] || { echo "${0##*/}: unknown option '$1' (--help)" >&2; exit 2; }
+		[[ ${2:-} =~ ^[0-9]{1,9}$ ]] || { echo "${0##*/}: $1 needs a number (--help)" >&2; exit 2; }
+		printf -v "$option" %d "$((10#$2))"
+		shift 2
+	done
+}
+
 needs_root() { [ "$(id -u)" -eq 0 ] || skip_all "needs root"; }
 
 needs_commands() {

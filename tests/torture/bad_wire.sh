@@ -4,25 +4,15 @@
 # MQTT over TCP in the ingress across a wire that loses, doubles and delays frames both ways, ever differently. See README.md.
 #
 #     tests/torture/bad_wire.sh [--seconds N] [--seed N] [--loss PERCENT] [--late PERCENT] [--patience SECONDS]
+# Exit: 0 passed or skipped, 1 failed, 2 usage.
 . "$(dirname -- "${BASH_SOURCE[0]}")/../system/lib.sh"
+seconds=30 patience=60 loss=8 late=20 seed=${HBUS_TEST_SEED:-$((EPOCHSECONDS % 32768))}
+take_numbers "seconds seed loss late patience" "$@"
+set --
 needs_packets
 needs_commands jq mosquitto_pub mosquitto_sub python3
 hugebus-ingress --tcp 10.0.0.1/8 --tcp-allow-anonymous --pcap /nonexistent 2>&1 | grep -q 'without lwIP' &&
 	skip_all "hugebus-ingress is built without lwIP (liblwip-dev)"
-
-seconds=30 patience=60 loss=8 late=20 seed=${HBUS_TEST_SEED:-$((EPOCHSECONDS % 32768))}
-while [ $# -gt 0 ]; do
-	case $1 in
-	--seconds) seconds=$2 ;;
-	--seed) seed=$2 ;;
-	--loss) loss=$2 ;;
-	--late) late=$2 ;;
-	--patience) patience=$2 ;;
-	*) sed -nE '5,7s/^# ?//p' "$0" >&2; exit 2 ;;
-	esac
-	shift 2
-done
-set --
 
 STACK=10.77.0.9
 STACK6=fd77::9

@@ -4,24 +4,16 @@
 # hugebus-ingress is killed again and again, at random moments, under MQTT-SN and TCP clients. See README.md.
 #
 #     tests/torture/ingress_clients.sh [--seconds N] [--seed N] [--patience SECONDS]
+# Exit: 0 passed or skipped, 1 failed, 2 usage.
 . "$(dirname -- "${BASH_SOURCE[0]}")/../system/lib.sh"
+# Patience is for machines on which this stands still now and then.
+seconds=8 patience=30 seed=${HBUS_TEST_SEED:-$((EPOCHSECONDS % 32768))}
+take_numbers "seconds seed patience" "$@"
+set --
 needs_packets
 needs_commands jq python3
 hugebus-ingress --tcp 10.0.0.1/8 --tcp-allow-anonymous --pcap /nonexistent 2>&1 | grep -q 'without lwIP' &&
 	skip_all "hugebus-ingress is built without lwIP (liblwip-dev)"
-
-# Patience is for machines on which this stands still now and then.
-seconds=8 patience=30 seed=${HBUS_TEST_SEED:-$((EPOCHSECONDS % 32768))}
-while [ $# -gt 0 ]; do
-	case $1 in
-	--seconds) seconds=$2 ;;
-	--seed) seed=$2 ;;
-	--patience) patience=$2 ;;
-	*) sed -nE '5,7s/^# ?//p' "$0" >&2; exit 2 ;;
-	esac
-	shift 2
-done
-set --
 
 KERNEL=10.77.0.1
 STACK=10.77.0.9
