@@ -150,6 +150,8 @@ MUTANTS = [
            "gate"),
     Mutant("who-goes-last-left-behind", "a place that is looked at always keeps who has gone", "shm/gate.c",
            "== waiting) /* relaxed: own words */", "== 1)", "gate"),
+    Mutant("pause-counts-as-stall", "a missing clamp: a reader is evicted because the machine stood still", "shm/gate.c",
+           "\tif (waited_us > STALL_SLICE_MAX_US)\n\t\twaited_us = STALL_SLICE_MAX_US;\n", "", "gate"),
     Mutant("gate-shown-before-it-is-filled", "a release store made relaxed", "shm/gate.c",
            "HBUS_GATE_READY, memory_order_release",
            "HBUS_GATE_READY, memory_order_relaxed",

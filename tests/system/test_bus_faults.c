@@ -228,6 +228,47 @@ static void a_reader_that_stalls_too_long_is_evicted_and_told(void)
 	hbus_close(bus);
 }
 
+#define N_BEYOND_A_RING 20000
+
+static void publish_beyond_a_ring(void *context)
+{
+	(void)context;
+	open_publisher(SMALL_RING, 20000);
+	for (uint64_t i = 0; i < N_BEYOND_A_RING; i++)
+		OK(publish_number(i, 100));
+}
+
+/* It waits for a reader when it is stopped, as if the machine were: how long it stood still is not how long the reader held it. */
+static void a_publisher_that_stood_still_blames_no_reader(void)
+{
+	struct hbus_subscriber_options options = {.struct_size = sizeof(options), .flags = HBUS_SUB_FLAG_RELIABLE,
+						  .stall_ms = 400};
+	uint64_t n_read = 0, until_ms = bus_now_ms() + 20000;
+	struct hbus_event events[64];
+	struct hbus_subscriber *sub;
+	pid_t pid;
+
+	bus = bus_open();
+	OK(hbus_subscriber_open(bus, &options, &sub));
+	OK(hbus_subscribe(sub, "t"));
+	pid = bus_fork(publish_beyond_a_ring, NULL);
+	while (hbus_poll(sub, events, 1) == 0)
+		CHECK(bus_now_ms() < until_ms);
+	n_read = 1;
+	bus_sleep_ms(50);
+	kill(pid, SIGSTOP);
+	bus_sleep_ms(800);
+	kill(pid, SIGCONT);
+	bus_sleep_ms(50);
+	while (n_read < N_BEYOND_A_RING && bus_now_ms() < until_ms)
+		n_read += (uint64_t)hbus_poll(sub, events, 64);
+	CHECK_EQ(bus_take_losses(sub, HBUS_LOSS_EVICTED), 0);
+	CHECK_EQ(n_read, N_BEYOND_A_RING);
+	bus_join(pid);
+	hbus_subscriber_close(sub);
+	hbus_close(bus);
+}
+
 /* -- the daemon goes and comes -- */
 
 static atomic_bool must_stop;
@@ -484,6 +525,7 @@ static const struct bus_case cases[] = {
 	{"try_publish_alone_gets_rid_of_a_killed_reader", try_publish_alone_gets_rid_of_a_killed_reader},
 	{"who_is_still_subscribing_holds_nobody_back", who_is_still_subscribing_holds_nobody_back},
 	{"a_reader_that_stalls_too_long_is_evicted_and_told", a_reader_that_stalls_too_long_is_evicted_and_told},
+	{"a_publisher_that_stood_still_blames_no_reader", a_publisher_that_stood_still_blames_no_reader},
 	{"traffic_outlives_the_daemon_and_meets_the_next_one", traffic_outlives_the_daemon_and_meets_the_next_one},
 	{"calls_fail_clearly_while_no_daemon_is_there", calls_fail_clearly_while_no_daemon_is_there},
 	{"a_call_waits_for_a_daemon_that_comes_back", a_call_waits_for_a_daemon_that_comes_back},

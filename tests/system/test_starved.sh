@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A bus that lacks something: hugepages, descriptors, a second processor, memory, locked memory, disk space, a
+# A bus that lacks something: hugepages, descriptors, process numbers, a second processor, memory, locked memory, disk space, a
 # steady wall clock. It has to say what is missing, go on with what it has, and be whole again afterwards.
 #
 # Nothing of the machine is changed but for the moment of a case: limits are those of the programs, file systems are
@@ -205,6 +205,94 @@ a_wall_clock_that_jumps_evicts_nobody() {
 	# The clock did jump, for them too.
 	expect "$(sort -n "$lab/steady.out" | sed -n '1p;$p' | awk -F. '{ t[NR] = $1 } END { print (t[2] - t[1] > 86400) }')" = 1
 	_is_alive
+}
+
+# The group of version 2, in which all that runs can be made to stand still at once.
+_freezer_group() {
+	local base
+	for base in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+		[ "$(stat -fc %T "$base" 2>/dev/null)" = cgroup2fs ] || continue
+		group=$base/hugebus-test-$$
+		mkdir "$group" 2>/dev/null && [ -w "$group/cgroup.freeze" ] && return 0
+		rmdir "$group" 2>/dev/null
+	done
+	return 1
+}
+
+_is_frozen() { grep -qx "frozen $1" "$group/cgroup.events"; }
+
+# As a machine that is suspended, for longer than a reader may hold its publisher; which waits for one just then.
+a_bus_that_is_frozen_as_a_whole_evicts_nobody() {
+	local group= name
+	bus || return 1
+	_freezer_group || skip "no control group that this user may freeze"
+	subscriber steady -t frozen --reliable --stall 1 -C 50000 -W 30
+	lab_spawn publisher hugebus pub -t frozen --count 50000 --size 100 --ring 64K --timeout 20 --rate 50000
+	for name in hugebusd steady publisher; do echo "${lab_pids[$name]}" >"$group/cgroup.procs" || return 1; done
+	kill -STOP "${lab_pids[steady]}"
+	sleep 0.2
+	echo 1 >"$group/cgroup.freeze"
+	lab_until 5 _is_frozen 1 || return 1
+	sleep 1.1
+	echo 0 >"$group/cgroup.freeze"
+	kill -CONT "${lab_pids[steady]}"
+	ended publisher 0
+	ended steady 0
+	expect "$(jq .delivered "$lab/steady.json")" -eq 50000
+	expect "$(jq .lost "$lab/steady.json")" -eq 0
+	grep -qE 'evicted|died|gone' "$lab/hugebusd.err" && { cat "$lab/hugebusd.err" >&2; return 1; }
+	_is_alive
+	lab_stop hugebusd TERM || return 1
+	lab_until 5 rmdir "$group"
+}
+
+# In a namespace with a hundred process numbers: that of a killed reader who holds a publisher, and then of a killed
+# publisher, is another's before those who have to notice may look.
+a_process_number_that_is_used_again_is_nobody_else_s() {
+	[ "$(id -u)" -eq 0 ] || skip "needs root (process numbers of its own)"
+	# Before, the number of numbers was the machine's.
+	printf '%s\n' 6.14 "$(uname -r)" | sort -VC || skip "needs a limit of process numbers for each namespace (Linux 6.14)"
+	cat >"$lab/inner" <<-'END'
+		again() {
+			local i=0
+			until [ -e "/proc/$1" ]; do
+				sleep 100 &
+				[ $! -eq "$1" ] || kill -KILL $!
+				i=$((i + 1))
+				[ $i -lt 1000 ] || exit 3
+			done 2>/dev/null
+		}
+		events() { hugebus ls rings --json | jq "[.[] | select(.ended | not) | .events] | add // -1"; }
+		echo 400 >/proc/sys/kernel/pid_max || exit 2
+		cd "$1" && export HUGEBUS_SOCKET=$1/bus.sock
+		i=0
+		while [ $i -lt 310 ]; do /bin/true; i=$((i + 1)); done # those below 300 are given once only
+		hugebusd --socket "$HUGEBUS_SOCKET" 2>daemon.err &
+		daemon=$!
+		while [ ! -S bus.sock ]; do sleep 0.02; done
+		hugebus sub -t a --reliable --stall 60 -W 60 --ready ready >/dev/null &
+		reader=$!
+		while [ ! -e ready ]; do sleep 0.02; done
+		hugebus pub -t a --count 2000000000 --size 100 --ring 64K --timeout 60 >/dev/null 2>&1 &
+		publisher=$!
+		while [ "$(events)" -lt 1000 ]; do sleep 0.02; done
+		kill -STOP $reader
+		sleep 0.1
+		held=$(events)
+		kill -STOP $publisher
+		kill -KILL $reader && wait $reader 2>/dev/null
+		again $reader
+		kill -CONT $publisher
+		i=0
+		while [ "$(events)" -le "$held" ]; do sleep 0.05; i=$((i + 1)); [ $i -lt 100 ] || exit 4; done
+		kill -STOP $daemon
+		kill -KILL $publisher && wait $publisher 2>/dev/null
+		again $publisher
+		kill -CONT $daemon
+		i=0
+		while [ "$(events)" -ge 0 ]; do sleep 0.05; i=$((i + 1)); [ $i -lt 100 ] || exit 5; done
+	END
+	unshare -p -f --mount-proc sh "$lab/inner" "$lab" >"$lab/out" 2>&1 || { tail "$lab/out" "$lab/daemon.err" >&2; return 1; }
 }
 
 # _memory_group BYTES: in $group, for children; by whichever version has the controller.

@@ -181,6 +181,18 @@ Test(gate, what_a_gate_has_stalled_is_forgiven_after_the_wait)
 	cr_assert_eq(hbus_gates_remove(&table, 0, 10), 0, "a dropped gate can still be removed");
 }
 
+Test(gate, a_pause_of_the_whole_machine_is_not_the_reader_s)
+{
+	struct hbus_gate_spec spec = spec_of(0, 10, true);
+
+	spec.stall_ms = 50;
+	cr_assert_eq(hbus_gates_install(&table, 0, &spec), 0);
+	hbus_gates_scan(&table, 0, CAPACITY);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(hbus_gates_reap(&table, &header, CAPACITY, 2 * CAPACITY, CAPACITY, 3600000000u), 0);
+	cr_assert_eq(hbus_gates_reap(&table, &header, CAPACITY, 2 * CAPACITY, CAPACITY, 3600000000u), 1);
+}
+
 Test(gate, a_dead_subscriber_is_dropped_at_once)
 {
 	struct hbus_gate_spec spec = spec_of(0, 10, true);
