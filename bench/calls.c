@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/blame.h"
 #include "bench/cases_pvt.h"
 
 #define EVENTS 20000u
@@ -98,7 +99,7 @@ static int watch(struct bench_run *run, unsigned int role, pid_t pid)
 	int status;
 
 	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status)) {
-		fprintf(stderr, "hugebus-bench: nobody to count the system calls of\n");
+		bench_blame("nobody to count the system calls of");
 		return 1;
 	}
 	if (ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) != 0)
@@ -106,7 +107,7 @@ static int watch(struct bench_run *run, unsigned int role, pid_t pid)
 	bare = count_until_signal(pid);
 	counted = bare < 0 ? -1 : count_until_signal(pid);
 	if (counted < bare || bare < 0) {
-		fprintf(stderr, "hugebus-bench: system calls could not be counted\n");
+		bench_blame("system calls could not be counted");
 		return 1;
 	}
 	atomic_store_explicit(&run->shared->role[role].value[0], (uint64_t)(counted - bare) / 2, memory_order_relaxed);

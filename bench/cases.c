@@ -3,11 +3,13 @@
 #include "bench/cases.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
+#include "bench/blame.h"
 #include "bench/cases_pvt.h"
 #include "bench/pace.h"
 
@@ -20,7 +22,7 @@
 
 int bench_complain(const char *what)
 {
-	fprintf(stderr, "hugebus-bench: %s: %s\n", what, hbus_error_text());
+	bench_blame("%s: %s", what, hbus_error_text());
 	return 1;
 }
 
@@ -50,7 +52,7 @@ int bench_open_publisher(struct bench_run *run, const char *topic, unsigned int 
 			return 0;
 		nanosleep(&nap, NULL);
 	}
-	fprintf(stderr, "hugebus-bench: %u of %u subscribers attached\n", info.n_gates, n_gates);
+	bench_blame("%u of %u subscribers attached", info.n_gates, n_gates);
 	return 1;
 }
 
@@ -120,6 +122,8 @@ static int publish_some(struct hbus_publisher *publisher, hbus_topic_t topic, co
 
 	if (params->plant == BENCH_PLANT_LOST && *next >= PLANT_AFTER && *next < PLANT_AFTER + n)
 		*next += n;
+	if (params->plant == BENCH_PLANT_KILLED && *next >= PLANT_AFTER)
+		raise(SIGKILL);
 	if (params->mode == BENCH_PLACE)
 		return publish_in_place(publisher, topic, params, n, next);
 	if (params->mode == BENCH_RUN_PLACE)
@@ -231,7 +235,7 @@ static int throughput_subscriber(struct bench_run *run, unsigned int role)
 			unsigned int from = (unsigned int)(spans[i].topic[6] - '0');
 
 			if (from >= params->n_publishers || !take_span(&spans[i], params->size, &next[from])) {
-				fprintf(stderr, "hugebus-bench: wrong content at event %" PRIu64 "\n", n);
+				bench_blame("wrong content at event %" PRIu64, n);
 				return 1;
 			}
 			n += spans[i].n_events;

@@ -16,7 +16,7 @@ enum bench_publish_mode {
  * A fault that the checks must find: a case with a torn or a lost event fails. STALL: the one that is woken, and the one that
  * sends back, does nothing for BENCH_STALL_NS once; the percentiles must show it.
  */
-enum bench_plant { BENCH_PLANT_NONE, BENCH_PLANT_TORN, BENCH_PLANT_LOST, BENCH_PLANT_STALL };
+enum bench_plant { BENCH_PLANT_NONE, BENCH_PLANT_TORN, BENCH_PLANT_LOST, BENCH_PLANT_STALL, BENCH_PLANT_KILLED };
 #define BENCH_STALL_NS 20000000u
 
 struct bench_case_params {

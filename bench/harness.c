@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/blame.h"
+
 /* A run that takes longer than its duration by this much is broken. */
 #define GRACE_MS 10000u
 
@@ -85,6 +87,15 @@ static void end_all(const pid_t *pids, unsigned int n)
 	}
 }
 
+/* What it said itself goes before this. */
+static void say_how_it_ended(int status)
+{
+	if (WIFSIGNALED(status))
+		bench_blame("one of its processes was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		bench_blame("one of its processes failed with status %d", WEXITSTATUS(status));
+}
+
 /* Reaps what has ended. Return: number still running, or -1 when one failed. */
 static int reap(struct bench_run *run, pid_t *pids, unsigned int n)
 {
@@ -103,9 +114,7 @@ static int reap(struct bench_run *run, pid_t *pids, unsigned int n)
 		pids[i] = 0;
 		run->n_switches += (uint64_t)usage.ru_nivcsw;
 		if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-			fprintf(stderr, "hugebus-bench: role %u ended with %s %d\n", i,
-				WIFSIGNALED(status) ? "signal" : "status",
-				WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+			say_how_it_ended(status);
 			return -1;
 		}
 	}
@@ -129,9 +138,10 @@ static bool start_when_ready(struct bench_run *run)
 /* What a stack would tell, in a word each: where in the kernel it sleeps, or that it runs. */
 static void say_who_runs(const struct bench_run *run, const pid_t *pids)
 {
-	fprintf(stderr, "hugebus-bench: a run did not end in time; %u of %u were ready:",
-		atomic_load_explicit(&run->shared->n_ready, memory_order_relaxed), run->n_roles);
-	for (unsigned int i = 0; i < run->n_roles; i++) {
+	char text[BENCH_BLAME_MAX] = "";
+	size_t n = 0;
+
+	for (unsigned int i = 0; i < run->n_roles && n < sizeof(text); i++) {
 		char path[64], where[64] = "";
 		FILE *file;
 
@@ -143,9 +153,10 @@ static void say_who_runs(const struct bench_run *run, const pid_t *pids)
 			snprintf(where, sizeof(where), "runs");
 		if (file)
 			fclose(file);
-		fprintf(stderr, " role %u (%s)", i, where);
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " role %u (%s)", i, where);
 	}
-	fputc('\n', stderr);
+	bench_blame("it did not end in time; %u of %u were ready:%s",
+		    atomic_load_explicit(&run->shared->n_ready, memory_order_relaxed), run->n_roles, text);
 }
 
 /*
@@ -181,7 +192,7 @@ static int start_roles(struct bench_run *run, pid_t *pids, const sigset_t *signa
 			role_main(run, i);
 		}
 		if (pids[i] < 0) {
-			fprintf(stderr, "hugebus-bench: fork: %s\n", strerror(errno));
+			bench_blame("fork: %s", strerror(errno));
 			return -1;
 		}
 	}
@@ -322,20 +333,22 @@ void bench_bus_stop(struct bench_bus *bus)
 static int await(pid_t pid, const sigset_t *signals)
 {
 	int status = 0, number;
+	bool was_told = false;
 
 	while (waitpid(pid, &status, WNOHANG) == 0) {
 		if (sigwait(signals, &number) != 0 || number == SIGCHLD)
 			continue;
+		was_told = true;
 		kill(pid, SIGKILL); /* and the roles with it */
 		waitpid(pid, &status, 0);
 	}
 	if (WIFEXITED(status))
 		return WEXITSTATUS(status);
 	number = WTERMSIG(status);
-	if (number == SIGKILL || number == SIGINT || number == SIGTERM || number == SIGHUP)
+	if (was_told || number == SIGINT || number == SIGTERM || number == SIGHUP)
 		fprintf(stderr, "\nhugebus-bench: interrupted\n");
 	else
-		fprintf(stderr, "\nhugebus-bench: ended by signal %d\n", number);
+		fprintf(stderr, "\nhugebus-bench: ended by signal %d (%s): there are no results\n", number, strsignal(number));
 	return 1;
 }
 
@@ -369,7 +382,7 @@ int bench_bus_measure(const struct bench_bus *bus, int (*measure)(const struct b
 		exit(getppid() == keeper ? measure(bus, context) : 1);
 	}
 	if (pid < 0) {
-		fprintf(stderr, "hugebus-bench: fork: %s\n", strerror(errno));
+		bench_blame("fork: %s", strerror(errno));
 		return 1;
 	}
 	r = await(pid, &signals);

@@ -6,7 +6,6 @@
  */
 #include "bench/command.h"
 
-#include <fnmatch.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,13 +40,14 @@ static const char help[] =
 	"                    not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
 	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
-	"  --only PATTERN    results whose name matches, such as 'rtt.*' (--list shows\n"
-	"                    the names)\n"
+	"  --only PATTERN    results whose name matches, such as 'rtt.*'; several with\n"
+	"                    commas between (--list shows the names)\n"
 	"  --socket PATH     measure on this bus instead of a private one\n"
 	"  --plant FAULT     torn or lost: spoil one event of each throughput, to see\n"
-	"                    that the checks notice (exit 1); stall: the reader that is\n"
-	"                    woken and the one that answers sleep 20 ms once, to see\n"
-	"                    that the percentiles show it\n"
+	"                    that the checks notice; killed: its publisher is killed\n"
+	"                    (exit 1, what else there is stands all the same); stall:\n"
+	"                    the reader that is woken and the one that answers sleep\n"
+	"                    20 ms once, to see that the percentiles show it\n"
 	"  --json            for programs (docs/CLI.md has every member)\n"
 	"  --list            names and titles\n"
 	"  --quiet           no progress on stderr\n"
@@ -61,7 +61,7 @@ static unsigned int choose(const struct options *options, const struct bench_sta
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < bench_n_measures && n < MEASURES_MAX; i++) {
-		if (options->only && fnmatch(options->only, bench_measures[i].name, 0) != 0)
+		if (!bench_matches(options->only, bench_measures[i].name))
 			continue;
 		chosen[n] = &bench_measures[i];
 		bench_result_init(&results[n++], &bench_measures[i], stage);
@@ -77,16 +77,19 @@ static void say(const struct options *options, unsigned int repeat, const char *
 
 /* One repetition of one line, and a look where the CPUs are now. Return: how often its processes lost their CPU. */
 static uint64_t measure_one(const struct bench_measure *measure, const struct bench_stage *stage, unsigned int repeat,
-			    struct bench_placement *placement, struct bench_result *result)
+			    unsigned int n_repeats, struct bench_placement *placement, struct bench_result *result)
 {
 	uint64_t n_switches = stage->run->n_switches;
 	unsigned int i = result->value.n;
 
 	if (result->has_failed)
 		return 0;
+	bench_blame_begin();
 	bench_measure_once(measure, stage, repeat, result);
-	if (result->has_failed)
-		fprintf(stderr, "hugebus-bench: %s failed\n", measure->name);
+	if (result->has_failed) {
+		bench_result_fail(result, repeat, n_repeats);
+		fprintf(stderr, "hugebus-bench: %s failed; the others go on\n", measure->name);
+	}
 	if (result->value.n > i)
 		result->probe_before[i] = placement->n - 1;
 	(void)bench_placement_probe(placement, stage->run, stage->cores);
@@ -106,7 +109,7 @@ static void measure_all(const struct options *options, const struct bench_stage 
 			uint64_t begin = bench_now_ns(), n;
 
 			say(options, repeat, result->title);
-			n = measure_one(chosen[i], stage, repeat, placement, result);
+			n = measure_one(chosen[i], stage, repeat, options->n_repeats, placement, result);
 			if (result->is_oversubscribed)
 				continue;
 			n_switches += n;
@@ -165,6 +168,21 @@ static int run_all(const struct options *options, const char *socket, int daemon
 	return n_failed > 0;
 }
 
+static bool parse_plant(const char *name, enum bench_plant *ret_plant)
+{
+	static const char *const names[] = {
+		[BENCH_PLANT_TORN] = "torn", [BENCH_PLANT_LOST] = "lost", [BENCH_PLANT_STALL] = "stall", [BENCH_PLANT_KILLED] = "killed",
+	};
+
+	for (size_t i = BENCH_PLANT_NONE + 1; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(name, names[i]) != 0)
+			continue;
+		*ret_plant = (enum bench_plant)i;
+		return true;
+	}
+	return false;
+}
+
 static int parse(int argc, char **argv, struct options *options)
 {
 	static const struct option longs[] = {
@@ -198,12 +216,8 @@ static int parse(int argc, char **argv, struct options *options)
 			options->socket = optarg;
 			break;
 		case 'x':
-			options->plant = strcmp(optarg, "torn") == 0   ? BENCH_PLANT_TORN
-					 : strcmp(optarg, "lost") == 0 ? BENCH_PLANT_LOST
-					 : strcmp(optarg, "stall") == 0 ? BENCH_PLANT_STALL
-									: BENCH_PLANT_NONE;
-			if (options->plant == BENCH_PLANT_NONE)
-				return bench_usage("--plant takes torn, lost or stall", optarg);
+			if (!parse_plant(optarg, &options->plant))
+				return bench_usage("--plant takes torn, lost, killed or stall", optarg);
 			break;
 		case 'j':
 			options->is_json = true;

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/blame.h"
 #include "bench/cases_pvt.h"
 
 #define LAST_VALUE UINT64_MAX
@@ -49,7 +50,7 @@ int bench_stopped_reader(struct bench_run *run, unsigned int role)
 	if (pid == 0)
 		stopped_main(run);
 	if (pid < 0 || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status)) {
-		fprintf(stderr, "hugebus-bench: no reader to stop\n");
+		bench_blame("no reader to stop");
 		return 1;
 	}
 	bench_barrier(run);
@@ -85,7 +86,7 @@ static int publish_one(struct bench_run *run, struct hbus *bus)
 		r = bench_now_ns() > deadline;
 	}
 	if (r)
-		fprintf(stderr, "hugebus-bench: the first event was not seen\n");
+		bench_blame("the first event was not seen");
 	hbus_publisher_close(publisher);
 	hbus_close(own_bus);
 	return r;

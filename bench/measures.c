@@ -8,11 +8,13 @@
 #include "bench/probe.h"
 
 #define WAKE_INTERVAL_US 1000u
+#define TURNS 8u
 #define LINE_PAYLOAD 56u /* what one cache line holds beside a header */
 
 const struct bench_measure bench_measures[] = {
 	{"throughput.8.run", "8 B, run records", BENCH_THROUGHPUT, {BENCH_RUN, 8, 512, 1, 1}},
 	{"throughput.64.run", "64 B, run records", BENCH_THROUGHPUT, {BENCH_RUN, 64, 128, 1, 1}},
+	{"throughput.256.run", "256 B, run records", BENCH_THROUGHPUT, {BENCH_RUN, 256, 64, 1, 1}},
 	{"throughput.1024.run", "1 KiB, run records", BENCH_THROUGHPUT, {BENCH_RUN, 1024, 16, 1, 1}},
 	{"throughput.64.run.place", "64 B, run records in place", BENCH_THROUGHPUT, {BENCH_RUN_PLACE, 64, 128, 1, 1}},
 	{"throughput.256.run.place", "256 B, run records in place", BENCH_THROUGHPUT, {BENCH_RUN_PLACE, 256, 64, 1, 1}},
@@ -50,6 +52,8 @@ const struct bench_measure bench_measures[] = {
 	{"machine.copied.64", "bare streaming by copy, 64 B", BENCH_MACHINE_COPIED, {BENCH_SINGLE, 64, 1, 1, 1}},
 	{"machine.copied.256", "bare streaming by copy, 256 B", BENCH_MACHINE_COPIED, {BENCH_SINGLE, 256, 1, 1, 1}},
 	{"machine.copied.1024", "bare streaming by copy, 1 KiB", BENCH_MACHINE_COPIED, {BENCH_SINGLE, 1024, 1, 1, 1}},
+	{"machine.records.256", "bare streaming, 256 B one by one", BENCH_MACHINE_RECORDS, {BENCH_SINGLE, 256, 1, 1, 1}},
+	{"machine.turns.56", "bare round trip, 8 lines in turn", BENCH_MACHINE_TURNS, {BENCH_SINGLE, LINE_PAYLOAD, 1, 1, 1}},
 	{"machine.moving.56", "bare round trip, lines that move", BENCH_MACHINE_MOVING, {BENCH_SINGLE, LINE_PAYLOAD, 1, 1, 1}},
 	{"machine.moving.64", "the same with 64 B", BENCH_MACHINE_MOVING, {BENCH_SINGLE, 64, 1, 1, 1}},
 	{"machine.walk.8", "bare walk of 8 B records in L1", BENCH_MACHINE_WALK, {BENCH_SINGLE, 8, 1, 1, 0}},
@@ -59,10 +63,15 @@ const struct bench_measure bench_measures[] = {
 };
 const unsigned int bench_n_measures = sizeof(bench_measures) / sizeof(bench_measures[0]);
 
+static bool is_moving(enum bench_kind kind)
+{
+	return kind == BENCH_MACHINE_MOVING || kind == BENCH_MACHINE_TURNS;
+}
+
 static bool is_latency(enum bench_kind kind)
 {
 	return kind == BENCH_PING_PONG || kind == BENCH_WAKE || kind == BENCH_STOPPED_P99 || kind == BENCH_OPEN_FIRST ||
-	       kind == BENCH_OPEN_AGAIN || kind == BENCH_ATTACH || kind == BENCH_MACHINE_EVENTFD || kind == BENCH_MACHINE_MOVING;
+	       kind == BENCH_OPEN_AGAIN || kind == BENCH_ATTACH || kind == BENCH_MACHINE_EVENTFD || is_moving(kind);
 }
 
 /* What it measures goes from one core to another. */
@@ -75,7 +84,9 @@ static bool has_distance(enum bench_kind kind)
 	case BENCH_STOPPED_RATE:
 	case BENCH_STOPPED_P99:
 	case BENCH_MACHINE_COPIED:
+	case BENCH_MACHINE_RECORDS:
 	case BENCH_MACHINE_MOVING:
+	case BENCH_MACHINE_TURNS:
 	case BENCH_MACHINE_STREAM:
 		return true;
 	default:
@@ -109,7 +120,7 @@ void bench_result_init(struct bench_result *result, const struct bench_measure *
 	result->is_oversubscribed = measure->params.n_publishers + measure->params.n_subscribers > stage->cores->n;
 	result->has_distance = has_distance(measure->kind) && stage->cores->n > 1;
 	result->is_closed_loop = measure->kind == BENCH_PING_PONG || measure->kind == BENCH_STOPPED_P99 ||
-				 measure->kind == BENCH_MACHINE_MOVING;
+				 is_moving(measure->kind);
 }
 
 /* -- limits -- */
@@ -141,6 +152,7 @@ static double limit_of(const struct bench_measure *measure, const struct bench_s
 	switch (measure->kind) {
 	case BENCH_THROUGHPUT:
 	case BENCH_MACHINE_COPIED:
+	case BENCH_MACHINE_RECORDS:
 		result->limit_name = "bare streaming loop between two cores";
 		return bench_probe_stream(stage->run, stage->cores, size);
 	case BENCH_THROUGHPUT_WALK:
@@ -148,6 +160,7 @@ static double limit_of(const struct bench_measure *measure, const struct bench_s
 		return bench_probe_walk_streaming(stage->run, stage->cores, size);
 	case BENCH_PING_PONG:
 	case BENCH_MACHINE_MOVING:
+	case BENCH_MACHINE_TURNS:
 		result->limit_name = n_lines == 1 ? "bare ping-pong of one cache line" : "bare ping-pong of two cache lines";
 		limit = bench_probe_ping_pong(stage->run, stage->cores, n_lines, &p99);
 		if (limit > 0)
@@ -228,8 +241,12 @@ static double value_of(const struct bench_measure *measure, const struct bench_s
 		return not_failed(bench_case_calls(stage->run, stage->cores));
 	case BENCH_MACHINE_COPIED:
 		return bench_probe_stream_copied(stage->run, stage->cores, params->size);
+	case BENCH_MACHINE_RECORDS:
+		return bench_probe_records(stage->run, stage->cores, params->size);
 	case BENCH_MACHINE_MOVING:
-		return bench_probe_moving(stage->run, stage->cores, params->size, &p99);
+		return bench_probe_moving(stage->run, stage->cores, params->size, 0, &p99);
+	case BENCH_MACHINE_TURNS:
+		return bench_probe_moving(stage->run, stage->cores, params->size, TURNS, &p99);
 	case BENCH_MACHINE_WALK:
 		return bench_probe_walk(stage->run, stage->cores, params->size);
 	case BENCH_MACHINE_STREAM:

@@ -18,7 +18,9 @@ enum bench_kind {
 	BENCH_IDLE,            /* beside the daemon's own */
 	BENCH_CALLS,
 	BENCH_MACHINE_COPIED,  /* of the machine itself, beside streaming: what copying costs, */
-	BENCH_MACHINE_MOVING,  /* and beside the ping-pong: what lines cost that move */
+	BENCH_MACHINE_RECORDS, /* what showing each item by itself costs, */
+	BENCH_MACHINE_MOVING,  /* and beside the ping-pong: what lines cost that move, */
+	BENCH_MACHINE_TURNS,   /* and the same with a few lines in turn */
 	BENCH_MACHINE_WALK,    /* of the machine itself, without a limit */
 	BENCH_MACHINE_STREAM,
 	BENCH_MACHINE_MEMCPY,

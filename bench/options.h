@@ -8,3 +8,5 @@
 int bench_usage(const char *text, const char *value);
 /* The whole of @text is a decimal number from @low to @high. Return: whether; *ret is written only then. */
 bool bench_number(const char *text, unsigned int low, unsigned int high, unsigned int *ret);
+/* Whether @name matches one of @patterns, those of a shell with commas between; NULL matches all. */
+bool bench_matches(const char *patterns, const char *name);

@@ -13,10 +13,16 @@
 double bench_probe_stream(struct bench_run *run, const struct bench_cores *cores, unsigned int size);
 /* The same when each item is filled in private memory and then copied: the most that a publish by copy could do. */
 double bench_probe_stream_copied(struct bench_run *run, const struct bench_cores *cores, unsigned int size);
+/* The same in place, but each item is shown by itself, by a word before it: the least that publishing one by one takes. */
+double bench_probe_records(struct bench_run *run, const struct bench_cores *cores, unsigned int size);
 /* Round trip of one message of @n_lines cache lines, ns: median; p99 in *ret_p99. 0 = failed. */
 double bench_probe_ping_pong(struct bench_run *run, const struct bench_cores *cores, unsigned int n_lines, uint64_t *ret_p99);
-/* The same with @size bytes and a word before them, on lines that move through 2 MiB as a ring's do. */
-double bench_probe_moving(struct bench_run *run, const struct bench_cores *cores, unsigned int size, uint64_t *ret_p99);
+/*
+ * The same with @size bytes and a word before them, on lines that move as a ring's do: through @n_places, or through 2 MiB
+ * when it is 0.
+ */
+double bench_probe_moving(struct bench_run *run, const struct bench_cores *cores, unsigned int size, unsigned int n_places,
+			  uint64_t *ret_p99);
 /* One way from a futex wake to the sleeper's first instruction, at this interval, ns. 0 = failed. */
 double bench_probe_futex(struct bench_run *run, const struct bench_cores *cores, unsigned int interval_us);
 /*

@@ -97,9 +97,10 @@ static int pong_role(struct bench_run *run, unsigned int role)
 	}
 }
 
-double bench_probe_moving(struct bench_run *run, const struct bench_cores *cores, unsigned int size, uint64_t *ret_p99)
+double bench_probe_moving(struct bench_run *run, const struct bench_cores *cores, unsigned int size, unsigned int n_places,
+			  uint64_t *ret_p99)
 {
-	struct field_params params = {.size = size, .n_places = WAY_BYTES / (8 + size)};
+	struct field_params params = {.size = size, .n_places = n_places ? n_places : WAY_BYTES / (8 + size)};
 	double median = 0;
 
 	params.field = mmap(NULL, sizeof(*params.field), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "bench/blame.h"
 #include "bench/harness.h"
 #include "bench/placement.h"
 #include "bench/stats.h"
@@ -19,6 +20,7 @@ struct bench_result {
 	bool is_lower_better;
 	bool is_oversubscribed;    /* more processes than CPUs */
 	bool has_failed;
+	char reason[BENCH_BLAME_MAX + 20]; /* why it has failed, and in which repetition; or empty */
 	bool has_distance;         /* what it measures goes between the first two CPUs */
 	bool is_closed_loop;       /* each request waited for the answer to the last: see bench_histogram_correct() */
 	struct bench_samples value;
@@ -52,6 +54,8 @@ unsigned int bench_report_side(const struct bench_report *report, const struct b
 			       struct bench_result *ret_side);
 /* All latencies of @result. Return: false when it has none. */
 bool bench_result_histogram(const struct bench_result *result, struct bench_histogram *ret_histogram);
+/* It has failed in its @repeat-th repetition of @n_repeats (0, 1, ...), for what was blamed; others go on. */
+void bench_result_fail(struct bench_result *result, unsigned int repeat, unsigned int n_repeats);
 void bench_result_deinit(struct bench_result *result);
 
 void bench_report_table(const struct bench_report *report, FILE *out);

@@ -105,6 +105,8 @@ json_t *bench_figures_json(const struct bench_report *report, const struct bench
 	json_t *object = figures_json(result);
 
 	json_object_set_new(object, "failed", json_boolean(result->has_failed));
+	if (result->reason[0])
+		json_object_set_new(object, "reason", json_string(result->reason));
 	if (report->placement && result->has_distance)
 		add_sides(object, report, result);
 	return object;

@@ -125,6 +125,14 @@ static void remarks(const struct bench_result *result, FILE *out)
 	bench_text_wrap(text, INDENT, INDENT, out);
 }
 
+static void why(const struct bench_result *result, FILE *out)
+{
+	if (!result->reason[0])
+		return;
+	fprintf(out, "%*s", (int)INDENT, "");
+	bench_text_wrap(result->reason, INDENT, INDENT, out);
+}
+
 /* -- rows -- */
 
 static void row(const struct bench_result *result, const char *title, const char *place, struct legend *legend, FILE *out)
@@ -138,6 +146,7 @@ static void row(const struct bench_result *result, const char *title, const char
 		fprintf(out, "%-6s ", place);
 	if (result->has_failed || result->value.n == 0) {
 		fprintf(out, "%10s\n", "failed");
+		why(result, out);
 		return;
 	}
 	bench_text_figure(bench_samples_median(&result->value), unit_of(result), value, sizeof(value));

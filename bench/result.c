@@ -55,6 +55,17 @@ bool bench_result_histogram(const struct bench_result *result, struct bench_hist
 	return ret_histogram->n > 0;
 }
 
+void bench_result_fail(struct bench_result *result, unsigned int repeat, unsigned int n_repeats)
+{
+	const char *text = bench_blame_text();
+
+	result->has_failed = true;
+	if (n_repeats > 1)
+		snprintf(result->reason, sizeof(result->reason), "repetition %u: %s", repeat + 1, text[0] ? text : "nothing came");
+	else
+		snprintf(result->reason, sizeof(result->reason), "%s", text[0] ? text : "nothing came");
+}
+
 void bench_result_deinit(struct bench_result *result)
 {
 	for (unsigned int i = 0; i < BENCH_REPEATS_MAX; i++) {

@@ -6,7 +6,6 @@
  * hugebus-ingress runs. Each source is a session of its own: EAL starts once in a process.
  */
 #include <errno.h>
-#include <fnmatch.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <net/if.h>
@@ -15,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/ingress/capture.h"
 #include "bench/ingress/frames.h"
 #include "bench/ingress/results.h"
 #include "bench/ingress/session.h"
@@ -51,7 +51,7 @@ static const char help[] =
 	"What the packets come from; without any of these a generator in memory, a capture made of its\n"
 	"packets, and as root, in network namespaces of its own, a load made in the kernel for the XDP\n"
 	"filter, and MQTT clients of the TCP stack beside the same of hugebus-mqtt on kernel sockets:\n"
-	"  --pcap FILE       a capture, again and again (at most 4000 packets)\n"
+	"  --pcap FILE       a capture, again and again (at most 4000 packets of 2048 bytes)\n"
 	"  --iface NAME      an interface through AF_XDP: takes its UDP packets away from the kernel\n"
 	"                    meanwhile\n"
 	"  --vdev DEVICE     any device of DPDK, such as net_memif0,role=client\n"
@@ -63,7 +63,8 @@ static const char help[] =
 	"  --quick           three short repetitions: shows that it works, not the speed\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 5)\n"
 	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
-	"  --only PATTERN    sources whose name matches: ring, mqttsn, pcap, passive, xdp, tcp\n"
+	"  --only PATTERN    sources whose name matches, several with commas between: ring, mqttsn, pcap,\n"
+	"                    passive, xdp, tcp\n"
 	"  --plant FAULT     torn or lost: spoil one event, to see that the reader notices (exit 1)\n"
 	"  --json            for programs (docs/CLI.md has every member)\n"
 	"  --list            the sources\n"
@@ -75,13 +76,33 @@ static const char *const sources[] = {"ring", "mqttsn", "pcap", "passive", "xdp"
 
 static bool is_wanted(const struct options *options, const char *name)
 {
-	return !options->only || fnmatch(options->only, name, 0) == 0;
+	return bench_matches(options->only, name);
 }
 
 static void say(const struct options *options, const char *what)
 {
 	if (!options->is_quiet)
 		fprintf(stderr, "\r%-60s", what);
+}
+
+/* Return: whether any packet became an event; else it is blamed. */
+static bool has_events(const struct bench_session *session)
+{
+	if (session->n_routed == 0)
+		bench_blame("no packet came");
+	else if (session->n_published == 0)
+		bench_blame("no packet became an event: they are no UDP, not to this port, or damaged");
+	return session->n_published > 0;
+}
+
+/* A rate says little where few of the packets are events. */
+static void say_what_came(const struct bench_session *session, struct bench_result *result)
+{
+	double share = 100 * (double)session->n_published / (double)session->n_routed;
+	int n = snprintf(result->note, sizeof(result->note), "%s; lost before: %lu", session->text, (unsigned long)session->n_missed);
+
+	if (share < 99.95 && n > 0 && (size_t)n < sizeof(result->note))
+		snprintf(result->note + n, sizeof(result->note) - (size_t)n, "; %.3g %% of the packets became events", share);
 }
 
 /* One source, measured and reported under @name. */
@@ -94,15 +115,16 @@ static void measure(const struct options *options, const struct bench_cores *cor
 	unsigned int first = results->n;
 
 	say(options, title);
-	if (bench_session_run(source, cores, socket, options->n_repeats, options->duration_ms, &session)) {
-		bench_results_add_failed(results, name, title);
-		return;
-	}
+	bench_blame_begin();
 	snprintf(path, sizeof(path), "ingress.%s.publish", name);
 	snprintf(text, sizeof(text), "%s: publish", title);
+	if (bench_session_run(source, cores, socket, options->n_repeats, options->duration_ms, &session) || !has_events(&session)) {
+		bench_results_add_failed(results, path, text);
+		fprintf(stderr, "hugebus-bench: %s failed\n", title);
+		return;
+	}
 	bench_results_add_phase(results, path, text, &session, BENCH_PHASE_PUBLISH, BENCH_PHASE_TRIVIAL);
-	snprintf(results->at[first].note, sizeof(results->at[first].note), "%s; lost before: %lu", session.text,
-		 (unsigned long)session.n_missed);
+	say_what_came(&session, &results->at[first]);
 	if (session.phase[BENCH_PHASE_READ].rate.n) {
 		snprintf(path, sizeof(path), "ingress.%s.read", name);
 		snprintf(text, sizeof(text), "%s: and read", title);
@@ -206,9 +228,21 @@ static void measure_named(const struct options *options, const struct bench_core
 /* -- the filter in the driver -- */
 
 #ifdef HBUS_HAVE_XDP
+static struct bench_result *add_xdp(struct bench_results *results, const char *name, const char *title, const struct bench_samples *value,
+				    const struct bench_samples *limit, const char *reason, bool is_cost)
+{
+	struct bench_result *result;
+	char path[64];
+
+	snprintf(path, sizeof(path), "ingress.xdp.%s", name);
+	result = bench_results_add(results, path, title, value, limit, "a program that drops at once", is_cost);
+	if (reason[0])
+		bench_results_fail(result, reason);
+	return result;
+}
+
 static void measure_xdp(const struct options *options, const struct bench_cores *cores, struct bench_results *results)
 {
-	static const char *const bare = "a program that drops at once";
 	static struct bench_xdp xdp;
 
 	if (geteuid() != 0) {
@@ -216,17 +250,18 @@ static void measure_xdp(const struct options *options, const struct bench_cores 
 		return;
 	}
 	say(options, "XDP filter");
+	bench_blame_begin();
 	if (bench_xdp_run(cores, options->payload_size, options->n_repeats, options->duration_ms, &xdp)) {
-		bench_results_add_failed(results, "ingress.xdp.drop", "XDP drop");
+		bench_results_add_failed(results, "ingress.xdp.unwanted.cost", "XDP drop: unwanted, cost");
+		fprintf(stderr, "hugebus-bench: the XDP filter failed\n");
 		return;
 	}
-	(void)bench_results_add(results, "ingress.xdp.unwanted", "XDP drop: unwanted", &xdp.unwanted_ns, &xdp.bare_ns, bare, true);
-	(void)bench_results_add(results, "ingress.xdp.denied", "XDP drop: source denied", &xdp.denied_ns, &xdp.bare_ns, bare,
-				true);
-	snprintf(bench_results_add(results, "ingress.xdp.live", "XDP drop, live frames", &xdp.live_rate, &xdp.live_bare_rate, bare,
-				   false)->note, sizeof(results->at[0].note), "one core makes the frames and judges them, no device");
-	snprintf(bench_results_add(results, "ingress.xdp.load", "XDP drop under load", &xdp.unwanted_rate, &xdp.bare_rate, bare,
-				   false)->note, sizeof(results->at[0].note), "one core generates, carries and drops");
+	(void)add_xdp(results, "unwanted", "XDP drop: unwanted", &xdp.unwanted_ns, &xdp.bare_ns, xdp.reason[BENCH_XDP_TEST_RUN], true);
+	(void)add_xdp(results, "denied", "XDP drop: source denied", &xdp.denied_ns, &xdp.bare_ns, xdp.reason[BENCH_XDP_TEST_RUN], true);
+	snprintf(add_xdp(results, "live", "XDP drop, live frames", &xdp.live_rate, &xdp.live_bare_rate, xdp.reason[BENCH_XDP_LIVE],
+			 false)->note, sizeof(results->at[0].note), "one core makes the frames and judges them, no device");
+	snprintf(add_xdp(results, "load", "XDP drop under load", &xdp.unwanted_rate, &xdp.bare_rate, xdp.reason[BENCH_XDP_VETH],
+			 false)->note, sizeof(results->at[0].note), "one core generates, carries and drops");
 }
 #else
 static void measure_xdp(const struct options *options, const struct bench_cores *cores, struct bench_results *results)
@@ -251,10 +286,9 @@ static void measure_tcp(const struct options *options, const struct bench_cores 
 		return;
 	}
 	say(options, "MQTT over TCP");
+	bench_blame_begin();
 	r = bench_tcp_run(cores, socket, options->n_repeats, options->duration_ms, &tcp);
-	if (r < 0)
-		bench_results_add_failed(results, "ingress.tcp", "MQTT over TCP");
-	for (unsigned int i = 0; r == 0 && i < BENCH_N_TCP_CASES; i++) {
+	for (unsigned int i = 0; r <= 0 && i < BENCH_N_TCP_CASES; i++) {
 		struct bench_result *result;
 		char name[48], title[64];
 
@@ -264,6 +298,8 @@ static void measure_tcp(const struct options *options, const struct bench_cores 
 		result->unit = tcp.at[i].is_latency ? "ns" : "messages/s";
 		result->unit_short = tcp.at[i].is_latency ? "ns" : "/s";
 		result->is_lower_better = tcp.at[i].is_latency;
+		if (tcp.at[i].has_failed || r < 0)
+			bench_results_fail(result, tcp.at[i].has_failed ? tcp.at[i].reason : bench_blame_text());
 		if (tcp.at[i].n_lost > 0)
 			snprintf(result->note, sizeof(result->note), "%" PRIu64 " of %" PRIu64 " messages of QoS 0 lost", tcp.at[i].n_lost,
 				 tcp.at[i].n_sent);
@@ -319,10 +355,13 @@ static int run_all(const struct bench_bus *bus, void *context)
 
 static int parse_source(int c, struct options *options)
 {
+	const char *refusal;
+
 	switch (c) {
 	case 'p':
 		options->pcap = optarg;
-		return access(optarg, R_OK) == 0 ? 0 : bench_usage(strerror(errno), optarg);
+		refusal = bench_capture_refusal(optarg);
+		return refusal ? bench_usage(optarg, refusal) : 0;
 	case 'i':
 		options->iface = optarg;
 		return if_nametoindex(optarg) ? 0 : bench_usage(strerror(errno), optarg);

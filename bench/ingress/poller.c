@@ -18,6 +18,7 @@
 #define URCU_API_MAP
 #include <urcu/urcu-qsbr.h>
 
+#include "bench/blame.h"
 #include "bench/ingress/frames.h"
 #include "dataplane/xdp_object.h"
 #ifdef HBUS_HAVE_XDP
@@ -29,7 +30,7 @@
 
 static int fail(const char *what, const char *why)
 {
-	fprintf(stderr, "hugebus-bench: %s: %s\n", what, why);
+	bench_blame("%s: %s", what, why);
 	return -1;
 }
 
@@ -385,7 +386,7 @@ static int end_passive(struct bench_poller *poller)
 	n_read = counters.n_events + counters.n_ring_full;
 	if (n_read == poller->n_streamed)
 		return 0;
-	fprintf(stderr, "hugebus-bench: passive: %lu messages read of %lu\n", (unsigned long)n_read,
+	bench_blame("passive: %lu messages read of %lu", (unsigned long)n_read,
 		(unsigned long)poller->n_streamed);
 	return -1;
 }

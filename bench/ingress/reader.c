@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "bench/blame.h"
 #include "bench/harness.h"
 #include "bench/ingress/frames.h"
 #include "ctl/client/hugebus.h"
@@ -22,7 +23,7 @@ static void nap_us(unsigned int us)
 
 static int complain(const char *what)
 {
-	fprintf(stderr, "hugebus-bench: reader: %s: %s\n", what, hbus_error_text());
+	bench_blame("reader: %s: %s", what, hbus_error_text());
 	return 1;
 }
 
@@ -40,7 +41,7 @@ struct sequence {
 static bool check_sequence(const struct hbus_span *span, struct sequence *sequence)
 {
 	if (sequence->has_begun && span->sequence != sequence->next) {
-		fprintf(stderr, "hugebus-bench: reader: sequence %" PRIu64 " where %" PRIu64 " was to come\n", span->sequence,
+		bench_blame("reader: sequence %" PRIu64 " where %" PRIu64 " was to come", span->sequence,
 			sequence->next);
 		return false;
 	}
@@ -56,7 +57,7 @@ static bool check_span(const struct bench_source *source, const struct hbus_span
 		uint64_t number;
 
 		if (!bench_payload_check(span->data + i * span->stride, span->size, source->payload_size, &number)) {
-			fprintf(stderr, "hugebus-bench: reader: an event is torn or corrupted\n");
+			bench_blame("reader: an event is torn or corrupted");
 			return false;
 		}
 		if (sequence->has_begun && number != sequence->next_number)
@@ -70,7 +71,7 @@ static bool check_span(const struct bench_source *source, const struct hbus_span
 
 static int complain_of(const struct hbus_loss *loss)
 {
-	fprintf(stderr, "hugebus-bench: reader: %" PRIu64 " events from %" PRIu64 " on reported lost, reason %u\n", loss->n_events,
+	bench_blame("reader: %" PRIu64 " events from %" PRIu64 " on reported lost, reason %u", loss->n_events,
 		loss->first_sequence, loss->reason);
 	return 1;
 }
@@ -159,6 +160,6 @@ int bench_reader_tell(struct bench_reader *reader, enum bench_reader_state state
 			return 0;
 		nap_us(1000);
 	}
-	fprintf(stderr, "hugebus-bench: the reader does not answer\n");
+	bench_blame("the reader does not answer");
 	return -1;
 }

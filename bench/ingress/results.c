@@ -51,9 +51,15 @@ void bench_results_add_phase(struct bench_results *results, const char *name, co
 	(void)bench_results_add(results, name, title, &a->cost, &b->cost, phase_names[limit], true);
 }
 
+void bench_results_fail(struct bench_result *result, const char *reason)
+{
+	result->has_failed = true;
+	snprintf(result->reason, sizeof(result->reason), "%s", reason[0] ? reason : "one of its processes ended early");
+}
+
 void bench_results_add_failed(struct bench_results *results, const char *name, const char *title)
 {
 	static const struct bench_samples none;
 
-	(void)bench_results_add(results, name, title, &none, NULL, NULL, false);
+	bench_results_fail(bench_results_add(results, name, title, &none, NULL, NULL, false), bench_blame_text());
 }

@@ -21,5 +21,7 @@ struct bench_result *bench_results_add(struct bench_results *results, const char
 /* Two lines for a phase, rate and cost, beside the phase that is its limit. */
 void bench_results_add_phase(struct bench_results *results, const char *name, const char *title,
 			     const struct bench_session *session, enum bench_phase phase, enum bench_phase limit);
-/* What could not be measured. */
+/* It has failed, for @reason; what was measured before stands. */
+void bench_results_fail(struct bench_result *result, const char *reason);
+/* What could not be measured, for what was blamed. */
 void bench_results_add_failed(struct bench_results *results, const char *name, const char *title);

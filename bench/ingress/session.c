@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "bench/blame.h"
 #include "bench/ingress/poller.h"
 #include "bench/ingress/reader.h"
 
@@ -34,13 +35,13 @@ static int compare(const struct bench_poller *poller, struct stage *stage)
 	bool counts_all = stage->source->kind == BENCH_SOURCE_RING && n_read > 0;
 
 	if (n_read != result->n_published) {
-		fprintf(stderr, "hugebus-bench: %" PRIu64 " events read of %" PRIu64 " published\n", n_read, result->n_published);
+		bench_blame("%" PRIu64 " events read of %" PRIu64 " published", n_read, result->n_published);
 		return -1;
 	}
 	if (counts_all)
 		n_missing += poller->next_number - next_number;
 	if (n_missing > result->n_dropped || (counts_all && n_missing < result->n_dropped)) {
-		fprintf(stderr, "hugebus-bench: reader: %" PRIu64 " events are missing, %" PRIu64 " were dropped\n", n_missing,
+		bench_blame("reader: %" PRIu64 " events are missing, %" PRIu64 " were dropped", n_missing,
 			result->n_dropped);
 		return -1;
 	}
@@ -62,6 +63,8 @@ static int measure_phase(struct bench_poller *poller, struct stage *stage, enum 
 		stage->session.n_checked += result->n_published;
 	}
 	stage->session.n_frames += result->n_frames;
+	if (phase == BENCH_PHASE_PUBLISH || phase == BENCH_PHASE_READ)
+		stage->session.n_routed += result->n_frames;
 	stage->session.n_published += result->n_published;
 	stage->session.n_dropped += result->n_dropped;
 	if (result->n_frames == 0)
@@ -96,8 +99,10 @@ static int poller_role(struct bench_run *run, unsigned int role)
 
 	(void)role;
 	poller.source = stage->source;
-	if (bench_poller_init(&poller, stage->socket))
+	if (bench_poller_init(&poller, stage->socket)) {
+		bench_blame("there is no such port, or it cannot be set up; what is printed above says why");
 		return 1;
+	}
 	snprintf(stage->session.text, sizeof(stage->session.text), "%.60s, filter in the %s", poller.ports.at[0].name,
 		 poller.ports.at[0].filter ? "driver (XDP)" : "poll loop");
 	/* The first turns fault pages in and fill caches. */

@@ -52,6 +52,7 @@ struct bench_phase_samples {
 struct bench_session {
 	struct bench_phase_samples phase[BENCH_N_PHASES];
 	uint64_t n_frames;            /* received in all phases */
+	uint64_t n_routed;            /* of these, while publishing */
 	uint64_t n_published;
 	uint64_t n_dropped;           /* of those received while publishing: for whatever reason */
 	uint64_t n_missed;            /* lost before they could be received, by the port's own count */

@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/blame.h"
 #include "bench/mqtt/cases.h"
 #include "bench/mqtt/load.h"
 #include "dataplane/mqtt/mqtt.h"
@@ -64,7 +65,7 @@ struct stage {
 
 static int fail(const char *what)
 {
-	fprintf(stderr, "hugebus-bench: tcp: %s: %s\n", what, strerror(errno));
+	bench_blame("tcp: %s: %s", what, strerror(errno));
 	return -1;
 }
 
@@ -72,7 +73,7 @@ static int run(const char *command)
 {
 	if (system(command) == 0)
 		return 0;
-	fprintf(stderr, "hugebus-bench: tcp: failed: %s\n", command);
+	bench_blame("tcp: failed: %s", command);
 	return -1;
 }
 
@@ -202,7 +203,7 @@ static int await(const char *host, const char *name)
 			return 0;
 		nanosleep(&nap, NULL);
 	}
-	fprintf(stderr, "hugebus-bench: tcp: %s does not answer\n", name);
+	bench_blame("tcp: %s does not answer", name);
 	return -1;
 }
 
@@ -239,16 +240,31 @@ static int measure_one(const struct stage *stage, enum who who, unsigned int idx
 	return 0;
 }
 
-static int measure_all(const struct stage *stage)
+/* One repetition of a case by both, or why it failed; then it is not measured again. */
+static void measure_case(const struct stage *stage, unsigned int idx, unsigned int repeat)
+{
+	struct bench_tcp_result *result = &stage->tcp->at[idx];
+
+	bench_blame_begin();
+	for (unsigned int i = 0; i < N_WHO && !result->has_failed; i++) {
+		enum who who = (i + repeat) % N_WHO;
+
+		if (measure_one(stage, who, idx) == 0)
+			continue;
+		result->has_failed = true;
+		snprintf(result->reason, sizeof(result->reason), "repetition %u, %s: %.120s", repeat + 1,
+			 who == STACK ? "stack" : "hugebus-mqtt", bench_blame_text());
+		fprintf(stderr, "hugebus-bench: tcp: %s failed; the others go on\n", cases[idx].title);
+	}
+}
+
+static void measure_all(const struct stage *stage)
 {
 	for (int i = 0; i < N_WHO; i++)
 		killpg(stage->pids[i], SIGSTOP);
 	for (unsigned int repeat = 0; repeat < stage->n_repeats; repeat++)
 		for (unsigned int idx = 0; idx < BENCH_N_TCP_CASES; idx++)
-			for (unsigned int i = 0; i < N_WHO; i++)
-				if (measure_one(stage, (i + repeat) % N_WHO, idx))
-					return -1;
-	return 0;
+			measure_case(stage, idx, repeat);
 }
 
 /* The namespaces and what is in them end with this process. */
@@ -273,7 +289,8 @@ static _Noreturn void measure(struct stage *stage)
 	    read(from_keeper[0], stage->pids, sizeof(stage->pids)) == sizeof(stage->pids) &&
 	    await(STACK_ADDRESS, "hugebus-ingress --tcp") == 0 && await(KERNEL_ADDRESS, "hugebus-mqtt") == 0) {
 		bench_pin(stage->cores->core[0]);
-		r = measure_all(stage);
+		measure_all(stage);
+		r = 0;
 	}
 	close(to_keeper[1]);
 	if (keeper > 0)
@@ -292,6 +309,15 @@ static bool has_stack(void)
 	return access(program, X_OK) == 0 && system(command) != 0;
 }
 
+static void name_cases(struct bench_tcp *tcp)
+{
+	for (unsigned int i = 0; i < BENCH_N_TCP_CASES; i++) {
+		tcp->at[i].name = cases[i].name;
+		tcp->at[i].title = cases[i].title;
+		tcp->at[i].is_latency = cases[i].params.rate > 0;
+	}
+}
+
 int bench_tcp_run(const struct bench_cores *cores, const char *socket, unsigned int n_repeats, unsigned int duration_ms,
 		  struct bench_tcp *ret_tcp)
 {
@@ -305,6 +331,7 @@ int bench_tcp_run(const struct bench_cores *cores, const char *socket, unsigned 
 		fprintf(stderr, "hugebus-bench: MQTT over TCP is left out: hugebus-ingress is built without lwIP\n");
 		return 1;
 	}
+	name_cases(ret_tcp);
 	if (bench_bus_start(&bus))
 		return -1;
 	stage.sockets[STACK] = socket;
@@ -314,11 +341,7 @@ int bench_tcp_run(const struct bench_cores *cores, const char *socket, unsigned 
 		bench_bus_stop(&bus);
 		return fail("memory");
 	}
-	for (unsigned int i = 0; i < BENCH_N_TCP_CASES; i++) {
-		tcp->at[i].name = cases[i].name;
-		tcp->at[i].title = cases[i].title;
-		tcp->at[i].is_latency = cases[i].params.rate > 0;
-	}
+	*tcp = *ret_tcp;
 	stage.tcp = tcp;
 	pid = fork();
 	if (pid == 0)

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/blame.h"
 #include "bench/ingress/frames.h"
 #include "bench/ingress/poller.h"
 #include "ebpf/loader.h"
@@ -47,7 +48,7 @@ struct xdp_bench {
 
 static int fail(const char *what, int error)
 {
-	fprintf(stderr, "hugebus-bench: xdp: %s: %s\n", what, strerror(error < 0 ? -error : error));
+	bench_blame("xdp: %s: %s", what, strerror(error < 0 ? -error : error));
 	return -1;
 }
 
@@ -140,7 +141,7 @@ static int run_ip(const char *line)
 	snprintf(command, sizeof(command), "ip %s 2>/dev/null", line);
 	status = system(command);
 	if (status != 0)
-		fprintf(stderr, "hugebus-bench: xdp: ip %s: failed (iproute2, veth?)\n", line);
+		bench_blame("xdp: ip %s: failed (iproute2, veth?)", line);
 	return status == 0 ? 0 : -1;
 }
 
@@ -170,7 +171,7 @@ static int load_filter(struct xdp_bench *bench)
 	uint8_t source[16] = {0};
 
 	if (hbus_filter_load(bench_xdp_object(), &bench->filter, &error) != 0) {
-		fprintf(stderr, "hugebus-bench: xdp: %s: %s\n", bench_xdp_object(), error.text);
+		bench_blame("xdp: %s: %s", bench_xdp_object(), error.text);
 		return -1;
 	}
 	memcpy(match.addr, bench->frame + 30, 4);
@@ -198,7 +199,7 @@ static int set_up(struct xdp_bench *bench, unsigned int payload_size)
 	if (load_filter(bench) || make_pair("hbx0", "hbx1", &bench->ours) || make_pair("hby0", "hby1", &bench->others))
 		return -1;
 	if (hbus_filter_attach(bench->filter, bench->ours.receiver, &error) != 0) {
-		fprintf(stderr, "hugebus-bench: xdp: %s\n", error.text);
+		bench_blame("xdp: %s", error.text);
 		return -1;
 	}
 	if (bpf_xdp_attach((int)bench->others.receiver, bench->bare, XDP_FLAGS_DRV_MODE, NULL) != 0)
@@ -206,32 +207,74 @@ static int set_up(struct xdp_bench *bench, unsigned int payload_size)
 	return 0;
 }
 
-static int measure(struct xdp_bench *bench, unsigned int n_repeats, unsigned int duration_ms, struct bench_xdp *xdp)
+/* One repetition of each; those beside which it stands in the same second. Return: whether all of them came. */
+static bool test_run(struct xdp_bench *bench, struct bench_xdp *xdp, bool is_turned)
 {
 	int filter = hbus_filter_prog_fd(bench->filter);
+	double bare = is_turned ? 0 : run_ns(bench, bench->bare, UNWANTED_FLOW);
+	double unwanted = run_ns(bench, filter, UNWANTED_FLOW), denied = run_ns(bench, filter, DENIED_FLOW);
 
-	for (unsigned int i = 0; i < n_repeats; i++) {
-		double bare = run_ns(bench, bench->bare, UNWANTED_FLOW);
-		double unwanted = run_ns(bench, filter, UNWANTED_FLOW);
-		double denied = run_ns(bench, filter, DENIED_FLOW);
-		double others = bare_rate(bench, bench->others.generator, duration_ms);
-		double ours = unwanted_rate(bench, bench->ours.generator, duration_ms);
-		double live_others = bare_rate(bench, bench->bare, duration_ms);
-		double live_ours = unwanted_rate(bench, filter, duration_ms);
+	if (is_turned)
+		bare = run_ns(bench, bench->bare, UNWANTED_FLOW);
+	if (bare <= 0 || unwanted <= 0 || denied <= 0)
+		return false;
+	bench_samples_add(&xdp->bare_ns, bare);
+	bench_samples_add(&xdp->unwanted_ns, unwanted);
+	bench_samples_add(&xdp->denied_ns, denied);
+	return true;
+}
 
-		if (bare <= 0 || unwanted <= 0 || denied <= 0 || others <= 0 || ours <= 0 || live_others <= 0 || live_ours <= 0) {
-			fprintf(stderr, "hugebus-bench: xdp: a run failed: %s\n", strerror(errno));
-			return -1;
-		}
-		bench_samples_add(&xdp->bare_ns, bare);
-		bench_samples_add(&xdp->unwanted_ns, unwanted);
-		bench_samples_add(&xdp->denied_ns, denied);
-		bench_samples_add(&xdp->bare_rate, others);
-		bench_samples_add(&xdp->unwanted_rate, ours);
-		bench_samples_add(&xdp->live_bare_rate, live_others);
-		bench_samples_add(&xdp->live_rate, live_ours);
-	}
-	return 0;
+static bool live(struct xdp_bench *bench, struct bench_xdp *xdp, unsigned int duration_ms)
+{
+	double others = bare_rate(bench, bench->bare, duration_ms);
+	double ours = unwanted_rate(bench, hbus_filter_prog_fd(bench->filter), duration_ms);
+
+	if (others <= 0 || ours <= 0)
+		return false;
+	bench_samples_add(&xdp->live_bare_rate, others);
+	bench_samples_add(&xdp->live_rate, ours);
+	return true;
+}
+
+static bool over_veth(struct xdp_bench *bench, struct bench_xdp *xdp, unsigned int duration_ms)
+{
+	double others = bare_rate(bench, bench->others.generator, duration_ms);
+	double ours = unwanted_rate(bench, bench->ours.generator, duration_ms);
+
+	if (others <= 0 || ours <= 0)
+		return false;
+	bench_samples_add(&xdp->bare_rate, others);
+	bench_samples_add(&xdp->unwanted_rate, ours);
+	return true;
+}
+
+static void measure_way(struct xdp_bench *bench, enum bench_xdp_way way, unsigned int repeat, unsigned int duration_ms,
+			struct bench_xdp *xdp)
+{
+	static const char *const names[BENCH_N_XDP_WAYS] = {"test run", "live frames", "veth"};
+	bool r = false;
+
+	if (xdp->reason[way][0])
+		return;
+	bench_blame_begin();
+	errno = 0;
+	if (way == BENCH_XDP_TEST_RUN)
+		r = test_run(bench, xdp, repeat % 2);
+	else if (way == BENCH_XDP_LIVE)
+		r = live(bench, xdp, duration_ms);
+	else
+		r = over_veth(bench, xdp, duration_ms);
+	if (r)
+		return;
+	bench_blame("xdp: %s failed in repetition %u: %s", names[way], repeat + 1, errno ? strerror(errno) : "not what was expected");
+	snprintf(xdp->reason[way], sizeof(xdp->reason[way]), "%s", bench_blame_text());
+}
+
+static void measure(struct xdp_bench *bench, unsigned int n_repeats, unsigned int duration_ms, struct bench_xdp *xdp)
+{
+	for (unsigned int repeat = 0; repeat < n_repeats; repeat++)
+		for (unsigned int way = 0; way < BENCH_N_XDP_WAYS; way++)
+			measure_way(bench, way, repeat, duration_ms, xdp);
 }
 
 /* The namespace, its devices and what is attached to them end with this process. */
@@ -246,7 +289,7 @@ static _Noreturn void child(const struct bench_cores *cores, unsigned int payloa
 	alarm(TIME_MAX_MS / 1000);
 	r = set_up(&bench, payload_size);
 	if (r == 0)
-		r = measure(&bench, n_repeats, duration_ms, xdp);
+		measure(&bench, n_repeats, duration_ms, xdp);
 	_exit(r ? 1 : 0);
 }
 

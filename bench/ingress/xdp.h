@@ -6,8 +6,12 @@
  */
 #pragma once
 
+#include "bench/blame.h"
 #include "bench/harness.h"
 #include "bench/stats.h"
+
+/* The test runs, live frames, a veth pair. */
+enum bench_xdp_way { BENCH_XDP_TEST_RUN, BENCH_XDP_LIVE, BENCH_XDP_VETH, BENCH_N_XDP_WAYS };
 
 struct bench_xdp {
 	struct bench_samples bare_ns;     /* a program that drops at once, in the same test run */
@@ -17,8 +21,9 @@ struct bench_xdp {
 	struct bench_samples live_rate;
 	struct bench_samples bare_rate;   /* dropped a second while the same core generates them and carries them over veth */
 	struct bench_samples unwanted_rate;
+	char reason[BENCH_N_XDP_WAYS][BENCH_BLAME_MAX]; /* why it failed; what was measured before it stands */
 };
 
-/* Return: 0, or -1: a sentence is on stderr. */
+/* A way that fails says so and leaves the others. Return: 0, or -1: nothing was measured, a sentence is on stderr. */
 int bench_xdp_run(const struct bench_cores *cores, unsigned int payload_size, unsigned int n_repeats, unsigned int duration_ms,
 		  struct bench_xdp *ret_xdp);

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/blame.h"
 #include "bench/harness.h"
 #include "bench/mqtt/message.h"
 #include "ctl/client/hugebus.h"
@@ -65,7 +66,7 @@ struct load {
 static void fail(struct load *load, const char *what)
 {
 	if (!load->has_failed)
-		fprintf(stderr, "\nhugebus-bench: %s\n", what);
+		bench_blame("%s", what);
 	load->has_failed = true;
 }
 

@@ -6,7 +6,6 @@
  * them in turn, repetition by repetition.
  */
 #include <errno.h>
-#include <fnmatch.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -313,7 +312,7 @@ static int run(struct options *options)
 	if (options->is_custom)
 		cases[report.n_cases++] = options->custom;
 	for (unsigned int i = 0; i < bench_mqtt_n_cases && !options->is_custom; i++)
-		if (!options->only || fnmatch(options->only, bench_mqtt_cases[i].name, 0) == 0)
+		if (bench_matches(options->only, bench_mqtt_cases[i].name))
 			cases[report.n_cases++] = bench_mqtt_cases[i];
 	if (report.n_cases == 0)
 		return bench_usage("no case has such a name", options->only);

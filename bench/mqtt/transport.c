@@ -15,6 +15,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "bench/blame.h"
 #include "bench/mqtt/tls.h"
 
 enum { HANDSHAKE_S = 5, RESPONSE_MAX = 4096, HEAD_MAX = 14 };
@@ -99,7 +100,7 @@ static int upgrade(struct bench_mqtt_transport *t, const struct bench_mqtt_endpo
 		return r;
 	if (strncmp(response, "HTTP/1.1 101", 12) == 0)
 		return 0;
-	fprintf(stderr, "hugebus-bench: no WebSocket at %s port %s%s: %.*s\n", endpoint->host, endpoint->port,
+	bench_blame("no WebSocket at %s port %s%s: %.*s", endpoint->host, endpoint->port,
 		endpoint->path, (int)strcspn(response, "\r\n"), response);
 	return -EPROTO;
 }
@@ -223,7 +224,7 @@ static int connect_to(const struct bench_mqtt_endpoint *endpoint)
 	int r = getaddrinfo(endpoint->host, endpoint->port, &hints, &found), fd = -1, error = ENOENT;
 
 	if (r) {
-		fprintf(stderr, "hugebus-bench: %s: %s\n", endpoint->host, gai_strerror(r));
+		bench_blame("%s: %s", endpoint->host, gai_strerror(r));
 		return -EHOSTUNREACH;
 	}
 	for (struct addrinfo *at = found; at && fd < 0; at = at->ai_next) {
@@ -238,7 +239,7 @@ static int connect_to(const struct bench_mqtt_endpoint *endpoint)
 	freeaddrinfo(found);
 	if (fd >= 0)
 		return fd;
-	fprintf(stderr, "hugebus-bench: cannot connect to %s port %s: %s\n", endpoint->host, endpoint->port, strerror(error));
+	bench_blame("cannot connect to %s port %s: %s", endpoint->host, endpoint->port, strerror(error));
 	return -error;
 }
 
@@ -259,7 +260,7 @@ static int shake_hands(struct bench_mqtt_transport *t, const struct bench_mqtt_e
 	(void)setsockopt(t->fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none));
 	(void)setsockopt(t->fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
 	if (r < 0 && r != -EPROTO)
-		fprintf(stderr, "hugebus-bench: no WebSocket at %s port %s: %s\n", endpoint->host, endpoint->port,
+		bench_blame("no WebSocket at %s port %s: %s", endpoint->host, endpoint->port,
 			r == -EAGAIN ? "no answer" : strerror(-r));
 	return r;
 }

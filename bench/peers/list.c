@@ -3,7 +3,8 @@
 #include "bench/peers/peer.h"
 
 #include <stddef.h>
-#include <stdio.h>
+
+#include "bench/blame.h"
 
 extern const struct peer peer_hugebus_single, peer_hugebus_one_place, peer_hugebus_batch, peer_hugebus_run, peer_hugebus_place;
 extern const struct peer peer_rte_ring_single, peer_rte_ring_burst, peer_ck_ring, peer_iceoryx, peer_zmq, peer_nng;
@@ -51,6 +52,6 @@ const struct peer_absent peers_absent[] = {
 
 int peer_complain(const char *peer, const char *what)
 {
-	fprintf(stderr, "%s: %s\n", peer, what);
+	bench_blame("%s: %s", peer, what);
 	return -1;
 }

@@ -6,7 +6,6 @@
  * them. Each measurement has a probe of what two bare cores do beside it, and stands between two looks at how far apart
  * these are. Prints JSON; report.py makes pages of it.
  */
-#include <fnmatch.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -61,7 +60,7 @@ static const char help[] =
 	"of it.\n\n"
 	"  --repeats N       interleaved repetitions, 1..64 (default 7)\n"
 	"  --duration MS     of each measurement, 20..10000 (default 200)\n"
-	"  --only PATTERN    only these peers (as a shell pattern, e.g. 'hugebus*')\n"
+	"  --only PATTERN    only these peers (shell patterns with commas between, e.g. 'hugebus*,ck*')\n"
 	"  --list            names of the peers of this build, and how each is used\n"
 	"  --help, --version\n\n"
 	"Exit status: 0 done; 1 a measurement failed; 2 wrong usage.\n";
@@ -129,20 +128,25 @@ static double measure_value(const struct stage *stage, const struct peer *peer, 
 
 /* One cell of one repetition and its limit, which take turns in being first. */
 static void measure(const struct stage *stage, const struct peer *peer, unsigned int column, unsigned int repeat,
-		    struct bench_result *cell)
+		    unsigned int n_repeats, struct bench_result *cell)
 {
 	double value = 0, limit = 0;
 
 	if (cell->has_failed || (peer->is_rtt_only && !is_round_trip(column)))
 		return;
+	bench_blame_begin();
 	if (repeat % 2 == 0)
 		limit = probe_beside(stage, column);
 	value = measure_value(stage, peer, column, cell);
 	if (repeat % 2 == 1)
 		limit = probe_beside(stage, column);
-	cell->has_failed = value <= 0 || limit <= 0;
-	if (!cell->has_failed)
+	if (value > 0 && limit > 0) {
 		add(stage, cell, value, limit);
+		return;
+	}
+	bench_result_fail(cell, repeat, n_repeats);
+	fprintf(stderr, "hugebus-peers: %s, %s of %u B, failed; the others go on\n", peer->title,
+		is_round_trip(column) ? "round trip" : "throughput", column_size(column));
 }
 
 static void repeat_all(struct table *table, const struct options *options, const struct stage *stage)
@@ -161,7 +165,7 @@ static void repeat_all(struct table *table, const struct options *options, const
 				if (!options->is_quiet)
 					fprintf(stderr, "\r%u/%u %4u B %-40s", repeat + 1, options->n_repeats,
 						column_size(column), table->peer[row]->title);
-				measure(stage, table->peer[row], column, repeat, &table->cell[row][column]);
+				measure(stage, table->peer[row], column, repeat, options->n_repeats, &table->cell[row][column]);
 			}
 		}
 	}
@@ -235,7 +239,7 @@ static void leave_out(struct table *table, const char *name, const char *title, 
 static void choose(struct table *table, const char *only)
 {
 	for (unsigned int i = 0; peers[i] && table->n < N_PEERS_MAX; i++) {
-		if (only && fnmatch(only, peers[i]->name, 0) != 0)
+		if (!bench_matches(only, peers[i]->name))
 			continue;
 		if (peers[i]->start && peers[i]->start())
 			leave_out(table, peers[i]->name, peers[i]->title, "it could not be started");
@@ -243,7 +247,7 @@ static void choose(struct table *table, const char *only)
 			table->peer[table->n++] = peers[i];
 	}
 	for (unsigned int i = 0; peers_absent[i].name; i++)
-		if (!only || fnmatch(only, peers_absent[i].name, 0) == 0)
+		if (bench_matches(only, peers_absent[i].name))
 			leave_out(table, peers_absent[i].name, peers_absent[i].title, peers_absent[i].reason);
 }
 

@@ -55,6 +55,16 @@ host_notices_a_spoilt_event() {
 	done
 }
 
+# A process of one measurement is killed: that one fails and says why, and the others stand.
+what_fails_costs_only_itself() {
+	hugebus bench --only throughput.64.single,rtt.64 --repeats 2 --duration 20 --plant killed --json >"$lab/r.json" 2>"$lab/err"
+	expect $? = 1
+	_holds "$lab/r.json" 'by["throughput.64.single"]["failed"] and "Killed" in by["throughput.64.single"]["reason"]' || return 1
+	_holds "$lab/r.json" 'full(by["rtt.64"]) and len(by["rtt.64"]["value"]["samples"]) == 2' || return 1
+	hugebus bench --only throughput.64.single --repeats 1 --duration 20 --plant killed >"$lab/out" 2>/dev/null
+	grep -q 'one by one .*failed' "$lab/out" && grep -q '^    .*Killed' "$lab/out"
+}
+
 percentiles_show_a_planted_stall() {
 	hugebus bench --only '[rw]*' --repeats 1 --duration 100 --plant stall --json >"$lab/r.json" 2>"$lab/err" || { sed 's/^/# /' "$lab/err"; return 1; }
 	# 20 events were due in the 20 ms, and a fifth of the round trips of a client that does not wait
@@ -103,6 +113,40 @@ ingress_measures_a_capture_of_the_user() {
 	hugebus bench ingress --repeats 1 --duration 20 --json --pcap "$top/examples/telemetry.pcap" >"$lab/r.json" 2>"$lab/err" ||
 		{ sed 's/^/# /' "$lab/err"; return 1; }
 	_holds "$lab/r.json" "full(by['ingress.pcap.publish'])"
+}
+
+# _frames [LINK-TYPE [PROTOCOL]]: a capture of one packet: UDP over IPv4 and Ethernet, unless said otherwise.
+_frames() {
+	python3 - "${1-1}" "${2-17}" <<-'END'
+		import struct, sys
+		ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 46, 1, 0, 64, int(sys.argv[2]), 0, b"\x0a\0\0\1", b"\x0a\0\0\2")
+		frame = b"\2\0\0\0\0\2\2\0\0\0\0\1\x08\0" + ip + struct.pack("!HHHH", 1, 5000, 26, 0) + bytes(18)
+		sys.stdout.buffer.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, int(sys.argv[1])))
+		sys.stdout.buffer.write(struct.pack("<IIII", 1, 0, len(frame), len(frame)) + frame)
+	END
+}
+
+# _refuses FILE STATUS TEXT
+_refuses() {
+	hugebus bench ingress --quick --pcap "$1" >"$lab/out" 2>"$lab/err"
+	expect $? = "$2"
+	grep -q "$3" "$lab/out" "$lab/err" || { cat "$lab/err"; return 1; }
+}
+
+ingress_says_what_is_wrong_with_a_capture() {
+	_has_ingress || return 0
+	_frames >"$lab/good" && head -c 24 "$lab/good" >"$lab/none" && head -c 60 "$lab/good" >"$lab/cut" && : >"$lab/empty" || return 1
+	_frames 101 >"$lab/raw" && _frames 1 6 >"$lab/tcp" || return 1
+	_refuses "$lab/none" 2 'none: no packet in it' || return 1
+	_refuses "$lab/cut" 2 'first packet is not whole' || return 1
+	_refuses "$lab/empty" 2 'too short' || return 1
+	_refuses "$lab" 2 'not a regular file' || return 1
+	_refuses "$top/README.md" 2 'neither pcap nor pcapng' || return 1
+	_refuses "$lab/raw" 2 'link type 101' || return 1
+	_refuses "$lab/tcp" 1 'no packet became an event' || return 1
+	tail -c +25 "$lab/good" >"$lab/one" && cat "$lab/good" "$lab/one" | head -c 100 >"$lab/half" || return 1
+	hugebus bench ingress --repeats 1 --duration 20 --pcap "$lab/half" >/dev/null 2>"$lab/err"
+	grep -q 'damaged behind packet 1' "$lab/err"
 }
 
 ingress_measures_the_filter() {
