@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Makes BENCHMARKS.md and its pictures of the JSON that the measurements wrote.
 
-    bench/peers/report.py DIR      reads DIR/benchmarks/{peers,host,ingress,packets}.json, writes DIR/BENCHMARKS.md
-                                   and DIR/benchmarks/*.svg (where gnuplot is installed)
+    bench/peers/report.py DIR      reads DIR/benchmarks/{peers,host,ingress,packets,gaps}.json, writes DIR/BENCHMARKS.md
+                                   and DIR/benchmarks/*.svg (where gnuplot is installed), and prints what failed
 """
 import json
 import os
@@ -236,20 +236,50 @@ def quiet(run, name):
     return text + "."
 
 
-def page(directory):
-    peers, host, ingress, packets = (load(directory, name) for name in ("peers", "host", "ingress", "packets"))
-    if peers is None:
-        sys.exit("report.py: no peers.json in " + directory)
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "notes.md"), encoding="utf-8") as file:
-        notes = file.read()
-    parts = ["# Benchmarks", INTRODUCTION, f"Machine: {machine(peers)}. {time.strftime('%Y-%m-%d')}, hugebus {peers['version']}, {peers['repeats']} "
-             f"repetition{'s' if peers['repeats'] > 1 else ''} of {peers['duration_ms']} ms. " + quiet(peers, "The peers' run") + " " + (quiet(host, "`hugebus bench`") if host else ""),
-             targets(host, peers, ingress, packets), "## Between two processes"]
+def failures(peers, host, ingress, packets, gaps):
+    """Each as a sentence: what could not be measured, and why."""
+    found = [f"all of {name}.json: {reason}" for name, reason in (gaps or {}).items()]
+    for peer in peers["peers"] if peers else []:
+        found += [f"{peer['title']}, `{name}`: {cell.get('reason', 'failed')}" for name, cell in peer["cells"].items() if cell["failed"]]
+    for result in [result for run in (host, ingress) if run for result in run["results"]]:
+        if result["failed"]:
+            found.append(f"{result['title']}, `{result['name']}`: {result.get('reason', 'failed')}")
+    for result in packets["results"] if packets else []:
+        if result["failed"]:
+            found.append(f"{PACKETS.get(result['name'], result['name'])}, `{result['name']}`: failed in a repetition")
+    return found
+
+
+def gap_text(found):
+    return "**Not all was measured.** What failed in this run, and is missing below:\n\n" + "\n".join(f"- {text}" for text in found) if found else ""
+
+
+def page_head(peers, host, ingress):
+    run = peers or host or ingress
+    count = f"{run['repeats']} repetition{'s' if run['repeats'] > 1 else ''}" + (f" of {run['duration_ms']} ms" if "duration_ms" in run else "")
+    states = [quiet(each, name) for each, name in ((peers, "The peers' run"), (host, "`hugebus bench`")) if each]
+    return f"Machine: {machine(run)}. {time.strftime('%Y-%m-%d')}, hugebus {run['version']}, {count}. " + " ".join(states)
+
+
+def peers_parts(directory, peers):
+    parts = ["## Between two processes"]
     for distance in sides(peers):
         parts += [throughput_table(peers, distance), round_trip_table(peers, distance)]
     parts += [pictures(directory, peers), "## How each is used", settings_table(peers)]
     if peers.get("left_out"):
         parts.append("Not in this run: " + "; ".join(f"{peer['title']} ({peer['reason']})" for peer in peers["left_out"]) + ".")
+    return parts
+
+
+def page(directory):
+    peers, host, ingress, packets, gaps = (load(directory, name) for name in ("peers", "host", "ingress", "packets", "gaps"))
+    if not (peers or host or ingress):
+        sys.exit("report.py: no results in " + directory)
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "notes.md"), encoding="utf-8") as file:
+        notes = file.read()
+    found = failures(peers, host, ingress, packets, gaps)
+    parts = ["# Benchmarks", INTRODUCTION, page_head(peers, host, ingress), gap_text(found), targets(host, peers, ingress, packets)]
+    parts += peers_parts(directory, peers) if peers else []
     if host:
         parts += ["## hugebus beside the limits (`hugebus bench`)", results_table(host)]
     if packets:
@@ -263,6 +293,8 @@ def page(directory):
     parts.append(notes)
     with open(os.path.join(directory, "BENCHMARKS.md"), "w", encoding="utf-8") as file:
         file.write("\n\n".join(part.strip() for part in parts if part) + "\n")
+    for text in found:
+        print("Failed: " + text)
 
 
 if __name__ == "__main__":

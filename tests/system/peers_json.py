@@ -38,7 +38,7 @@ def peers(is_moving):
     rows = [{"name": name, "title": title, "settings": "-", "version": "1", "batches": False,
              "cells": {column: figures(value, 1000e6, is_moving) for column in columns}}
             for name, title, value in (("hugebus.single", "hugebus, one by one", 400e6), ("pipe.single", "pipe", 100e6))]
-    rows[1]["cells"]["throughput.256"] = {"failed": True, "value": samples([0])}
+    rows[1]["cells"]["throughput.256"] = {"failed": True, "reason": "wrong content", "value": samples([0])}
     return {**head(is_moving), "limits": {column: figures(1000e6, None, is_moving) for column in columns}, "peers": rows,
             "left_out": [{"name": "nng", "title": "nng", "reason": "built without libnng-dev"}]}
 
