@@ -32,6 +32,7 @@
 	X(half_open_cut, "half-open connections dropped for newer ones")                           \
 	X(opens_limited, "attempts to connect ignored: too many connections in any state")         \
 	X(time_wait_cut, "ended connections forgotten early")                                      \
+	X(time_wait_reopened, "ended connections forgotten for a new one of the same two ends")    \
 	X(accepted, "connections accepted")                                                        \
 	X(refused, "connections refused at the limit (--tcp-connections)")                         \
 	X(refused_address, "connections refused: their address has --tcp-connections-per-address") \

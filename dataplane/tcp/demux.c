@@ -11,7 +11,6 @@
 #include "dataplane/tcp/demux.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,6 +139,22 @@ static struct hbus_demux_entry *find(const struct hbus_demux *demux, const struc
 	if (!entry || entry->pcb->state == TIME_WAIT || entry->pcb->state == CLOSED)
 		return NULL;
 	return entry;
+}
+
+bool hbus_demux_reopen(struct netif *netif, const uint8_t *ip, const uint8_t *tcp)
+{
+	struct key key = key_of_segment(netif, ip, tcp);
+	uint32_t number = (uint32_t)tcp[4] << 24 | (uint32_t)tcp[5] << 16 | (uint32_t)tcp[6] << 8 | tcp[7];
+
+	for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb; pcb = pcb->next) {
+		if (!is_of(pcb, &key))
+			continue;
+		if (pcb->callback_arg || !TCP_SEQ_GT(number, pcb->rcv_nxt))
+			return false;
+		tcp_abort(pcb);
+		return true;
+	}
+	return false;
 }
 
 /*

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct hbus_demux;
@@ -34,6 +35,19 @@ struct hbus_demux *hbus_demux_free(struct hbus_demux *demux);
 void hbus_demux_add(struct hbus_demux *demux, struct hbus_demux_entry *entry, struct tcp_pcb *pcb);
 /* Before or just when lwIP frees the connection. Of an entry in no table nothing is done. */
 void hbus_demux_remove(struct hbus_demux_entry *entry);
+
+/**
+ * hbus_demux_reopen() - a SYN between the two ends of a connection that is over: forget that one
+ * @ip, @tcp: the headers of the SYN
+ *
+ * A host whose connections we have closed first has the port free at once, and may use it again while we
+ * remember it; lwIP would answer with the old numbers until it forgets, which takes two minutes. As RFC 1122
+ * (4.2.2.13) has it, a number beyond all of the old connection begins a new one. One that its owner has not
+ * let go yet stays.
+ *
+ * Return: whether there was one.
+ */
+bool hbus_demux_reopen(struct netif *netif, const uint8_t *ip, const uint8_t *tcp);
 
 /**
  * hbus_demux_input() - give lwIP a frame

@@ -361,8 +361,11 @@ static void take_frame(struct hbus_stack *stack, const struct hbus_tcp_wire_fram
 		goto drop;
 	hbus_neighbours_learn(stack->neighbours, frame->data, frame->size, stack->now_ms);
 	tcp = tcp_header_of(frame->data);
-	if (is_opening(stack, tcp) && !may_open(stack))
-		goto drop;
+	if (is_opening(stack, tcp)) {
+		if (!may_open(stack))
+			goto drop;
+		stack->counters->time_wait_reopened += hbus_demux_reopen(netif, frame->data + ETHERNET_SIZE, tcp);
+	}
 	stack->counters->resets_in += tcp && (tcp[TCP_FLAGS_OFF] & TCP_RST) != 0;
 	p = wrap(stack, frame);
 	if (!p) {

@@ -361,6 +361,31 @@ Test(tcp_stack, loses_no_connection_while_others_come_and_end)
 	}
 }
 
+/* A host may use a port again as soon as the connection is over for it, which may be before it is for us. */
+Test(tcp_stack, who_has_been_hung_up_on_may_come_back_by_the_same_port_at_once)
+{
+	struct peer *peer = open_peer(7);
+
+	cr_assert(peer);
+	for (unsigned int i = 0; i < 100; i++) {
+		end_by_client(7);
+		cr_assert(tcp_tw_pcbs);
+		peer->ack = 0;
+		/* An old SYN that comes late is none. */
+		out.n = 0;
+		say(peer, peer->seq - 1000, SYN, NULL, 0);
+		cr_assert_not(hears(peer, SYN | ACK));
+		peer->seq += 64000;
+		say(peer, peer->seq++, SYN, NULL, 0);
+		cr_assert(hears(peer, SYN | ACK), "round %u", i);
+		say(peer, peer->seq, ACK, NULL, 0);
+		peer->n_bytes = 0;
+		speak(7, (uint8_t)i);
+	}
+	cr_assert_eq(counters.time_wait_reopened, 100);
+	cr_assert_eq(hbus_stack_n_open(stack), 1);
+}
+
 Test(tcp_stack, a_flood_of_openings_costs_only_itself)
 {
 	struct peer stranger = { .window = 1000 };
