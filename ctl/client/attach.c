@@ -32,7 +32,7 @@ static struct hbus_attached *find_held(const struct hbus_subscriber *sub, uint64
 void hbus_attached_free(struct hbus_attached *at)
 {
 	hbus_segment_unmap(at->header, HBUS_RING_HEADER_SIZE);
-	hbus_segment_unmap_twice(at->data, at->capacity);
+	hbus_segment_unmap_twice(at->data, at->geometry.capacity);
 	hbus_id_set_deinit(&at->carried);
 	free(at);
 }
@@ -86,7 +86,7 @@ static int map(struct hbus_attached *at, const struct hbus_geometry *geometry, c
 	if (hbus_memfd_check(fds->fd[0], HBUS_RING_HEADER_SIZE, seals, 1) != 0 ||
 	    hbus_memfd_check(fds->fd[1], geometry->capacity, seals, 1) != 0)
 		return HBUS_E_BAD_FD;
-	at->capacity = geometry->capacity;
+	at->geometry = *geometry;
 	r = hbus_segment_map(fds->fd[0], HBUS_RING_HEADER_SIZE, 0, &at->header);
 	if (r == 0)
 		r = hbus_segment_map_twice(fds->fd[1], geometry->capacity, 0, (int)geometry->is_huge, &at->data);
@@ -159,13 +159,13 @@ static int prepare(struct hbus_subscriber *sub, const struct hbus_msg_ring_opene
 	return seek_start(sub, at, message->flags);
 }
 
-static void answer(struct hbus *bus, const struct hbus_msg_ring_opened *message, int status)
+static void answer(struct hbus *bus, uint32_t serial, uint64_t ring_id, uint32_t sub_id, int status)
 {
 	union hbus_msg out;
 
-	hbus_wire_init(&out, HBUS_MSG_RING_ACCEPT, message->header.serial);
-	out.ring_accept.ring_id = message->geometry.ring_id;
-	out.ring_accept.sub_id = message->sub_id;
+	hbus_wire_init(&out, HBUS_MSG_RING_ACCEPT, serial);
+	out.ring_accept.ring_id = ring_id;
+	out.ring_accept.sub_id = sub_id;
 	out.ring_accept.status = status;
 	hbus_send_locked(bus, &out, NULL, 0);
 }
@@ -219,7 +219,7 @@ void hbus_on_ring_opened(struct hbus *bus, const struct hbus_msg_ring_opened *me
 		else
 			status = attach(sub, message, fds);
 	}
-	answer(bus, message, status);
+	answer(bus, message->header.serial, message->geometry.ring_id, message->sub_id, status);
 }
 
 /* -- the end of a ring -- */
@@ -249,8 +249,67 @@ void hbus_on_ring_ended(struct hbus *bus, const struct hbus_msg_ring_event *mess
 	}
 	if (!at)
 		return;
+	pthread_mutex_lock(&sub->mail_lock);
 	/* relaxed: shown by R(subscriber.news) */
 	atomic_store_explicit(&at->ended, message->flags | HBUS_ATTACHED_ENDED, memory_order_relaxed);
+	pthread_mutex_unlock(&sub->mail_lock);
+	tell_news(sub);
+}
+
+/* Only because no filter asked for it, not because of what its publisher or the policy did. */
+static bool is_only_unwanted(uint32_t ended)
+{
+	return !(ended & (HBUS_ENDED_PUBLISHER_DIED | HBUS_ENDED_EVICTED | HBUS_ENDED_REVOKED));
+}
+
+/*
+ * A ring that was to be left is wanted again. Whoever comes first decides, the owner's thread that leaves it or this one.
+ * Return: false when it is left.
+ */
+static bool keep(struct hbus_subscriber *sub, struct hbus_attached *at, const struct hbus_ring_sub *from)
+{
+	bool is_kept;
+
+	pthread_mutex_lock(&sub->mail_lock);
+	/* relaxed: written under bus->lock and mail_lock */
+	is_kept = !at->is_left && is_only_unwanted(atomic_load_explicit(&at->ended, memory_order_relaxed));
+	if (is_kept) {
+		at->stays_position = from ? from->position : at->geometry.start;
+		at->stays_sequence = from ? from->sequence : 0;
+		/* relaxed: shown by R(subscriber.news) */
+		atomic_store_explicit(&at->ended, HBUS_ATTACHED_STAYS, memory_order_relaxed);
+	}
+	pthread_mutex_unlock(&sub->mail_lock);
+	return is_kept;
+}
+
+void hbus_on_ring_live(struct hbus *bus, const struct hbus_msg_ring_event *message)
+{
+	struct hbus_subscriber *sub = find_sub(bus, message->sub_id);
+	struct hbus_attached *at = sub ? find_held(sub, message->ring_id) : NULL;
+	struct hbus_ring_sub newest;
+	bool has_newest = false;
+
+	/* Without STAYS it is for people. What is not held any more was said to be done. */
+	if (!(message->flags & HBUS_LIVE_STAYS) || !at || sub->is_closing)
+		return;
+	if (sub->start == HBUS_START_LATEST) {
+		hbus_ring_sub_init(&newest, &at->geometry, at->header, at->data, NULL, false);
+		has_newest = hbus_ring_sub_seek_newest(&newest) == HBUS_RING_OK;
+	}
+	if (!keep(sub, at, has_newest ? &newest : NULL))
+		return; /* SUB_RING_DONE follows */
+	answer(bus, message->header.serial, message->ring_id, message->sub_id, 0);
+	tell_news(sub);
+}
+
+void hbus_rings_keep(struct hbus_subscriber *sub)
+{
+	for (struct hbus_attached *at = sub->held; at; at = at->held_next)
+		/* relaxed: written under bus->lock */
+		if (atomic_load_explicit(&at->ended, memory_order_relaxed) == HBUS_ATTACHED_ENDED &&
+		    !hbus_ring_sub_is_closed(&at->ring))
+			(void)keep(sub, at, NULL);
 	tell_news(sub);
 }
 

@@ -306,8 +306,11 @@ void hbus_link_lost_locked(struct hbus *bus)
 	}
 	hbus_outgoing_clear(bus);
 	hbus_unclaim_gates(bus);
-	for (struct hbus_subscriber *sub = bus->subscribers; sub; sub = sub->next)
+	for (struct hbus_subscriber *sub = bus->subscribers; sub; sub = sub->next) {
 		hbus_next_ring_forget(sub);
+		if (!sub->is_closing)
+			hbus_rings_keep(sub);
+	}
 	bus->wants_output = bus->is_ending = false;
 	bus->link = HBUS_LINK_AWAY;
 	bus->retry_at_ms = hbus_now_ms() + bus->retry_ms;
@@ -401,6 +404,9 @@ static void handle(struct hbus *bus, const union hbus_msg *message, struct hbus_
 	case HBUS_MSG_RING_OPENED:
 		hbus_on_ring_opened(bus, &message->ring_opened, fds);
 		break;
+	case HBUS_MSG_RING_LIVE:
+		hbus_on_ring_live(bus, &message->ring_event);
+		break;
 	case HBUS_MSG_RING_ENDED:
 		hbus_on_ring_ended(bus, &message->ring_event);
 		break;
@@ -429,7 +435,7 @@ static void handle(struct hbus *bus, const union hbus_msg *message, struct hbus_
 	case HBUS_MSG_SOURCE_RULE:
 		hbus_on_source_rule(bus, &message->source_rule);
 		break;
-	default: /* RING_LIVE is for people; others are for daemons, or of a later minor version */
+	default: /* for daemons, or of a later minor version */
 		break;
 	}
 }

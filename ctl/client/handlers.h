@@ -16,6 +16,7 @@ void hbus_on_gate_remove(struct hbus *bus, const struct hbus_msg_gate *message);
 
 /* attach.c */
 void hbus_on_ring_opened(struct hbus *bus, const struct hbus_msg_ring_opened *message, struct hbus_wire_fds *fds);
+void hbus_on_ring_live(struct hbus *bus, const struct hbus_msg_ring_event *message);
 void hbus_on_ring_ended(struct hbus *bus, const struct hbus_msg_ring_event *message);
 void hbus_on_topic_match(struct hbus *bus, const struct hbus_msg_topic_match *message);
 void hbus_on_topic_skip(struct hbus *bus, const struct hbus_msg_topic_skip *message);

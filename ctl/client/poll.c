@@ -99,7 +99,9 @@ static inline const struct hbus_topic_name *decide(struct hbus_subscriber *sub, 
 		name = NULL;
 	if (!name && at->unnamed_topic == record->topic && record->topic != 0)
 		return &hbus_topic_skipped;
-	*cache = (struct hbus_topic_cache){.id = record->topic, .news = sub->news_seen, .name = name};
+	/* Not that it is skipped: another thread may subscribe to it before this one hears the news. */
+	if (name != &hbus_topic_skipped)
+		*cache = (struct hbus_topic_cache){.id = record->topic, .news = sub->news_seen, .name = name};
 	return name;
 }
 
@@ -247,7 +249,7 @@ static inline __attribute__((always_inline)) uint64_t take_plain(struct hbus_sub
 {
 	const struct hbus_topic_cache *cache = &at->cache;
 
-	if (at->skip > 0 || cache->news != sub->news_seen || !cache->name || cache->name == &hbus_topic_skipped)
+	if (at->skip > 0 || cache->news != sub->news_seen || !cache->name)
 		return 0;
 	if (sink->events)
 		return take_plain_events(&at->ring, sink, at, cache->name->name, cache->id);
@@ -456,7 +458,7 @@ static inline bool goes_on_plainly(struct hbus_subscriber *sub, struct hbus_atta
 {
 	const struct hbus_topic_cache *cache = &at->cache;
 
-	return at->skip == 0 && cache->news == sub->news_seen && cache->name && cache->name != &hbus_topic_skipped &&
+	return at->skip == 0 && cache->news == sub->news_seen && cache->name &&
 	       release_quickly(sub, at);
 }
 
@@ -619,7 +621,7 @@ static bool stands_plainly(const struct hbus_subscriber *sub, const struct hbus_
 	const struct hbus_topic_cache *cache = &at->cache;
 	uint64_t word = hbus_ring_sub_load_word(&at->ring, at->ring.position);
 
-	return at->skip == 0 && cache->news == sub->news_seen && cache->name && cache->name != &hbus_topic_skipped &&
+	return at->skip == 0 && cache->news == sub->news_seen && cache->name &&
 	       word >> 24 == hbus_word_make(0, cache->id, 0) >> 24 && hbus_record_size(hbus_word_length(word)) <= at->ring.record_max;
 }
 

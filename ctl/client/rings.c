@@ -23,6 +23,7 @@ static bool rings_reserve(struct hbus_subscriber *sub)
 static void hand_back(struct hbus_subscriber *sub, struct hbus_attached *at)
 {
 	pthread_mutex_lock(&sub->mail_lock);
+	at->is_left = true;
 	at->mail_next = sub->left;
 	sub->left = at;
 	pthread_mutex_unlock(&sub->mail_lock);
@@ -109,11 +110,8 @@ static bool is_read_to_the_end(const struct hbus_attached *at)
 }
 
 /* May an ended ring be left now? One that is not ours any more at once, the others when nothing is left. */
-static bool is_over(const struct hbus_attached *at)
+static bool is_over(const struct hbus_attached *at, uint32_t ended)
 {
-	/* relaxed: shown by A(subscriber.news) in hbus_mail_take() */
-	uint32_t ended = atomic_load_explicit(&at->ended, memory_order_relaxed);
-
 	if (ended & HBUS_ENDED_REVOKED)
 		return true;
 	if (!(ended & (HBUS_ENDED_PUBLISHER_DIED | HBUS_ENDED_EVICTED)) && !hbus_ring_sub_is_closed(&at->ring))
@@ -121,12 +119,58 @@ static bool is_over(const struct hbus_attached *at)
 	return is_read_to_the_end(at);
 }
 
+/* It was asked for again, before it was left. What came in between was not: it counts as filtered. */
+static void stay(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	struct hbus_ring_sub *ring = &at->ring;
+	uint64_t n_passed = at->stays_sequence - ring->sequence;
+
+	at->is_ending = false;
+	sub->n_ending--;
+	atomic_store_explicit(&at->ended, 0, memory_order_relaxed); /* relaxed: under mail_lock */
+	/* A publisher that lies about its numbers is read on where it was. */
+	if ((int64_t)(at->stays_position - ring->position) <= 0 || (int64_t)(n_passed - at->skip) < 0)
+		return;
+	at->n_filtered += n_passed - at->skip;
+	at->skip = 0;
+	at->is_blocked = at->has_more = false;
+	at->has_stats = sub->has_stats = true;
+	ring->position = at->stays_position;
+	ring->sequence = at->stays_sequence;
+	hbus_ring_sub_begin(ring);
+	if (ring->is_gating)
+		hbus_ring_sub_store_cursor(ring);
+	hbus_place_note(sub, at);
+}
+
+/* Under mail_lock it is settled who was first: this thread that leaves, or the control side with the news that it stays. */
+static bool is_left_now(struct hbus_subscriber *sub, struct hbus_attached *at)
+{
+	uint32_t ended;
+
+	pthread_mutex_lock(&sub->mail_lock);
+	ended = atomic_load_explicit(&at->ended, memory_order_relaxed); /* relaxed: under mail_lock */
+	if (!(ended & HBUS_ATTACHED_ENDED))
+		stay(sub, at);
+	else
+		at->is_left = is_over(at, ended);
+	pthread_mutex_unlock(&sub->mail_lock);
+	return at->is_left;
+}
+
 void hbus_rings_leave_ended(struct hbus_subscriber *sub)
 {
 	for (uint32_t i = sub->n_rings; i > 0; i--) {
 		struct hbus_attached *at = sub->rings[i - 1].at;
+		uint32_t ended;
 
-		if (at->is_ending && at != sub->open && is_over(at))
+		if (!at->is_ending || at == sub->open)
+			continue;
+		/* relaxed: shown by A(subscriber.news) in hbus_mail_take(); what counts is read again under the lock */
+		ended = atomic_load_explicit(&at->ended, memory_order_relaxed);
+		if ((ended & HBUS_ATTACHED_ENDED) && !is_over(at, ended))
+			continue;
+		if (is_left_now(sub, at))
 			hbus_ring_leave(sub, at);
 	}
 }

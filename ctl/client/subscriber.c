@@ -195,7 +195,7 @@ static bool leave_all(struct hbus_subscriber *sub)
 	for (struct hbus_attached *at = sub->held; at; at = at->held_next) {
 		hbus_ring_sub_leave(&at->ring);
 		/* The daemon waits for an answer to what it said before; to what it says from now on there is one. */
-		if (atomic_load_explicit(&at->ended, memory_order_relaxed)) /* relaxed: written under this lock */
+		if (atomic_load_explicit(&at->ended, memory_order_relaxed) & HBUS_ATTACHED_ENDED) /* relaxed: set under this lock */
 			hbus_ring_done_say(sub, at->ring_id);
 	}
 	is_connected = sub->bus->link == HBUS_LINK_CONNECTED;

@@ -9,7 +9,7 @@
  *	- topics (topic_table.h): written by one, read by the other, without a lock
  *	- new rings: pushed to `mail` under mail_lock, and `news` is bumped; the owner's thread looks at the
  *	  list only when `news` has changed
- *	- a ring that ended: its `ended` word, then `news`
+ *	- a ring that ended, or that is asked for again: its `ended` word, then `news`
  * Back: rings that the owner's thread has left stand in `left` (mail_lock); the control side unmaps them,
  * clears their slots and tells the daemon.
  */
@@ -34,8 +34,9 @@
 /* Polls in a row that found nothing, after which the caller waits for a single event rather than follows a stream. */
 #define HBUS_WAITED_POLLS 4u
 
-/* In hbus_attached.ended, besides HBUS_ENDED_* of the protocol. */
+/* In hbus_attached.ended, besides HBUS_ENDED_* of the protocol: leave it; or: it was asked for again, read on. */
 #define HBUS_ATTACHED_ENDED 0x80000000u
+#define HBUS_ATTACHED_STAYS 0x40000000u
 
 /* A ring at a subscriber. */
 struct hbus_attached {
@@ -65,7 +66,7 @@ struct hbus_attached {
 	uint64_t ring_id;
 	uint64_t gate_id;
 	uint64_t publisher_id;
-	uint64_t capacity;
+	struct hbus_geometry geometry;
 	uint32_t attach_idx;
 	uint32_t memfd_idx;
 	uint32_t slot_idx;
@@ -78,9 +79,11 @@ struct hbus_attached {
 	void *header;
 	void *data;
 	/* -- control side writes, owner's thread reads -- */
-	_Atomic uint32_t ended; /* HBUS_ATTACHED_ENDED and flags */
 	struct hbus_id_set carried; /* topics that are its publisher's to use */
-	/* -- mail_lock -- */
+	/* -- mail_lock; `ended` is read without it too -- */
+	_Atomic uint32_t ended; /* HBUS_ATTACHED_* and flags */
+	bool is_left;           /* the owner's thread is done with it */
+	uint64_t stays_position, stays_sequence; /* with HBUS_ATTACHED_STAYS: what is older is not wanted any more */
 	struct hbus_attached *mail_next;
 	/* -- bus->lock -- */
 	struct hbus_attached *held_next;
@@ -182,6 +185,8 @@ void hbus_slots_free(struct hbus_subscriber *sub, bool is_forked);
 /* The link is lost: what the next ring was to carry is void. */
 void hbus_next_ring_forget(struct hbus_subscriber *sub);
 void hbus_attached_free(struct hbus_attached *at);
+/* The link is lost: the next daemon says again what is to be left; a ring that was only not wanted may be wanted by then. */
+void hbus_rings_keep(struct hbus_subscriber *sub);
 /* Tells the daemon that the ring is left; under bus->lock. */
 void hbus_ring_done_say(struct hbus_subscriber *sub, uint64_t ring_id);
 

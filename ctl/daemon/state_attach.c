@@ -12,13 +12,6 @@
 
 #include "ctl/daemon/state_int.h"
 
-#define LOSSY_IDX_MIN HBUS_RING_GATES_MAX /* indexes below are kept for reliable subscribers */
-
-static bool is_reliable(const struct hbus_attachment *att)
-{
-	return att->sub && (att->sub->flags & HBUS_SUB_RELIABLE);
-}
-
 struct hbus_attachment *hbus_attachment_find(struct hbus_ring *ring,
 					     struct hbus_subscriber_state *sub)
 {
@@ -75,33 +68,39 @@ void hbus_attachment_orphan(struct hbus_attachment *att)
 	att->sub = NULL;
 }
 
-static void announced(struct hbus_state *state, struct hbus_attachment *att)
+static void wait_for(struct hbus_pending **place, struct hbus_pending *pending)
 {
-	if (!att->is_announcing)
+	if (!pending || *place)
 		return;
-	att->is_announcing = false;
-	if (att->ring->phase == HBUS_RING_ANNOUNCING)
-		hbus_ring_gate_done(state, att->ring);
+	*place = pending;
+	pending->n_waiting++;
 }
 
-static void free_idx(struct hbus_attachment *att)
+/* Who waited for the attachment that is over waits for the one that follows it. */
+static void wait_on(struct hbus_state *state, uint64_t ring_id, struct hbus_subscriber_state *sub,
+		    struct hbus_pending *opening, struct hbus_pending *accepting)
 {
-	if (att->attach_idx != HBUS_ATTACH_NONE)
-		att->ring->by_idx[att->attach_idx] = NULL;
-	att->attach_idx = HBUS_ATTACH_NONE;
+	struct hbus_ring *ring = hbus_ring_find(state, ring_id);
+	struct hbus_attachment *next = ring ? hbus_attachment_find(ring, sub) : NULL;
+
+	if (next && next->reader == HBUS_READER_WAITING)
+		wait_for(&next->opening, opening);
+	if (next && next->reader < HBUS_READER_MAPPED)
+		wait_for(&next->accepting, accepting);
 }
 
 /* Both sides are done with it. A subscriber that asked for the ring again meanwhile gets it now. */
-static void finish(struct hbus_state *state, struct hbus_attachment *att)
+void hbus_attachment_finish(struct hbus_state *state, struct hbus_attachment *att)
 {
 	struct hbus_subscriber_state *sub = att->sub;
 	struct hbus_ring *ring = att->ring;
-	struct hbus_pending *closing = att->closing;
+	struct hbus_pending *opening = att->opening, *accepting = att->accepting, *closing = att->closing;
+	uint64_t ring_id = ring->geometry.ring_id;
 	bool is_wanted_again = att->is_wanted_again && sub && !sub->is_closing;
 
 	hbus_deadline_disarm(&state->deadlines, &att->deadline);
-	announced(state, att);
-	free_idx(att);
+	hbus_attachment_announced(state, att);
+	hbus_attachment_free_idx(att);
 	hbus_attachment_orphan(att);
 	LIST_REMOVE(att, in_ring);
 	ring->n_attachments--;
@@ -112,132 +111,23 @@ static void finish(struct hbus_state *state, struct hbus_attachment *att)
 	hbus_ring_check_over(state, ring);
 	if (sub && sub->is_slotless && !sub->is_closing)
 		hbus_sub_retry(state, sub);
-	if (is_wanted_again)
+	if (is_wanted_again) {
 		hbus_sub_attach_all(state, sub);
+		wait_on(state, ring_id, sub, opening, accepting);
+	}
+	hbus_pending_done(state, opening);
+	hbus_pending_done(state, accepting);
 	hbus_pending_done(state, closing);
-}
-
-/* ---- towards the publisher ---- */
-
-static bool take_idx(struct hbus_attachment *att)
-{
-	uint32_t first = is_reliable(att) ? 0 : LOSSY_IDX_MIN;
-	uint32_t end = is_reliable(att) ? HBUS_RING_GATES_MAX : HBUS_RING_WAKERS_MAX;
-
-	for (uint32_t i = first; i < end; i++) {
-		if (!att->ring->by_idx[i]) {
-			att->ring->by_idx[i] = att;
-			att->attach_idx = i;
-			return true;
-		}
-	}
-	return false;
-}
-
-static void send_gate_add(struct hbus_state *state, struct hbus_attachment *att)
-{
-	struct hbus_fd *fds[3] = { att->slots, att->pidfd };
-	struct hbus_msg_gate_add msg;
-	size_t n_fds = 2;
-
-	hbus_msg_init(&msg, HBUS_MSG_GATE_ADD);
-	msg.header.serial = ++state->next_serial;
-	msg.ring_id = att->ring->geometry.ring_id;
-	msg.gate_id = att->gate_id;
-	msg.attach_idx = att->attach_idx;
-	if (att->sub) {
-		msg.subscriber_id = att->sub->member->id;
-		msg.n_slots = att->sub->memfds[att->memfd_idx].n_slots;
-		msg.stall_ms = att->sub->stall_ms;
-		msg.flags = is_reliable(att) ? HBUS_GATE_RELIABLE : 0;
-	}
-	msg.slot_idx = att->slot_idx;
-	if (att->doorbell) {
-		fds[n_fds++] = att->doorbell->publisher_end;
-		msg.flags |= HBUS_GATE_HAS_DOORBELL;
-	}
-	hbus_state_send(state, att->ring->owner, &msg, fds, n_fds);
-}
-
-static void send_gate_remove(struct hbus_state *state, struct hbus_attachment *att)
-{
-	struct hbus_msg_gate msg;
-
-	hbus_msg_init(&msg, HBUS_MSG_GATE_REMOVE);
-	msg.header.serial = ++state->next_serial;
-	msg.ring_id = att->ring->geometry.ring_id;
-	msg.gate_id = att->gate_id;
-	msg.attach_idx = att->attach_idx;
-	hbus_state_send(state, att->ring->owner, &msg, NULL, 0);
-}
-
-static void add_gate(struct hbus_state *state, struct hbus_attachment *att)
-{
-	struct hbus_subscriber_state *sub = att->sub;
-
-	if ((sub->flags & HBUS_SUB_DOORBELL) && !att->doorbell)
-		att->doorbell = hbus_doorbell_get(state, sub, att->ring->publisher_id);
-	att->pidfd = hbus_fd_get(sub->member->pidfd);
-	att->slots = hbus_fd_get(sub->memfds[att->memfd_idx].fd);
-	att->gate = HBUS_GATE_ADDING;
-	if (att->ring->phase == HBUS_RING_ANNOUNCING) {
-		att->is_announcing = true;
-		att->ring->n_gates_pending++;
-	}
-	hbus_deadline_arm(&state->deadlines, &att->deadline, HBUS_WAIT_GATE, state->now_ns);
-	send_gate_add(state, att);
-}
-
-static void remove_gate(struct hbus_state *state, struct hbus_attachment *att)
-{
-	if (att->gate == HBUS_GATE_INSTALLED && att->ring->owner) {
-		att->gate = HBUS_GATE_REMOVING;
-		hbus_deadline_arm(&state->deadlines, &att->deadline, HBUS_WAIT_GATE,
-				  state->now_ns);
-		send_gate_remove(state, att);
-	} else if (att->gate == HBUS_GATE_NONE || !att->ring->owner) {
-		finish(state, att);
-	}
-	/* ADDING and REMOVING: the answer comes. */
-}
-
-/* After a restart: the publisher's table may hold what this daemon has never heard of. */
-void hbus_ring_sweep_gates(struct hbus_state *state, const struct hbus_ring *ring)
-{
-	struct hbus_msg_gate msg;
-
-	if (!ring->owner)
-		return;
-	hbus_msg_init(&msg, HBUS_MSG_GATE_REMOVE);
-	msg.ring_id = ring->geometry.ring_id;
-	msg.attach_idx = HBUS_ATTACH_NONE;
-	hbus_state_send(state, ring->owner, &msg, NULL, 0);
-}
-
-void hbus_attachment_repeat_gate(struct hbus_state *state, struct hbus_attachment *att)
-{
-	switch (att->gate) {
-	case HBUS_GATE_NONE:
-		hbus_attachment_retry(state, att);
-		break;
-	case HBUS_GATE_ADDING:
-	case HBUS_GATE_INSTALLED:
-		send_gate_add(state, att);
-		break;
-	case HBUS_GATE_REMOVING:
-		send_gate_remove(state, att);
-		break;
-	}
 }
 
 /* ---- towards the reader ---- */
 
-static void send_ended(struct hbus_state *state, struct hbus_attachment *att,
-		       enum hbus_msg_type type, uint32_t flags)
+void hbus_attachment_tell(struct hbus_state *state, struct hbus_attachment *att, enum hbus_msg_type type, uint32_t flags)
 {
 	struct hbus_msg_ring_event msg;
 
 	hbus_msg_init(&msg, type);
+	msg.header.serial = att->stay_serial;
 	msg.ring_id = att->ring->geometry.ring_id;
 	msg.sub_id = att->sub->id;
 	msg.flags = flags;
@@ -293,6 +183,7 @@ void hbus_attachment_open(struct hbus_state *state, struct hbus_attachment *att)
 	att->reader = HBUS_READER_OPENED;
 	att->is_held = att->sub->member->conn != NULL;
 	send_opened(state, att);
+	att->stay_serial = 0;
 	if (att->opening)
 		att->opening->value[0]++;
 	done(state, &att->opening);
@@ -309,12 +200,12 @@ void hbus_attachment_retry(struct hbus_state *state, struct hbus_attachment *att
 		att->sub->is_slotless = true;
 		return;
 	}
-	if (att->attach_idx == HBUS_ATTACH_NONE && !take_idx(att)) {
+	if (att->attach_idx == HBUS_ATTACH_NONE && !hbus_attachment_take_idx(att)) {
 		att->is_without_gate = true;
 		hbus_attachment_open(state, att);
 		return;
 	}
-	add_gate(state, att);
+	hbus_attachment_add_gate(state, att);
 }
 
 /* A ring takes only topics with the same readers; rules that come later may tell them apart. */
@@ -357,12 +248,49 @@ bool hbus_sub_may_read(const struct hbus_state *state, const struct hbus_subscri
 	return true;
 }
 
-static void wait_for(struct hbus_pending **place, struct hbus_pending *pending)
+/*
+ * It was told to leave the ring because nothing asked for it any more; now something does. Whether it had left already
+ * is known when it answers: RING_ACCEPT, or SUB_RING_DONE as if it had heard nothing. Its thread that polls may be the one
+ * that waits for the reply, so this must not wait for that thread.
+ */
+static void stay(struct hbus_state *state, struct hbus_attachment *att)
 {
-	if (!pending || *place)
-		return;
-	*place = pending;
-	pending->n_waiting++;
+	att->reader = HBUS_READER_OPENED;
+	att->stay_serial = hbus_state_next_serial(state);
+	hbus_tell_ring(state, att->sub, att->ring);
+	hbus_tell_carried(state, att->sub, att->ring);
+	hbus_attachment_tell(state, att, HBUS_MSG_RING_LIVE, HBUS_LIVE_STAYS);
+}
+
+static void stays(struct hbus_state *state, struct hbus_attachment *att)
+{
+	att->reader = HBUS_READER_MAPPED;
+	att->stay_serial = 0;
+	if (att->opening)
+		att->opening->value[0]++;
+	done(state, &att->opening);
+	done(state, &att->accepting);
+}
+
+static bool may_stay(const struct hbus_attachment *att)
+{
+	return att->reader == HBUS_READER_LEAVING && att->end_flags == 0 && att->ring->phase == HBUS_RING_RUNNING &&
+	       att->sub->member->conn;
+}
+
+/* The subscriber has it already, or had it until now. */
+static void attach_again(struct hbus_state *state, struct hbus_attachment *att, struct hbus_pending *opening,
+			 struct hbus_pending *accepting)
+{
+	if (may_stay(att))
+		stay(state, att);
+	if (att->stay_serial != 0 || (att->reader == HBUS_READER_GONE && att->gate != HBUS_GATE_NONE)) {
+		wait_for(&att->opening, opening);
+		wait_for(&att->accepting, accepting);
+	} else if (opening) {
+		opening->value[0]++;
+	}
+	att->is_wanted_again = att->reader >= HBUS_READER_LEAVING;
 }
 
 int hbus_attach(struct hbus_state *state, struct hbus_ring *ring,
@@ -389,14 +317,15 @@ int hbus_attach(struct hbus_state *state, struct hbus_ring *ring,
 		hbus_attachment_retry(state, att);
 		return 0;
 	}
-	if (att->reader == HBUS_READER_WAITING) {
-		/* Of several filters that ask for the ring, the one that was there before it decides. */
-		att->is_from_start |= is_from_start;
-		wait_for(&att->opening, opening);
-	} else if (opening) {
-		opening->value[0]++;
+	if (att->reader >= HBUS_READER_LEAVING && !hbus_sub_may_read(state, sub, ring))
+		return HBUS_E_DENIED;
+	if (att->reader != HBUS_READER_WAITING) {
+		attach_again(state, att, opening, accepting);
+		return 0;
 	}
-	att->is_wanted_again = att->reader >= HBUS_READER_LEAVING;
+	/* Of several filters that ask for the ring, the one that was there before it decides. */
+	att->is_from_start |= is_from_start;
+	wait_for(&att->opening, opening);
 	return 0;
 }
 
@@ -407,10 +336,8 @@ bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
 
 	if (att) {
 		att->is_held = att->gate_id == msg->gate_id && att->reader != HBUS_READER_WAITING;
-		if (att->is_held && att->reader == HBUS_READER_OPENED) {
-			att->reader = HBUS_READER_MAPPED;
-			done(state, &att->accepting);
-		}
+		if (att->is_held && att->reader == HBUS_READER_OPENED)
+			stays(state, att);
 		return att->is_held;
 	}
 	/* Of one that runs: the subscriber was stopped, say, and came back when it was given up. It reads on where it was. */
@@ -418,7 +345,7 @@ bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
 		return false;
 	if (msg->attach_idx != HBUS_ATTACH_NONE &&
 	    (msg->attach_idx >= HBUS_RING_WAKERS_MAX ||
-	     (msg->attach_idx < LOSSY_IDX_MIN) != !!(sub->flags & HBUS_SUB_RELIABLE)))
+	     (msg->attach_idx < HBUS_RING_GATES_MAX) != !!(sub->flags & HBUS_SUB_RELIABLE)))
 		return false;
 	if (!hbus_slot_take_this(sub, msg->memfd_idx, msg->slot_idx))
 		return false;
@@ -455,7 +382,7 @@ void hbus_attachment_confirm_held(struct hbus_state *state, struct hbus_attachme
 	hbus_tell_ring(state, att->sub, att->ring);
 	hbus_tell_carried(state, att->sub, att->ring);
 	if (!att->is_without_gate)
-		add_gate(state, att);
+		hbus_attachment_add_gate(state, att);
 }
 
 /* ---- going ---- */
@@ -470,11 +397,13 @@ void hbus_attachment_leave(struct hbus_state *state, struct hbus_attachment *att
 	case HBUS_READER_MAPPED:
 		att->reader = HBUS_READER_LEAVING;
 		att->end_flags = flags;
+		att->stay_serial = 0;
+		done(state, &att->opening);
 		done(state, &att->accepting);
-		send_ended(state, att, HBUS_MSG_RING_ENDED, flags);
+		hbus_attachment_tell(state, att, HBUS_MSG_RING_ENDED, flags);
 		/* Who may not read any more holds nobody back, whether it says that it is done or not. */
 		if ((flags & HBUS_ENDED_REVOKED) && att->gate == HBUS_GATE_INSTALLED)
-			remove_gate(state, att);
+			hbus_attachment_remove_gate(state, att);
 		break;
 	case HBUS_READER_LEAVING:
 	case HBUS_READER_GONE:
@@ -487,9 +416,9 @@ void hbus_attachment_repeat_end(struct hbus_state *state, struct hbus_attachment
 	if (att->is_end_said)
 		return;
 	if (att->reader == HBUS_READER_LEAVING)
-		send_ended(state, att, HBUS_MSG_RING_ENDED, att->end_flags);
+		hbus_attachment_tell(state, att, HBUS_MSG_RING_ENDED, att->end_flags);
 	else if (att->ring->phase == HBUS_RING_ENDED)
-		send_ended(state, att, HBUS_MSG_RING_ENDED, att->ring->end_flags);
+		hbus_attachment_tell(state, att, HBUS_MSG_RING_ENDED, att->ring->end_flags);
 }
 
 void hbus_attachment_reader_gone(struct hbus_state *state, struct hbus_attachment *att)
@@ -497,15 +426,18 @@ void hbus_attachment_reader_gone(struct hbus_state *state, struct hbus_attachmen
 	bool was_there = att->reader != HBUS_READER_GONE;
 
 	att->reader = HBUS_READER_GONE;
-	done(state, &att->opening);
-	done(state, &att->accepting);
+	att->stay_serial = 0;
+	if (!att->is_wanted_again) {
+		done(state, &att->opening);
+		done(state, &att->accepting);
+	}
 	if (att->charged) {
 		hbus_account_release(att->charged, HBUS_QUOTA_BYTES, att->n_charged);
 		hbus_account_put(att->charged);
 		att->charged = NULL;
 	}
 	if (was_there || !att->ring->owner)
-		remove_gate(state, att);
+		hbus_attachment_remove_gate(state, att);
 }
 
 void hbus_attachment_ring_ended(struct hbus_state *state, struct hbus_attachment *att)
@@ -524,19 +456,21 @@ void hbus_attachment_ring_ended(struct hbus_state *state, struct hbus_attachment
 			if (att->memfd_idx == HBUS_ATTACH_NONE)
 				hbus_slot_take(att->sub, att);
 			hbus_attachment_open(state, att);
-			send_ended(state, att, HBUS_MSG_RING_ENDED, ring->end_flags);
+			hbus_attachment_tell(state, att, HBUS_MSG_RING_ENDED, ring->end_flags);
 		} else {
 			hbus_attachment_reader_gone(state, att);
 		}
 		break;
 	case HBUS_READER_OPENED:
 	case HBUS_READER_MAPPED:
-		send_ended(state, att, HBUS_MSG_RING_ENDED, ring->end_flags);
+		if (att->stay_serial != 0)
+			stays(state, att);
+		hbus_attachment_tell(state, att, HBUS_MSG_RING_ENDED, ring->end_flags);
 		break;
 	case HBUS_READER_LEAVING:
 		break;
 	case HBUS_READER_GONE:
-		finish(state, att);
+		hbus_attachment_finish(state, att);
 		break;
 	}
 }
@@ -552,6 +486,9 @@ void hbus_attachment_accept(struct hbus_state *state, struct hbus_member *member
 
 	if (!att || att->reader != HBUS_READER_OPENED)
 		return;
+	/* The answer to RING_OPENED, from before it was told to leave. */
+	if (msg->status == 0 && att->stay_serial != 0 && msg->header.serial != att->stay_serial)
+		return;
 	if (msg->status != 0) {
 		hbus_state_log(state, HBUS_LOG_WARNING, member,
 			       "event=ring-refused ring=%llx status=%d",
@@ -559,71 +496,6 @@ void hbus_attachment_accept(struct hbus_state *state, struct hbus_member *member
 		hbus_attachment_reader_gone(state, att);
 		return;
 	}
-	att->reader = HBUS_READER_MAPPED;
-	done(state, &att->accepting);
+	stays(state, att);
 	hbus_ring_check_over(state, ring);
-}
-
-static void gate_added(struct hbus_state *state, struct hbus_attachment *att, int status)
-{
-	hbus_deadline_disarm(&state->deadlines, &att->deadline);
-	if (status == 0) {
-		att->gate = HBUS_GATE_INSTALLED;
-	} else {
-		att->gate = HBUS_GATE_NONE;
-		att->is_without_gate = true;
-		free_idx(att);
-	}
-	if (att->reader == HBUS_READER_GONE) {
-		announced(state, att);
-		remove_gate(state, att);
-		return;
-	}
-	if (status == 0 && att->is_without_gate) {
-		att->is_without_gate = false;
-		if (att->reader == HBUS_READER_OPENED || att->reader == HBUS_READER_MAPPED)
-			send_ended(state, att, HBUS_MSG_RING_LIVE, 0);
-	}
-	announced(state, att);
-	hbus_attachment_open(state, att);
-}
-
-static void gate_removed(struct hbus_state *state, struct hbus_attachment *att)
-{
-	hbus_deadline_disarm(&state->deadlines, &att->deadline);
-	att->gate = HBUS_GATE_NONE;
-	free_idx(att);
-	if (att->reader == HBUS_READER_GONE)
-		finish(state, att);
-}
-
-void hbus_attachment_gate_answer(struct hbus_state *state, struct hbus_member *member,
-				 const struct hbus_msg_gate *msg)
-{
-	struct hbus_ring *ring = hbus_ring_find(state, msg->ring_id);
-	struct hbus_attachment *att;
-
-	if (!ring || ring->owner != member || msg->attach_idx >= HBUS_RING_WAKERS_MAX)
-		return;
-	att = ring->by_idx[msg->attach_idx];
-	if (!att || att->gate_id != msg->gate_id)
-		return;
-	if (msg->header.type == HBUS_MSG_GATE_ADDED && att->gate == HBUS_GATE_ADDING)
-		gate_added(state, att, msg->status);
-	else if (msg->header.type == HBUS_MSG_GATE_REMOVED && att->gate == HBUS_GATE_REMOVING) {
-		gate_removed(state, att);
-	}
-}
-
-/*
- * The publisher has not answered for a while. A lossy reader begins without its wake-up; a reliable
- * one goes on waiting, since it was promised that nothing is lost.
- */
-void hbus_attachment_expired(struct hbus_state *state, struct hbus_attachment *att)
-{
-	if (att->gate != HBUS_GATE_ADDING || att->reader != HBUS_READER_WAITING ||
-	    is_reliable(att) || att->ring->phase != HBUS_RING_RUNNING)
-		return;
-	att->is_without_gate = true;
-	hbus_attachment_open(state, att);
 }

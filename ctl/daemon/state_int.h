@@ -127,7 +127,7 @@ enum hbus_gate_phase {
 
 enum hbus_reader_phase {
 	HBUS_READER_WAITING, /* for the gate, or a slot */
-	HBUS_READER_OPENED,  /* RING_OPENED was sent */
+	HBUS_READER_OPENED,  /* RING_OPENED was sent, or RING_LIVE to one that was LEAVING */
 	HBUS_READER_MAPPED,  /* accepted */
 	HBUS_READER_LEAVING, /* RING_ENDED was sent: SUB_RING_DONE will come */
 	HBUS_READER_GONE,    /* done, refused, or its subscriber is gone */
@@ -147,7 +147,8 @@ struct hbus_attachment {
 	bool is_from_start;
 	bool is_without_gate; /* RING_OPENED said NO_SLOT */
 	bool is_held;	      /* said again since its subscriber came back */
-	bool is_wanted_again; /* asked for while it was being left */
+	bool is_wanted_again; /* asked for when it was too late to stay: attached anew when this is over */
+	uint32_t stay_serial; /* of the RING_LIVE that told it to stay, while that is not answered; else 0 */
 	bool is_announcing;   /* counts in the ring's n_gates_pending */
 	uint32_t end_flags;   /* of the RING_ENDED that it answers, when it is LEAVING */
 	bool is_end_said;     /* RING_ENDED was sent on the connection that its subscriber has now */
@@ -157,7 +158,7 @@ struct hbus_attachment {
 	struct hbus_doorbell *doorbell;
 	struct hbus_fd *pidfd, *slots; /* what GATE_ADD sends */
 	struct hbus_deadline deadline;
-	struct hbus_pending *opening;  /* request that waits until the reader was told */
+	struct hbus_pending *opening;  /* request that waits until the reader was told, and reads */
 	struct hbus_pending *accepting; /* request that waits until the reader has mapped */
 	struct hbus_pending *closing;  /* request that waits until it is all over */
 };
@@ -299,7 +300,7 @@ struct hbus_state {
 	size_t n_routes;
 	TAILQ_HEAD(, hbus_counter_set) counter_sets;
 	size_t n_counter_sets;
-	uint32_t next_serial, next_topic_id, next_id;
+	uint32_t last_serial, next_topic_id, next_id;
 	uint64_t next_birth;
 	bool has_topic_ids_again; /* all were used once */
 	size_t n_subscribers, n_attachments, n_pending;
@@ -525,13 +526,36 @@ void hbus_attachment_orphan(struct hbus_attachment *att);
 void hbus_attachment_ring_ended(struct hbus_state *state, struct hbus_attachment *att);
 /** Sends RING_OPENED if the time has come. */
 void hbus_attachment_open(struct hbus_state *state, struct hbus_attachment *att);
-/** Says again to a publisher that came back what it may have missed. */
-void hbus_ring_sweep_gates(struct hbus_state *state, const struct hbus_ring *ring);
-void hbus_attachment_repeat_gate(struct hbus_state *state, struct hbus_attachment *att);
 /** Slots have come: go on if it waited for one. */
 void hbus_attachment_retry(struct hbus_state *state, struct hbus_attachment *att);
 void hbus_attachment_accept(struct hbus_state *state, struct hbus_member *member,
 			    const struct hbus_msg_ring_accept *msg);
+/** RING_ENDED or RING_LIVE to the reader. */
+void hbus_attachment_tell(struct hbus_state *state, struct hbus_attachment *att, enum hbus_msg_type type, uint32_t flags);
+/** Reader and gate are both gone: frees it. A subscriber that asked for the ring again meanwhile gets it now. */
+void hbus_attachment_finish(struct hbus_state *state, struct hbus_attachment *att);
+
+/** Of a request of the daemon; never 0. */
+static inline uint32_t hbus_state_next_serial(struct hbus_state *state)
+{
+	if (++state->last_serial == 0)
+		state->last_serial = 1;
+	return state->last_serial;
+}
+
+/* -- state_gate.c -- */
+bool hbus_attachment_is_reliable(const struct hbus_attachment *att);
+/** A place in the publisher's table. False: none is free. */
+bool hbus_attachment_take_idx(struct hbus_attachment *att);
+void hbus_attachment_free_idx(struct hbus_attachment *att);
+void hbus_attachment_add_gate(struct hbus_state *state, struct hbus_attachment *att);
+/** May finish the attachment. */
+void hbus_attachment_remove_gate(struct hbus_state *state, struct hbus_attachment *att);
+/** The announcement of its ring waits for it no more. */
+void hbus_attachment_announced(struct hbus_state *state, struct hbus_attachment *att);
+/** Says again to a publisher that came back what it may have missed. */
+void hbus_ring_sweep_gates(struct hbus_state *state, const struct hbus_ring *ring);
+void hbus_attachment_repeat_gate(struct hbus_state *state, struct hbus_attachment *att);
 void hbus_attachment_gate_answer(struct hbus_state *state, struct hbus_member *member,
 				 const struct hbus_msg_gate *msg);
 void hbus_attachment_expired(struct hbus_state *state, struct hbus_attachment *att);

@@ -495,7 +495,7 @@ void hbus_sub_ring_done(struct hbus_state *state, struct hbus_member *member,
 	sub->n_filtered += stats.filtered;
 	sub->n_lost += stats.lost;
 	/* It leaves what another daemon told it to leave, and may have asked for it again since. */
-	if (att->was_claimed && !att->is_end_said && hbus_sub_wants_ring(sub, ring))
+	if ((att->was_claimed && !att->is_end_said && hbus_sub_wants_ring(sub, ring)) || att->stay_serial != 0)
 		att->is_wanted_again = true;
 	hbus_attachment_reader_gone(state, att);
 }
@@ -513,6 +513,7 @@ void hbus_sub_free(struct hbus_state *state, struct hbus_subscriber_state *sub)
 		filter_free(state, TAILQ_FIRST(&sub->filters));
 	for (att = LIST_FIRST(&sub->attachments); att; att = next) {
 		next = LIST_NEXT(att, in_sub);
+		att->is_wanted_again = false;
 		hbus_attachment_reader_gone(state, att);
 	}
 	while ((att = LIST_FIRST(&sub->attachments)))

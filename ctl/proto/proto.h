@@ -346,7 +346,11 @@ struct hbus_msg_ring_accept {
 	int32_t status; /* 0 = mapped, else refused */
 };
 
-/* RING_LIVE: the gate and waker are installed. RING_ENDED: its publisher is gone (flags below). */
+/*
+ * RING_LIVE: the gate and waker are installed; with STAYS: read on, whatever RING_ENDED said (RING_ACCEPT with its serial,
+ * or SUB_RING_DONE when it was left already). RING_ENDED: its publisher is gone (flags below).
+ */
+#define HBUS_LIVE_STAYS 0x1u
 #define HBUS_ENDED_PUBLISHER_DIED 0x1u
 #define HBUS_ENDED_EVICTED 0x2u
 #define HBUS_ENDED_REVOKED 0x4u

@@ -88,11 +88,14 @@ static void filter_act(struct world *w, struct client *client, int sub, int item
 	if (filter->is_called)
 		return;
 	if (filter->text < 0) {
+		/* Many subscribe to the same again. */
+		if (filter->last > 0 && world_random(w, 2))
+			text = filter->last - 1;
 		for (int i = 0; i < WORLD_FILTERS; i++)
 			may_begin &= client->subs[sub].filters[i].text != text;
 		if (!may_begin)
 			return;
-		*filter = (struct client_filter){.text = text};
+		*filter = (struct client_filter){.text = text, .last = text + 1};
 		if (!client->subs[sub].first_said[text])
 			client->subs[sub].first_said[text] = w->step;
 		say_filter(w, client, HBUS_MSG_SUB_FILTER_ADD, sub, item);
@@ -148,7 +151,8 @@ static void sub_act(struct world *w, struct client *client, int sub, bool may_be
 		go_on_opening(w, client, sub);
 		break;
 	case SUB_RUNS:
-		if (held->ring_id && (held->is_ended || (may_begin && world_random(w, 10) == 0)))
+		/* One thread polls, another may subscribe meanwhile. */
+		if (held->ring_id && world_random(w, held->is_ended ? 3 : 10) == 0 && (held->is_ended || may_begin))
 			give_back(w, client, at, held);
 		else if (may_begin && world_random(w, 40) == 0)
 			close_sub(w, client, sub);

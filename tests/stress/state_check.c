@@ -122,8 +122,11 @@ static void check_attachment(struct count *count, struct hbus_ring *ring, struct
 	REQUIRE(w, !is_reliable || att->reader != HBUS_READER_OPENED || !ring->owner || att->is_without_gate || !att->is_held ||
 		att->gate == HBUS_GATE_INSTALLED || att->gate == HBUS_GATE_ADDING,
 		"a reliable reader was sent its ring and has no gate");
-	REQUIRE(w, !att->opening || att->reader == HBUS_READER_WAITING, "a reply waits for a reader that was told");
-	REQUIRE(w, !att->accepting || att->reader < HBUS_READER_MAPPED, "a reply waits for a reader that has mapped its ring");
+	REQUIRE(w, !att->opening || att->reader == HBUS_READER_WAITING || att->stay_serial != 0 || att->is_wanted_again,
+		"a reply waits for a reader that was told");
+	REQUIRE(w, !att->accepting || att->reader < HBUS_READER_MAPPED || att->is_wanted_again,
+		"a reply waits for a reader that has mapped its ring");
+	REQUIRE(w, att->stay_serial == 0 || att->reader == HBUS_READER_OPENED, "a reader that is not there is to stay");
 	refer(count, att->opening, 1);
 	refer(count, att->accepting, 1);
 	refer(count, att->closing, 1);

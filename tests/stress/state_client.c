@@ -210,6 +210,10 @@ void client_link_lost(struct client *client)
 	for (int i = 0; i < WORLD_RINGS; i++)
 		for (int k = 0; k < WORLD_GATES; k++)
 			client->rings[i].gates[k].is_unclaimed = true;
+	for (int i = 0; i < WORLD_SUBS; i++)
+		for (int k = 0; k < WORLD_HELD; k++)
+			if (client->subs[i].held[k].is_unwanted) /* it may be wanted by then */
+				client->subs[i].held[k].is_ended = client->subs[i].held[k].is_unwanted = false;
 	memcpy(lost, client->calls, sizeof(lost));
 	memset(client->calls, 0, sizeof(client->calls));
 	for (int i = 0; i < WORLD_CALLS; i++)

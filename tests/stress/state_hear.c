@@ -78,9 +78,15 @@ static void on_ring_reply(struct world *w, struct client *client, const struct c
 	}
 }
 
-static void on_filter_reply(struct world *w, struct client_filter *filter, const struct call *done,
+static void check_reads(struct world *w, const struct client *client, const struct client_sub *sub,
+			const struct client_filter *filter);
+
+static void on_filter_reply(struct world *w, struct client *client, const struct call *done,
 			    const struct hbus_msg_reply *reply)
 {
+	struct client_sub *sub = &client->subs[done->sub];
+	struct client_filter *filter = &sub->filters[done->item];
+
 	filter->is_called = false;
 	if (done->type == HBUS_MSG_SUB_FILTER_REMOVE || reply->status != 0) {
 		filter->text = -1;
@@ -90,6 +96,8 @@ static void on_filter_reply(struct world *w, struct client_filter *filter, const
 	if (filter->confirmed_at == 0)
 		filter->confirmed_at = w->step;
 	filter->covers_from = reply->value[2];
+	if (sub->stage == SUB_RUNS && !client->is_tainted)
+		check_reads(w, client, sub, filter);
 }
 
 static void on_sub_reply(struct world *w, struct client *client, const struct call *done,
@@ -113,7 +121,7 @@ static void on_sub_reply(struct world *w, struct client *client, const struct ca
 	case HBUS_MSG_SUB_FILTER_ADD:
 	case HBUS_MSG_SUB_FILTER_REMOVE:
 		if (done->item >= 0)
-			on_filter_reply(w, &sub->filters[done->item], done, reply);
+			on_filter_reply(w, client, done, reply);
 		break;
 	case HBUS_MSG_SUB_CLOSE:
 		client_sub_forget(sub);
@@ -299,6 +307,25 @@ bool client_has_gate(struct world *w, uint64_t ring_id, uint64_t gate_id)
 	return false;
 }
 
+/* Who subscribes reads every running ring that has what he asks for when the reply comes: also one that he was just leaving. */
+static void check_reads(struct world *w, const struct client *client, const struct client_sub *sub,
+			const struct client_filter *filter)
+{
+	for (int i = 0; i < WORLD_HELD; i++) {
+		const struct client_held *held = &sub->held[i];
+		struct client *owner;
+		const struct client_ring *ring = held->ring_id ? ring_of(w, held->ring_id, &owner) : NULL;
+
+		if (!ring || ring->stage != RING_RUNS || !held->is_ended || !held->is_unwanted || owner->is_tainted ||
+		    owner->link != LINK_UP || client->boot_number != owner->boot_number)
+			continue;
+		for (int k = 0; k < WORLD_TOPICS; k++)
+			if (ring->topics[k].is_said && client_matches(filter, ring->topics[k].name))
+				world_fail(w, "subscriber %u has subscribed, and is to leave ring %llx", sub->id,
+					   (unsigned long long)held->ring_id);
+	}
+}
+
 static bool has_met(const struct client_sub *sub, uint64_t ring_id)
 {
 	for (size_t i = 0; i < sub->n_met; i++)
@@ -328,7 +355,8 @@ static void check_start(struct world *w, const struct client_sub *sub, const str
 	if (is_promised && !(flags & HBUS_OPENED_FROM_START))
 		world_fail(w, "subscriber %u subscribed before ring %llx was made, and does not get its first event", sub->id,
 			   (unsigned long long)ring->geometry.ring_id);
-	if (!may_be && (flags & HBUS_OPENED_FROM_START))
+	/* Of a ring that its publisher could not bring back, the topics are not known here any more. */
+	if (!may_be && ring->stage == RING_RUNS && (flags & HBUS_OPENED_FROM_START))
 		world_fail(w, "subscriber %u gets events of ring %llx from before it subscribed", sub->id,
 			   (unsigned long long)ring->geometry.ring_id);
 }
@@ -370,7 +398,7 @@ static void take_ring(struct world *w, struct client *client, int sub_idx, const
 	if (!held)
 		world_fail(w, "a subscriber with %d rings", WORLD_HELD);
 	*held = (struct client_held){msg->geometry.ring_id, msg->gate_id, msg->memfd_idx, msg->slot_idx, msg->attach_idx,
-				     !(msg->flags & HBUS_OPENED_NO_SLOT), false};
+				     !(msg->flags & HBUS_OPENED_NO_SLOT), false, false};
 	if (sub->n_met < sizeof(sub->met) / sizeof(sub->met[0]))
 		sub->met[sub->n_met++] = msg->geometry.ring_id;
 	for (int i = 0; i < WORLD_HELD; i++)
@@ -405,6 +433,8 @@ static void on_opened(struct world *w, struct client *client, const struct frame
 static void on_ended(struct world *w, struct client *client, const struct hbus_msg_ring_event *msg)
 {
 	int idx = -1;
+	struct client *owner;
+	const struct client_ring *ring = ring_of(w, msg->ring_id, &owner);
 	struct client_sub *sub = find_sub(client, msg->sub_id, &idx);
 	struct client_held *held = sub ? find_held(sub, msg->ring_id) : NULL;
 
@@ -412,8 +442,24 @@ static void on_ended(struct world *w, struct client *client, const struct hbus_m
 		return;
 	if (sub->stage == SUB_CLOSES)
 		say_done(w, client, sub, msg->ring_id);
-	else if (held)
+	else if (held) {
 		held->is_ended = true;
+		held->is_unwanted = msg->flags == 0 && ring && ring->stage == RING_RUNS;
+	}
+}
+
+/* It was to be left and is wanted again: in time, or its thread has left it and SUB_RING_DONE is under way. */
+static void on_live(struct client *client, const struct hbus_msg_ring_event *msg)
+{
+	int idx = -1;
+	struct client_sub *sub = find_sub(client, msg->sub_id, &idx);
+	struct client_held *held = sub && sub->stage == SUB_RUNS ? find_held(sub, msg->ring_id) : NULL;
+	struct hbus_msg_ring_accept answer = {.ring_id = msg->ring_id, .sub_id = msg->sub_id};
+
+	if (!(msg->flags & HBUS_LIVE_STAYS) || !held || (held->is_ended && !held->is_unwanted))
+		return;
+	held->is_ended = held->is_unwanted = false;
+	client_send(client, &answer, HBUS_MSG_RING_ACCEPT, sizeof(answer), msg->header.serial, NULL, 0);
 }
 
 static void on_interest(struct client *client, const struct hbus_msg_interest *msg)
@@ -448,6 +494,9 @@ bool client_hear(struct world *w, struct client *client)
 		break;
 	case HBUS_MSG_RING_ENDED:
 		on_ended(w, client, (const void *)frame->bytes);
+		break;
+	case HBUS_MSG_RING_LIVE:
+		on_live(client, (const void *)frame->bytes);
 		break;
 	case HBUS_MSG_GATE_ADD:
 		on_gate_add(w, client, frame);

@@ -117,6 +117,7 @@ struct client_ring {
 
 struct client_filter {
 	int text; /* -1: free */
+	int last; /* what it was, and 1; 0: it was none */
 	bool is_confirmed, is_called, is_going;
 	uint64_t covers_from;
 	uint64_t confirmed_at; /* step */
@@ -127,6 +128,7 @@ struct client_held {
 	uint64_t gate_id;
 	uint32_t memfd_idx, slot_idx, attach_idx;
 	bool has_slot, is_ended;
+	bool is_unwanted; /* ended for no other reason than that no filter asks for it */
 };
 
 enum sub_stage { SUB_FREE, SUB_OPENS, SUB_RUNS, SUB_CLOSES };

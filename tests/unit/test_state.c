@@ -215,6 +215,117 @@ Test(state, a_slot_is_used_again_only_after_reader_and_publisher_are_done_with_i
 	cr_assert_eq(counts().n_attachments, 0);
 }
 
+static uint32_t leave_and_ask_again(struct sim_client *sub)
+{
+	filter(sub, HBUS_MSG_SUB_FILTER_REMOVE, "a/+");
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+	return filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a/+");
+}
+
+static void say_it_stays(struct sim_client *sub, uint64_t ring_id, uint32_t serial)
+{
+	struct hbus_msg_ring_accept msg = { .ring_id = ring_id, .sub_id = SUB };
+
+	sim_message(&sim, sub, &msg, HBUS_MSG_RING_ACCEPT, sizeof(msg), serial, 0);
+}
+
+Test(state, who_subscribes_again_before_it_has_left_stays_and_is_answered_when_that_is_sure)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	const struct hbus_msg_ring_event *live;
+	struct hbus_msg_ring_grant grant;
+	uint32_t serial;
+
+	pair(pub, sub, 0, &grant);
+	serial = leave_and_ask_again(sub);
+	live = sim_next(sub, HBUS_MSG_RING_LIVE);
+	cr_assert_not_null(live);
+	cr_assert_eq(live->ring_id, grant.geometry.ring_id);
+	cr_assert_eq(live->flags, HBUS_LIVE_STAYS);
+	cr_assert_null(sim_reply(sub, serial));
+	/* Of a RING_OPENED of before: says nothing about whether it has left since. */
+	say_it_stays(sub, grant.geometry.ring_id, live->header.serial + 1);
+	cr_assert_null(sim_reply(sub, serial));
+	say_it_stays(sub, grant.geometry.ring_id, live->header.serial);
+	cr_assert_eq(status_of(sub, serial), 0);
+	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_REMOVE));
+	cr_assert_eq(counts().n_attachments, 1);
+}
+
+Test(state, who_had_left_when_it_subscribed_again_is_answered_when_the_ring_is_open_anew)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	const struct hbus_msg_gate *removal;
+	struct hbus_msg_ring_grant grant;
+	uint32_t serial;
+
+	pair(pub, sub, 0, &grant);
+	serial = leave_and_ask_again(sub);
+	say_ring(sub, HBUS_MSG_SUB_RING_DONE, grant.geometry.ring_id, 1);
+	cr_assert_null(sim_reply(sub, serial));
+	removal = sim_next(pub, HBUS_MSG_GATE_REMOVE);
+	cr_assert_not_null(removal);
+	answer(pub, HBUS_MSG_GATE_REMOVED, removal->ring_id, removal->gate_id, removal->attach_idx, 0);
+	cr_assert_null(sim_reply(sub, serial));
+	accept_gate(pub);
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_OPENED));
+	cr_assert_eq(status_of(sub, serial), 0);
+}
+
+Test(state, a_reply_waits_also_for_the_gate_of_a_reader_that_has_just_gone)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	const struct hbus_msg_gate *removal;
+	struct hbus_msg_ring_grant grant;
+	uint32_t serial;
+
+	pair(pub, sub, 0, &grant);
+	filter(sub, HBUS_MSG_SUB_FILTER_REMOVE, "a/+");
+	say_ring(sub, HBUS_MSG_SUB_RING_DONE, grant.geometry.ring_id, 1);
+	serial = filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a/+");
+	cr_assert_null(sim_reply(sub, serial));
+	removal = sim_next(pub, HBUS_MSG_GATE_REMOVE);
+	cr_assert_not_null(removal);
+	answer(pub, HBUS_MSG_GATE_REMOVED, removal->ring_id, removal->gate_id, removal->attach_idx, 0);
+	accept_gate(pub);
+	cr_assert_eq(status_of(sub, serial), 0);
+	cr_assert_eq(counts().n_attachments, 1);
+}
+
+Test(state, who_subscribes_and_leaves_again_and_again_is_answered_each_time)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_msg_ring_grant grant;
+	uint32_t first, second;
+
+	pair(pub, sub, 0, &grant);
+	first = leave_and_ask_again(sub);
+	second = leave_and_ask_again(sub);
+	cr_assert_eq(status_of(sub, first), 0);
+	cr_assert_null(sim_reply(sub, second));
+	sim_die(&sim, sub);
+	cr_assert_not_null(sim_next(pub, HBUS_MSG_GATE_REMOVE));
+}
+
+Test(state, a_topic_added_to_a_ring_that_is_being_left_waits_for_who_wants_it)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	const struct hbus_msg_ring_event *live;
+	struct hbus_msg_ring_grant grant;
+	uint32_t serial;
+
+	pair(pub, sub, 0, &grant);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "b");
+	filter(sub, HBUS_MSG_SUB_FILTER_REMOVE, "a/+");
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+	serial = add_topic(pub, grant.geometry.ring_id, "b");
+	live = sim_next(sub, HBUS_MSG_RING_LIVE);
+	cr_assert_not_null(live);
+	cr_assert_null(sim_reply(pub, serial));
+	say_it_stays(sub, grant.geometry.ring_id, live->header.serial);
+	cr_assert_eq(status_of(pub, serial), 0);
+}
+
 Test(state, closing_a_subscriber_replies_when_all_is_over)
 {
 	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
