@@ -347,6 +347,8 @@ static int await(pid_t pid, const sigset_t *signals)
 	number = WTERMSIG(status);
 	if (was_told || number == SIGINT || number == SIGTERM || number == SIGHUP)
 		fprintf(stderr, "\nhugebus-bench: interrupted\n");
+	else if (number == SIGPIPE)
+		fprintf(stderr, "hugebus-bench: cannot write: %s\n", strerror(EPIPE));
 	else
 		fprintf(stderr, "\nhugebus-bench: ended by signal %d (%s): there are no results\n", number, strsignal(number));
 	return 1;
