@@ -221,6 +221,38 @@ _freezer_group() {
 
 _is_frozen() { grep -qx "frozen $1" "$group/cgroup.events"; }
 
+# A container that may have two hugepages of eight: what it may not have is known when the daemon takes its reserve, and no
+# ring is made of it, so that nobody meets a signal later. The controller is the machine's again before anything is judged.
+a_limit_of_hugepages_of_its_group_is_kept_without_a_signal() {
+	local base group='' given='' i
+	for base in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+		grep -qw hugetlb "$base/cgroup.controllers" 2>/dev/null && [ -w "$base/cgroup.subtree_control" ] && group=$base/hugebus-test-$$ && break
+	done
+	[ -n "$group" ] || skip "no controller of hugepages that this user may use"
+	lab_want_hugepages 8 || skip "no hugepages can be had here"
+	grep -qw hugetlb "$base/cgroup.subtree_control" || { given=yes && echo +hugetlb >"$base/cgroup.subtree_control"; } || return 1
+	mkdir "$group" && echo $((2 << 21)) | tee "$group/hugetlb.2MB.max" >"$group/hugetlb.2MB.rsvd.max" || return 1
+	export HUGEBUS_SOCKET=$lab/bus.sock
+	lab_spawn hugebusd sh -c "echo \$\$ >'$group/cgroup.procs'; exec hugebusd --socket '$HUGEBUS_SOCKET'"
+	lab_until 10 test -S "$HUGEBUS_SOCKET"
+	subscriber all -t 'limit/#' --reliable -C 4000 -W 20
+	for i in 1 2 3 4; do lab_spawn "publisher$i" hugebus pub -t "limit/$i" --count 1000 --rate 2000 --size 100 --ring 2M --timeout 10; done
+	lab_until 5 sh -c 'hugebus ls rings --json | jq -e "length == 4" >/dev/null'
+	hugebus ls rings --json >"$lab/rings"
+	lab_until 20 lab_has_ended all
+	lab_stop hugebusd TERM
+	i=$?
+	lab_until 5 rmdir "$group"
+	[ -z "$given" ] || echo -hugetlb >"$base/cgroup.subtree_control"
+	expect $i -eq 0
+	for i in 1 2 3 4; do ended "publisher$i" 0; done
+	ended all 0
+	expect "$(jq .lost "$lab/all.json")" -eq 0
+	expect "$(jq '[.[] | select(.huge)] | length' "$lab/rings")" -le 2
+	expect "$(jq 'length' "$lab/rings")" -eq 4
+	grep -q 'pages=2 wanted' "$lab/hugebusd.err" || { cat "$lab/hugebusd.err" >&2; return 1; }
+}
+
 # As a machine that is suspended, for longer than a reader may hold its publisher; which waits for one just then.
 a_bus_that_is_frozen_as_a_whole_evicts_nobody() {
 	local group= name
