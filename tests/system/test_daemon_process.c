@@ -178,6 +178,15 @@ static int publish_status(struct raw *raw, const char *topic)
 	return raw_reply(raw)->status;
 }
 
+/* A request with a descriptor, which is not a good one. */
+static int offer_slots(struct raw *raw)
+{
+	struct hbus_msg_sub_slots msg = { .sub_id = 1, .n_slots = 64 };
+
+	raw_send(raw, &msg, HBUS_MSG_SUB_SLOTS, sizeof(msg), &(int){ 0 }, 1);
+	return raw_reply(raw)->status;
+}
+
 static uint64_t count_rows(struct raw *raw, uint32_t kind)
 {
 	struct hbus_msg_list msg = { .kind = kind };
@@ -327,6 +336,7 @@ static int fds_of(pid_t pid)
 /* The limit falls under what quotas were made for: nobody can be accepted, but who comes is told. */
 static void when_its_last_descriptor_is_taken_it_still_says_no(void)
 {
+	struct hbus_msg_sub_open open_msg = { .sub_id = 1 };
 	struct rlimit limit = { 0, 0 }, few;
 	struct raw first, other;
 	int n_fds;
@@ -336,6 +346,8 @@ static void when_its_last_descriptor_is_taken_it_still_says_no(void)
 	pid = start(NULL, NULL, 0);
 	first = open_raw();
 	CHECK_EQ(publish_status(&first, "t"), 0);
+	raw_send(&first, &open_msg, HBUS_MSG_SUB_OPEN, sizeof(open_msg), NULL, 0);
+	CHECK_EQ(raw_reply(&first)->status, 0);
 	CHECK_EQ(prlimit(pid, RLIMIT_NOFILE, NULL, &limit), 0);
 	few = limit;
 	n_fds = fds_of(pid);
@@ -351,7 +363,10 @@ static void when_its_last_descriptor_is_taken_it_still_says_no(void)
 		CHECK_EQ(said(&other), HBUS_E_LIMIT);
 		raw_close(&other);
 	}
+	/* Who is there is told what did not fit, and stays. */
+	CHECK_EQ(offer_slots(&first), HBUS_E_LIMIT);
 	CHECK_EQ(prlimit(pid, RLIMIT_NOFILE, &limit, NULL), 0);
+	CHECK_EQ(offer_slots(&first), HBUS_E_BAD_FD);
 	other = open_raw();
 	raw_close(&other);
 	CHECK_EQ(publish_status(&first, "t2"), 0);
