@@ -16,6 +16,7 @@
 #include "bench/measures.h"
 #include "bench/options.h"
 #include "bench/report.h"
+#include "bench/text.h"
 
 struct options {
 	const char *only;
@@ -72,7 +73,7 @@ static unsigned int choose(const struct options *options, const struct bench_sta
 static void say(const struct options *options, unsigned int repeat, const char *what)
 {
 	if (!options->is_quiet)
-		fprintf(stderr, "\r%u/%u %-40s", repeat + 1, options->n_repeats, what);
+		bench_text_progress("%u/%u %s", repeat + 1, options->n_repeats, what);
 }
 
 /* One repetition of one line, and a look where the CPUs are now. Return: how often its processes lost their CPU. */
@@ -117,7 +118,7 @@ static void measure_all(const struct options *options, const struct bench_stage 
 		}
 	}
 	if (!options->is_quiet)
-		fprintf(stderr, "\r%-60s\r", "");
+		bench_text_progress("%s", "");
 	bench_placement_judge(placement);
 	bench_quiet_end(quiet, n_switches, (double)alone_ns / 1e9);
 }

@@ -2,7 +2,10 @@
 /* Figures and sentences for people. See text.h. */
 #include "bench/text.h"
 
+#include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 struct scale {
 	double factor;
@@ -46,4 +49,20 @@ void bench_text_wrap(const char *text, unsigned int at, unsigned int indent, FIL
 		at += (unsigned int)word;
 	}
 	fputc('\n', out);
+}
+
+void bench_text_progress(const char *format, ...)
+{
+	int columns = (int)BENCH_COLUMNS - 1;
+	struct winsize window;
+	char text[128];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	/* A longer one would begin a new line each time. */
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 && window.ws_col <= columns)
+		columns = window.ws_col - 1;
+	fprintf(stderr, "\r%-*.*s%s", columns, columns, text, text[0] ? "" : "\r");
 }

@@ -14,3 +14,5 @@ void bench_text_figure(double value, const char *unit, char *text, size_t size);
  * line we are; behind @indent a blank comes before the first word.
  */
 void bench_text_wrap(const char *text, unsigned int at, unsigned int indent, FILE *out);
+/* One line of progress on stderr, a terminal, in the place of the last: cut where that ends. "": none any more. */
+__attribute__((format(printf, 1, 2))) void bench_text_progress(const char *format, ...);

@@ -23,6 +23,7 @@
 #include "bench/ingress/xdp.h"
 #endif
 #include "bench/options.h"
+#include "bench/text.h"
 #include "program/stdout.h"
 
 #define CAPTURE_FRAMES 1024u
@@ -82,7 +83,7 @@ static bool is_wanted(const struct options *options, const char *name)
 static void say(const struct options *options, const char *what)
 {
 	if (!options->is_quiet)
-		fprintf(stderr, "\r%-60s", what);
+		bench_text_progress("%s", what);
 }
 
 /* Of packets of the user: whether any became an event; else it is blamed. */
@@ -337,7 +338,6 @@ static int run_all(const struct bench_bus *bus, void *context)
 		if (is_wanted(options, "tcp"))
 			measure_tcp(options, &cores, bus->socket, &results);
 	}
-	say(options, "");
 	say(options, "");
 	bench_quiet_end(&quiet, 0, 0);
 	report.n_results = results.n;

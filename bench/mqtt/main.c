@@ -18,6 +18,7 @@
 #include "bench/command.h"
 #include "bench/mqtt/report.h"
 #include "bench/options.h"
+#include "bench/text.h"
 #include "dataplane/mqtt/mqtt.h"
 
 enum {
@@ -217,12 +218,12 @@ static int run_all(const struct options *options, struct bench_mqtt_report *repo
 	for (unsigned int repeat = 0; repeat < options->n_repeats && !must_end; repeat++) {
 		for (unsigned int i = 0; i < report->n_cases && !must_end; i++) {
 			if (!options->is_quiet)
-				fprintf(stderr, "\r%u/%u %-40s", repeat + 1, options->n_repeats, report->cases[i].title);
+				bench_text_progress("%u/%u %s", repeat + 1, options->n_repeats, report->cases[i].title);
 			measure_all(report, i, repeat, options->duration_ms);
 		}
 	}
 	if (!options->is_quiet)
-		fprintf(stderr, "\r%-60s\r", "");
+		bench_text_progress("%s", "");
 	report->seconds = (double)(bench_now_ns() - begin) / 1e9;
 	report->was_interrupted = must_end;
 	if (options->is_json)

@@ -18,6 +18,7 @@
 #include "bench/options.h"
 #include "bench/peers/measure.h"
 #include "bench/probe.h"
+#include "bench/text.h"
 #include "program/stdout.h"
 
 #define N_PEERS_MAX 32u
@@ -163,14 +164,14 @@ static void repeat_all(struct table *table, const struct options *options, const
 				unsigned int row = (i + repeat) % table->n;
 
 				if (!options->is_quiet)
-					fprintf(stderr, "\r%u/%u %4u B %-40s", repeat + 1, options->n_repeats,
+					bench_text_progress("%u/%u %4u B %s", repeat + 1, options->n_repeats,
 						column_size(column), table->peer[row]->title);
 				measure(stage, table->peer[row], column, repeat, options->n_repeats, &table->cell[row][column]);
 			}
 		}
 	}
 	if (!options->is_quiet)
-		fprintf(stderr, "\r%-70s\r", "");
+		bench_text_progress("%s", "");
 	bench_placement_judge(stage->placement);
 }
 
