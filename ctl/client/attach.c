@@ -93,38 +93,61 @@ static int map(struct hbus_attached *at, const struct hbus_geometry *geometry, c
 	return r < 0 ? HBUS_E_NO_MEMORY : 0;
 }
 
-static enum hbus_ring_outcome seek_place(struct hbus_subscriber *sub, struct hbus_attached *at)
+static struct hbus_resume_place *find_place(const struct hbus_subscriber *sub, uint64_t ring_id)
 {
-	for (uint32_t i = 0; i < sub->n_places; i++) {
-		struct hbus_resume_place *place = &sub->places[i];
-		enum hbus_ring_outcome outcome;
+	for (uint32_t i = 0; i < sub->n_places; i++)
+		if (sub->places[i].ring_id == ring_id)
+			return &sub->places[i];
+	return NULL;
+}
 
-		if (place->ring_id != at->ring_id)
-			continue;
-		outcome = hbus_ring_sub_seek(&at->ring, place->sequence, &at->start_lost);
-		at->start_first = place->sequence;
-		/* Inside a run it stands at the run's first event. */
-		if (outcome == HBUS_RING_OK && (int64_t)(place->sequence - at->ring.sequence) > 0 &&
-		    hbus_ring_sub_load_word(&at->ring, at->ring.position) != 0)
-			at->skip = place->sequence - at->ring.sequence;
-		return outcome;
+/* What was subscribed to again while the ring could not be kept begins there. False: no memory. */
+static bool note_place(struct hbus_subscriber *sub, uint64_t ring_id, uint64_t sequence)
+{
+	struct hbus_resume_place *place = find_place(sub, ring_id), *more;
+
+	if (!place) {
+		more = reallocarray(sub->places, sub->n_places + 1, sizeof(*more));
+		if (!more)
+			return false;
+		sub->places = more;
+		place = &more[sub->n_places++];
 	}
-	return hbus_ring_sub_seek_oldest(&at->ring);
+	*place = (struct hbus_resume_place){.ring_id = ring_id, .sequence = sequence};
+	return true;
+}
+
+static enum hbus_ring_outcome seek_place(struct hbus_attached *at, const struct hbus_resume_place *place)
+{
+	enum hbus_ring_outcome outcome = hbus_ring_sub_seek(&at->ring, place->sequence, &at->start_lost);
+
+	at->start_first = place->sequence;
+	/* Inside a run it stands at the run's first event. */
+	if (outcome == HBUS_RING_OK && (int64_t)(place->sequence - at->ring.sequence) > 0 &&
+	    hbus_ring_sub_load_word(&at->ring, at->ring.position) != 0)
+		at->skip = place->sequence - at->ring.sequence;
+	return outcome;
 }
 
 /* Where this subscriber begins in the ring. The gate is in place, so what is found now stays. */
 static int seek_start(struct hbus_subscriber *sub, struct hbus_attached *at, uint32_t flags)
 {
+	struct hbus_resume_place *place = find_place(sub, at->ring_id);
 	enum hbus_ring_outcome outcome = HBUS_RING_OK;
 
-	if (sub->start == HBUS_START_POSITIONS)
-		outcome = seek_place(sub, at);
+	if (place)
+		outcome = seek_place(at, place);
+	else if (sub->start == HBUS_START_POSITIONS)
+		outcome = hbus_ring_sub_seek_oldest(&at->ring);
 	else if (flags & HBUS_OPENED_FROM_START)
 		return 0;
 	else if (sub->start == HBUS_START_EARLIEST)
 		outcome = hbus_ring_sub_seek_oldest(&at->ring);
 	else
 		outcome = hbus_ring_sub_seek_newest(&at->ring);
+	/* Noted for this once; a position that the caller gave holds for good. */
+	if (place && sub->start == HBUS_START_LATEST)
+		*place = sub->places[--sub->n_places];
 	return outcome == HBUS_RING_OK ? 0 : HBUS_E_PROTOCOL;
 }
 
@@ -262,25 +285,38 @@ static bool is_only_unwanted(uint32_t ended)
 	return !(ended & (HBUS_ENDED_PUBLISHER_DIED | HBUS_ENDED_EVICTED | HBUS_ENDED_REVOKED));
 }
 
+/* The publisher waits for this reader no more: to be reliable again it needs a gate anew, so a ring anew. */
+static bool has_lost_gate(const struct hbus_subscriber *sub, const struct hbus_attached *at)
+{
+	uint64_t position;
+
+	return (sub->flags & HBUS_SUB_FLAG_RELIABLE) &&
+	       hbus_ring_sub_is_dropped(&at->ring, at->attach_idx, at->gate_id, &position);
+}
+
 /*
  * A ring that was to be left is wanted again. Whoever comes first decides, the owner's thread that leaves it or this one.
- * Return: false when it is left.
+ * Return: 0; HBUS_E_BUSY: it cannot stay, and is not left yet; HBUS_E_NOT_FOUND: it is left.
  */
-static bool keep(struct hbus_subscriber *sub, struct hbus_attached *at, const struct hbus_ring_sub *from)
+static int keep(struct hbus_subscriber *sub, struct hbus_attached *at, const struct hbus_ring_sub *from)
 {
-	bool is_kept;
+	uint32_t ended;
+	int r = 0;
 
 	pthread_mutex_lock(&sub->mail_lock);
-	/* relaxed: written under bus->lock and mail_lock */
-	is_kept = !at->is_left && is_only_unwanted(atomic_load_explicit(&at->ended, memory_order_relaxed));
-	if (is_kept) {
+	ended = atomic_load_explicit(&at->ended, memory_order_relaxed); /* relaxed: written under this lock */
+	if (at->is_left) {
+		r = HBUS_E_NOT_FOUND;
+	} else if (!is_only_unwanted(ended) || has_lost_gate(sub, at)) {
+		r = HBUS_E_BUSY;
+	} else {
 		at->stays_position = from ? from->position : at->geometry.start;
 		at->stays_sequence = from ? from->sequence : 0;
 		/* relaxed: shown by R(subscriber.news) */
 		atomic_store_explicit(&at->ended, HBUS_ATTACHED_STAYS, memory_order_relaxed);
 	}
 	pthread_mutex_unlock(&sub->mail_lock);
-	return is_kept;
+	return r;
 }
 
 void hbus_on_ring_live(struct hbus *bus, const struct hbus_msg_ring_event *message)
@@ -289,6 +325,7 @@ void hbus_on_ring_live(struct hbus *bus, const struct hbus_msg_ring_event *messa
 	struct hbus_attached *at = sub ? find_held(sub, message->ring_id) : NULL;
 	struct hbus_ring_sub newest;
 	bool has_newest = false;
+	int r;
 
 	/* Without STAYS it is for people. What is not held any more was said to be done. */
 	if (!(message->flags & HBUS_LIVE_STAYS) || !at || sub->is_closing)
@@ -297,9 +334,14 @@ void hbus_on_ring_live(struct hbus *bus, const struct hbus_msg_ring_event *messa
 		hbus_ring_sub_init(&newest, &at->geometry, at->header, at->data, NULL, false);
 		has_newest = hbus_ring_sub_seek_newest(&newest) == HBUS_RING_OK;
 	}
-	if (!keep(sub, at, has_newest ? &newest : NULL))
+	r = keep(sub, at, has_newest ? &newest : NULL);
+	if (r == HBUS_E_NOT_FOUND)
 		return; /* SUB_RING_DONE follows */
-	answer(bus, message->header.serial, message->ring_id, message->sub_id, 0);
+	if (r == HBUS_E_BUSY && has_newest && !note_place(sub, at->ring_id, newest.sequence)) {
+		hbus_link_end_locked(bus);
+		return;
+	}
+	answer(bus, message->header.serial, message->ring_id, message->sub_id, r);
 	tell_news(sub);
 }
 

@@ -267,7 +267,8 @@ HBUS_API void hbus_subscriber_close(struct hbus_subscriber *subscriber);
  * @filter: an MQTT filter, with + and #. When it returns, existing rings are attached: what is published from then on is
  * delivered, or reported as lost. Both ask the daemon, and may be called by another thread than the one that polls, by
  * one at a time. A poll that began before hbus_unsubscribe() returned may still find events. Who subscribes again finds
- * a ring that no poll has left meanwhile as before, with HBUS_START_LATEST behind its newest event.
+ * a ring that no poll has left meanwhile as before, with HBUS_START_LATEST behind its newest event. A ring that is read
+ * already for another filter is read on from where it stands.
  */
 HBUS_API int hbus_subscribe(struct hbus_subscriber *subscriber, const char *filter);
 HBUS_API int hbus_unsubscribe(struct hbus_subscriber *subscriber, const char *filter);

@@ -110,7 +110,6 @@ struct hbus_filter {
 struct hbus_resume_place {
 	uint64_t ring_id;
 	uint64_t sequence;
-	bool is_used;
 };
 
 struct hbus_doorbell {

@@ -272,17 +272,32 @@ static void stays(struct hbus_state *state, struct hbus_attachment *att)
 	done(state, &att->accepting);
 }
 
+/*
+ * It still has to leave (it may read the ring again after it might not, or its publisher has given its gate up), and reads the ring
+ * anew from where it stands now, which it has noted: the reply need not wait for its thread.
+ */
+static void cannot_stay(struct hbus_state *state, struct hbus_attachment *att)
+{
+	att->reader = HBUS_READER_LEAVING;
+	att->is_end_said = true;
+	att->is_wanted_again = true;
+	att->stay_serial = 0;
+	if (att->opening)
+		att->opening->value[0]++;
+	done(state, &att->opening);
+	done(state, &att->accepting);
+}
+
 static bool may_stay(const struct hbus_attachment *att)
 {
-	return att->reader == HBUS_READER_LEAVING && att->end_flags == 0 && att->ring->phase == HBUS_RING_RUNNING &&
-	       att->sub->member->conn;
+	return att->reader == HBUS_READER_LEAVING && att->ring->phase == HBUS_RING_RUNNING && att->sub->member->conn;
 }
 
 /* The subscriber has it already, or had it until now. */
 static void attach_again(struct hbus_state *state, struct hbus_attachment *att, struct hbus_pending *opening,
 			 struct hbus_pending *accepting)
 {
-	if (may_stay(att))
+	if (may_stay(att) && !att->is_wanted_again)
 		stay(state, att);
 	if (att->stay_serial != 0 || (att->reader == HBUS_READER_GONE && att->gate != HBUS_GATE_NONE)) {
 		wait_for(&att->opening, opening);
@@ -489,6 +504,10 @@ void hbus_attachment_accept(struct hbus_state *state, struct hbus_member *member
 	/* The answer to RING_OPENED, from before it was told to leave. */
 	if (msg->status == 0 && att->stay_serial != 0 && msg->header.serial != att->stay_serial)
 		return;
+	if (att->stay_serial != 0 && (msg->status == HBUS_E_BUSY || att->end_flags != 0)) {
+		cannot_stay(state, att);
+		return;
+	}
 	if (msg->status != 0) {
 		hbus_state_log(state, HBUS_LOG_WARNING, member,
 			       "event=ring-refused ring=%llx status=%d",

@@ -343,7 +343,7 @@ struct hbus_msg_ring_accept {
 	struct hbus_msg_header header;
 	uint64_t ring_id;
 	uint32_t sub_id;
-	int32_t status; /* 0 = mapped, else refused */
+	int32_t status; /* 0 = mapped or stays; HBUS_E_BUSY to STAYS: it leaves, and wants the ring anew; else refused */
 };
 
 /*

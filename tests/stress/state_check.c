@@ -119,7 +119,7 @@ static void check_attachment(struct count *count, struct hbus_ring *ring, struct
 		REQUIRE(w, !att->sub || (att->attach_idx < HBUS_RING_GATES_MAX) == is_reliable, "a place of the other kind");
 	}
 	REQUIRE(w, att->gate == HBUS_GATE_NONE || att->attach_idx != HBUS_ATTACH_NONE, "a gate without a place");
-	REQUIRE(w, !is_reliable || att->reader != HBUS_READER_OPENED || !ring->owner || att->is_without_gate || !att->is_held ||
+	REQUIRE(w, !is_reliable || att->reader != HBUS_READER_OPENED || !ring->owner || att->is_without_gate || !att->is_held || att->stay_serial != 0 ||
 		att->gate == HBUS_GATE_INSTALLED || att->gate == HBUS_GATE_ADDING,
 		"a reliable reader was sent its ring and has no gate");
 	REQUIRE(w, !att->opening || att->reader == HBUS_READER_WAITING || att->stay_serial != 0 || att->is_wanted_again,

@@ -449,16 +449,21 @@ static void on_ended(struct world *w, struct client *client, const struct hbus_m
 }
 
 /* It was to be left and is wanted again: in time, or its thread has left it and SUB_RING_DONE is under way. */
-static void on_live(struct client *client, const struct hbus_msg_ring_event *msg)
+static void on_live(struct world *w, struct client *client, const struct hbus_msg_ring_event *msg)
 {
 	int idx = -1;
 	struct client_sub *sub = find_sub(client, msg->sub_id, &idx);
 	struct client_held *held = sub && sub->stage == SUB_RUNS ? find_held(sub, msg->ring_id) : NULL;
 	struct hbus_msg_ring_accept answer = {.ring_id = msg->ring_id, .sub_id = msg->sub_id};
 
-	if (!(msg->flags & HBUS_LIVE_STAYS) || !held || (held->is_ended && !held->is_unwanted))
+	if (!(msg->flags & HBUS_LIVE_STAYS) || !held)
 		return;
-	held->is_ended = held->is_unwanted = false;
+	/* It might not read it for a while, or its publisher has given up its gate: it leaves, and gets it anew. */
+	if (held->is_ended && (!held->is_unwanted || world_random(w, 8) == 0))
+		answer.status = HBUS_E_BUSY;
+	else
+		held->is_ended = false;
+	held->is_unwanted = false;
 	client_send(client, &answer, HBUS_MSG_RING_ACCEPT, sizeof(answer), msg->header.serial, NULL, 0);
 }
 
@@ -496,7 +501,7 @@ bool client_hear(struct world *w, struct client *client)
 		on_ended(w, client, (const void *)frame->bytes);
 		break;
 	case HBUS_MSG_RING_LIVE:
-		on_live(client, (const void *)frame->bytes);
+		on_live(w, client, (const void *)frame->bytes);
 		break;
 	case HBUS_MSG_GATE_ADD:
 		on_gate_add(w, client, frame);

@@ -222,9 +222,9 @@ static uint32_t leave_and_ask_again(struct sim_client *sub)
 	return filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a/+");
 }
 
-static void say_it_stays(struct sim_client *sub, uint64_t ring_id, uint32_t serial)
+static void say_it_stays(struct sim_client *sub, uint64_t ring_id, uint32_t serial, int status)
 {
-	struct hbus_msg_ring_accept msg = { .ring_id = ring_id, .sub_id = SUB };
+	struct hbus_msg_ring_accept msg = { .ring_id = ring_id, .sub_id = SUB, .status = status };
 
 	sim_message(&sim, sub, &msg, HBUS_MSG_RING_ACCEPT, sizeof(msg), serial, 0);
 }
@@ -244,9 +244,9 @@ Test(state, who_subscribes_again_before_it_has_left_stays_and_is_answered_when_t
 	cr_assert_eq(live->flags, HBUS_LIVE_STAYS);
 	cr_assert_null(sim_reply(sub, serial));
 	/* Of a RING_OPENED of before: says nothing about whether it has left since. */
-	say_it_stays(sub, grant.geometry.ring_id, live->header.serial + 1);
+	say_it_stays(sub, grant.geometry.ring_id, live->header.serial + 1, 0);
 	cr_assert_null(sim_reply(sub, serial));
-	say_it_stays(sub, grant.geometry.ring_id, live->header.serial);
+	say_it_stays(sub, grant.geometry.ring_id, live->header.serial, 0);
 	cr_assert_eq(status_of(sub, serial), 0);
 	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_REMOVE));
 	cr_assert_eq(counts().n_attachments, 1);
@@ -270,6 +270,31 @@ Test(state, who_had_left_when_it_subscribed_again_is_answered_when_the_ring_is_o
 	accept_gate(pub);
 	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_OPENED));
 	cr_assert_eq(status_of(sub, serial), 0);
+}
+
+Test(state, who_cannot_stay_is_answered_and_gets_the_ring_anew_when_it_has_left)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	const struct hbus_msg_ring_event *live;
+	const struct hbus_msg_gate *removal;
+	struct hbus_msg_ring_grant grant;
+	uint32_t serial;
+
+	pair(pub, sub, HBUS_SUB_RELIABLE, &grant);
+	serial = leave_and_ask_again(sub);
+	live = sim_next(sub, HBUS_MSG_RING_LIVE);
+	cr_assert_not_null(live);
+	say_it_stays(sub, grant.geometry.ring_id, live->header.serial, HBUS_E_BUSY);
+	cr_assert_eq(status_of(sub, serial), 0);
+	/* It has noted its place once: not again for a filter that comes later. */
+	cr_assert_eq(status_of(sub, filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#")), 0);
+	cr_assert_null(sim_next(sub, HBUS_MSG_RING_LIVE));
+	say_ring(sub, HBUS_MSG_SUB_RING_DONE, grant.geometry.ring_id, 1);
+	removal = sim_next(pub, HBUS_MSG_GATE_REMOVE);
+	cr_assert_not_null(removal);
+	answer(pub, HBUS_MSG_GATE_REMOVED, removal->ring_id, removal->gate_id, removal->attach_idx, 0);
+	accept_gate(pub);
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_OPENED));
 }
 
 Test(state, a_reply_waits_also_for_the_gate_of_a_reader_that_has_just_gone)
@@ -322,7 +347,7 @@ Test(state, a_topic_added_to_a_ring_that_is_being_left_waits_for_who_wants_it)
 	live = sim_next(sub, HBUS_MSG_RING_LIVE);
 	cr_assert_not_null(live);
 	cr_assert_null(sim_reply(pub, serial));
-	say_it_stays(sub, grant.geometry.ring_id, live->header.serial);
+	say_it_stays(sub, grant.geometry.ring_id, live->header.serial, 0);
 	cr_assert_eq(status_of(pub, serial), 0);
 }
 
