@@ -10,7 +10,7 @@
  *	step                         after each instruction a look at the ring while the publisher stands still (memory
  *	                             is then what a kill would leave), and a kill after every 31st
  *	step --long                  a kill after each
- *	step --variant NAME [--from STEP]   one variant, a kill after each from this one on
+ *	step --variant NAME [--from STEP] [--to STEP]   one variant, a kill after each of these
  *
  * Shown to fail when the zero word is forgotten, and when a batch is shown record by record
  * (tests/mutants).
@@ -350,12 +350,12 @@ static bool try_kill(const struct variant *variant, unsigned int n_steps, bool *
 	return (variant->is_reader ? try_reader : try_publisher)(variant, n_steps, ret_is_through);
 }
 
-static void kill_after(const struct variant *variant, unsigned int first_step, unsigned int stride)
+static void kill_after(const struct variant *variant, unsigned int first_step, unsigned int last_step, unsigned int stride)
 {
 	bool was_there = false, is_through = false;
 	unsigned int n_kills = 0;
 
-	for (unsigned int n_steps = first_step; !is_through; n_steps += stride) {
+	for (unsigned int n_steps = first_step; !is_through && n_steps <= last_step; n_steps += stride) {
 		bool is_there = try_kill(variant, n_steps, &is_through);
 
 		/* Each kill is a run of its own, and a run is some instructions longer where reading the clock had to begin
@@ -375,10 +375,10 @@ static void kill_after(const struct variant *variant, unsigned int first_step, u
 }
 
 static const char usage[] =
-	"Usage: step [--long | --variant NAME [--from STEP]]\n"
+	"Usage: step [--long | --variant NAME [--from STEP] [--to STEP]]\n"
 	"Kills a publisher or a reader after single instructions of a publish or a poll, and looks what it has left.\n"
 	"  --long          after each instruction, not each 31st; minutes\n"
-	"  --variant NAME  only this one, after each instruction from STEP (0) on\n"
+	"  --variant NAME  only this one, after each instruction from STEP (0) on, or to STEP\n"
 	"Exit: 0 passed, 1 failed, 2 usage.\n";
 
 static bool is_variant(const char *name)
@@ -392,10 +392,10 @@ static bool is_variant(const char *name)
 int main(int argc, char **argv)
 {
 	const char *only = NULL;
-	uint64_t first = 0;
+	uint64_t first = 0, last = UINT32_MAX;
 	bool is_long = false;
 	const struct kit_arg args[] = {{.name = "--long", .is_given = &is_long}, {.name = "--variant", .word = &only},
-				       {.name = "--from", .number = &first}, {0}};
+				       {.name = "--from", .number = &first}, {.name = "--to", .number = &last}, {0}};
 
 	kit_args(argc, argv, usage, args);
 	if (only && !is_variant(only))
@@ -408,9 +408,9 @@ int main(int argc, char **argv)
 		if (!variant->is_reader && !only)
 			watch(variant);
 		if (is_long || only)
-			kill_after(variant, (unsigned int)first, 1);
+			kill_after(variant, (unsigned int)first, (unsigned int)last, 1);
 		else
-			kill_after(variant, (unsigned int)i * 7 % 31, variant->n_batch > 10 ? 401 : 31);
+			kill_after(variant, (unsigned int)i * 7 % 31, UINT32_MAX, variant->n_batch > 10 ? 401 : 31);
 	}
 	printf("passed: %llu instructions watched, %llu kills\n", (unsigned long long)n_watched,
 	       (unsigned long long)n_killed);
