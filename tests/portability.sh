@@ -45,7 +45,7 @@ library_sources() {
 
 # Unit tests that need nothing but these and criterion's few macros.
 unit_tests() {
-	printf '%s\n' ring gate segment wait record topic topic_trie wire policy quota log state state_hostile state_policy \
+	printf '%s\n' ring gate segment wait record topic topic_trie wire policy quota log state state_hostile state_limits state_policy \
 		state_restart state_return client_loss client_topics net route batch bucket directory eal_args worker \
 		mqtt_attributes mqtt_limits mqtt_packet mqtt_received mqtt_v3 mqtt_v5 mqtt_v5_publish mqtt_v5_subscribe mqttsn mqttsn_door mqttsn_limits mqttsn_session passive tcp wheel
 }

@@ -23,6 +23,8 @@
 
 #define HBUS_MEMBERS_MAX 16384u
 #define HBUS_RINGS_MAX 65536u
+/* Of one subscriber. More than HBUS_RINGS_PER_SUBSCRIBER_MAX: it is who refuses those, and so knows what it misses. */
+#define HBUS_ATTACHMENTS_MAX (2 * HBUS_RINGS_PER_SUBSCRIBER_MAX)
 #define HBUS_RINGS_PER_MEMBER_MAX 8192u
 #define HBUS_COUNTER_SETS_MAX 256u
 #define HBUS_ROUTES_TOTAL_MAX 32768u

@@ -320,7 +320,7 @@ int hbus_attach(struct hbus_state *state, struct hbus_ring *ring,
 	if (!att) {
 		if (!hbus_sub_may_read(state, sub, ring))
 			return HBUS_E_DENIED;
-		if (sub->n_attachments >= HBUS_RINGS_PER_SUBSCRIBER_MAX)
+		if (sub->n_attachments >= HBUS_ATTACHMENTS_MAX)
 			return HBUS_E_LIMIT;
 		att = attachment_new(state, ring, sub);
 		if (!att)

@@ -225,7 +225,8 @@ struct filter_walk {
 	struct hbus_filter *filter;
 	struct hbus_pending *opening;
 	uint64_t n_denied, n_steps;
-	uint64_t n_unmet; /* rings that it did not get for want of memory */
+	uint64_t n_unmet; /* rings that it did not get for want of memory, or that are too many */
+	bool is_over;	  /* these */
 	bool has_to_wait; /* for the end of the restart */
 };
 
@@ -249,7 +250,8 @@ static bool attach_topic(void *context, struct hbus_trie_entry *entry)
 		r = hbus_attach(walk->state, ring, walk->filter->sub, hbus_filter_covers(walk->filter, ring),
 				walk->opening, NULL);
 		walk->n_denied += r == HBUS_E_DENIED;
-		walk->n_unmet += r == HBUS_E_NO_MEMORY;
+		walk->n_unmet += r == HBUS_E_NO_MEMORY || r == HBUS_E_LIMIT;
+		walk->is_over |= r == HBUS_E_LIMIT;
 	}
 	return true;
 }
@@ -369,8 +371,8 @@ static void follow_filter(struct hbus_state *state, struct hbus_filter *filter,
 		pending->text = "policy does not let this user read the topic, or hold it back";
 		filter_free(state, filter);
 	} else if (walk.n_unmet > 0) {
-		pending->status = HBUS_E_NO_MEMORY;
-		pending->text = HBUS_NO_MEMORY_TEXT;
+		pending->status = walk.is_over ? HBUS_E_LIMIT : HBUS_E_NO_MEMORY;
+		pending->text = walk.is_over ? "the filter asks for more rings than a subscriber can have" : HBUS_NO_MEMORY_TEXT;
 		filter_free(state, filter);
 		hbus_tell_again(state, sub, text);
 		leave_unwanted(state, sub, NULL);

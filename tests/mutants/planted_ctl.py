@@ -51,6 +51,8 @@ DAEMON = [
            " || strcmp(rule->filter, \"#\") != 0 ||", " ||", "policy"),
     Mutant("ring-read-by-its-first-topic", "policy: who may read one topic maps all that lies beside it", "ctl/daemon/state_attach.c",
            "if (is_uniform(state, ring))", "if (ring)", "state_policy"),
+    Mutant("ring-beyond-the-limit-kept-quiet", "a ring that a subscriber has no room for is not shown, and not reported", "ctl/daemon/state_attach.c",
+           "n_attachments >= HBUS_ATTACHMENTS_MAX", "n_attachments >= HBUS_RINGS_PER_SUBSCRIBER_MAX", "state_limits"),
     Mutant("ring-judged-once", "policy: a ring's topics are not compared again under new rules", "ctl/daemon/state_attach.c",
            "if (ring->judged_at == state->n_policies)", "if (ring->judged_at != 0)", "state_policy"),
     Mutant("half-a-token-is-enough", "a secret compared by its beginning only", "ctl/daemon/state_member.c",
