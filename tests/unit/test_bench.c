@@ -3,7 +3,11 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "bench/blame.h"
+#include "bench/options.h"
 #include "bench/pace.h"
 #include "bench/placement.h"
 #include "bench/report.h"
@@ -343,4 +347,42 @@ Test(bench, figures_have_three_digits)
 		bench_text_figure(cases[i].value, cases[i].unit, text, sizeof(text));
 		cr_assert_str_eq(text, cases[i].text);
 	}
+}
+
+Test(bench, a_name_matches_any_of_several_patterns)
+{
+	cr_assert(bench_matches(NULL, "rtt.56"));
+	cr_assert(bench_matches("rtt.*", "rtt.56"));
+	cr_assert(bench_matches("calls,rtt.*", "rtt.56") && bench_matches("rtt.56,calls", "rtt.56"));
+	cr_assert_not(bench_matches("rtt", "rtt.56"));
+	cr_assert_not(bench_matches("", "rtt.56"));
+	cr_assert_not(bench_matches(",rtt,*.64,", "rtt.56"));
+}
+
+static void blame_in_a_child(const char *what)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		bench_blame("%s", what);
+		_exit(0);
+	}
+	cr_assert(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+Test(bench, the_first_that_was_blamed_is_the_reason)
+{
+	struct bench_result result = {0};
+
+	bench_blame_begin();
+	blame_in_a_child("wrong\ncontent");
+	blame_in_a_child("a process of it failed");
+	bench_result_fail(&result, 2, 5);
+	cr_assert(result.has_failed);
+	cr_assert_str_eq(result.reason, "repetition 3: wrong content");
+
+	bench_blame_begin();
+	bench_result_fail(&result, 0, 1);
+	cr_assert_str_eq(result.reason, "nothing came");
 }
