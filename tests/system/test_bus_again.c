@@ -219,6 +219,27 @@ static void a_reliable_one_is_waited_for_from_then_on(void)
 	end(&play);
 }
 
+/* Its publisher has given its gate up while it wanted nothing: it gets another, and every event from where it asked again. */
+static void a_reliable_one_that_was_dropped_meanwhile(void)
+{
+	static const struct how how = {.filter = "t/a", .flags = HBUS_SUB_FLAG_RELIABLE, .stall_ms = 50};
+	struct play play;
+
+	begin(&play, &how);
+	for (unsigned int round = 0; round < 5; round++) {
+		OK(hbus_unsubscribe(play.sub, "t/a"));
+		for (uint64_t i = 0; i < AGAIN_RING / 16; i++)
+			again_publish(&play.source, 0, MUST_NOT);
+		OK(hbus_subscribe(play.sub, "t/a"));
+		expect(&play, again_publish(&play.source, 0, MUST));
+		bus_expect_numbers(play.sub, 0, fill_the_ring(&play));
+		bus_expect_quiet(play.sub);
+	}
+	CHECK_EQ(play.seen.n_stale, 0);
+	CHECK_EQ(bus_take_losses(play.sub, HBUS_LOSS_EVICTED), 0);
+	end(&play);
+}
+
 /* The publisher is back when the subscriber is: they are of one process. */
 static void across_a_restart_of_the_daemon(void)
 {
@@ -257,6 +278,7 @@ static const struct bus_case cases[] = {
 	{"one_beside_a_filter_that_stays", one_beside_a_filter_that_stays},
 	{"one_under_a_wildcard_that_stays", one_under_a_wildcard_that_stays},
 	{"a_reliable_one_is_waited_for_from_then_on", a_reliable_one_is_waited_for_from_then_on},
+	{"a_reliable_one_that_was_dropped_meanwhile", a_reliable_one_that_was_dropped_meanwhile},
 	{"across_a_restart_of_the_daemon", across_a_restart_of_the_daemon},
 };
 
