@@ -129,7 +129,7 @@ MUTANTS = [
     Mutant("left-by-the-reader-before", "the leaving of the slot's last user counts", "shm/gate.c",
            "if (cursor == HBUS_CURSOR_LEFT && !gate->has_joined)",
            "if (cursor == 1)",
-           "sched_ring --scenario join --count 20000"),
+           "gate"),
     Mutant("unmap-at-once", "no wait for the publishing thread before unmapping", "shm/gate.c",
            "while ((busy & HBUS_GATES_INSIDE) &&",
            "while (false && (busy & HBUS_GATES_INSIDE) &&",
