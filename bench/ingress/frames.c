@@ -83,6 +83,7 @@ int bench_frames_capture(const char *path, unsigned int n_frames, unsigned int p
 	uint32_t size = (uint32_t)bench_frame_make(frame, 0, payload_size, NULL);
 	FILE *file = fopen(path, "we");
 	bool is_good;
+	int r;
 
 	if (!file)
 		return -errno;
@@ -93,5 +94,6 @@ int bench_frames_capture(const char *path, unsigned int n_frames, unsigned int p
 		bench_frame_stamp(frame, 0, i, i % n_flows);
 		is_good = fwrite(record, sizeof(record), 1, file) == 1 && fwrite(frame, size, 1, file) == 1;
 	}
-	return fclose(file) == 0 && is_good ? 0 : -EIO;
+	r = is_good ? 0 : -errno;
+	return fclose(file) != 0 && r == 0 ? -errno : r;
 }

@@ -196,16 +196,21 @@ static void measure_capture(const struct options *options, const struct bench_co
 {
 	struct bench_source source = generated(options, cores);
 	char path[128], device[192];
+	int r;
 
 	source.kind = BENCH_SOURCE_PCAP;
 	source.n_numbers = CAPTURE_FRAMES;
 	snprintf(path, sizeof(path), "%s/generated.pcap", directory);
 	snprintf(device, sizeof(device), "net_pcap0,rx_pcap=%s,infinite_rx=1", path);
 	source.device = device;
-	if (bench_frames_capture(path, CAPTURE_FRAMES, options->payload_size, options->n_flows) < 0)
-		bench_results_add_failed(results, "ingress.pcap", "capture");
-	else
+	bench_blame_begin();
+	r = bench_frames_capture(path, CAPTURE_FRAMES, options->payload_size, options->n_flows);
+	if (r < 0) {
+		bench_blame("cannot write %s: %s", path, strerror(-r));
+		bench_results_add_failed(results, "ingress.pcap.publish", "capture: publish");
+	} else {
 		measure(options, cores, socket, &source, "pcap", "capture", results);
+	}
 }
 
 /* What the user named. Its content is not ours, so the reader counts and does not check. */
