@@ -68,6 +68,36 @@ static void judge_pair(const struct ledger_publisher *publisher, const struct le
 		verdict->too_many += known - publisher->acked;
 }
 
+static uint64_t largest(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Of a ring whose topic a restless subscriber wants at the end. What was due before it gave the topic up it has judged itself. */
+static void judge_restless(const struct ledger_publisher *publisher, const struct ledger_view *view, bool is_excused,
+			   struct verdict *verdict)
+{
+	uint64_t known = largest(view->next, view->due_from);
+
+	verdict->n_pairs++;
+	if (known < publisher->acked && view->next == 0 && is_excused) {
+		verdict->excused++;
+	} else if (known < publisher->acked) {
+		show(publisher, view, verdict, "wanted again and not read to the end");
+		verdict->lost_acked += publisher->acked - known;
+	}
+	if (view->next > publisher->acked + (publisher->has_finished ? 0 : 16))
+		verdict->too_many += view->next - publisher->acked;
+}
+
+/* Has it wanted the ring's topic until the end, and was the ring there then? */
+static bool wants_to_the_end(const struct ledger_subscriber *subscriber, const struct ledger_publisher *publisher)
+{
+	uint64_t since_ns = subscriber->wanted_since_ns[publisher->topic];
+
+	return since_ns && (!publisher->ended_ns || publisher->ended_ns > since_ns);
+}
+
 static const struct ledger_view *view_of(const struct ledger_subscriber *subscriber, uint32_t i)
 {
 	static const struct ledger_view nothing;
@@ -88,11 +118,19 @@ static void judge_subscriber(const struct ledger *ledger, const struct ledger_su
 		verdict->torn += view->torn;
 		verdict->disordered += view->disordered;
 		verdict->unreported += view->unreported;
-		if (!subscriber->has_finished || !publisher->ring_id || subscriber->subscribed_ns > publisher->created_ns)
+		verdict->passed_over += view->passed_over;
+		verdict->lost_acked += view->undelivered;
+		if (!subscriber->has_finished || !publisher->ring_id)
+			continue;
+		if (subscriber->is_restless ? !wants_to_the_end(subscriber, publisher)
+					    : subscriber->subscribed_ns > publisher->created_ns)
 			continue;
 		is_excused = came_and_went(outages, n_outages, publisher->created_ns, publisher->ended_ns) ||
 			     came_and_went(subscriber->away, subscriber->n_aways, publisher->created_ns, publisher->ended_ns);
-		judge_pair(publisher, view, is_excused, verdict);
+		if (subscriber->is_restless)
+			judge_restless(publisher, view, is_excused, verdict);
+		else
+			judge_pair(publisher, view, is_excused, verdict);
 		verdict->n_ingress += i >= LEDGER_PUBLISHERS_MAX;
 	}
 }
@@ -144,8 +182,11 @@ void judge(struct ledger *ledger, const struct span *outages, unsigned int n_out
 		const struct ledger_subscriber *subscriber = &ledger->subscriber[i];
 
 		verdict.errors += subscriber->errors;
+		verdict.n_calls += subscriber->n_calls;
+		verdict.n_unpromised += subscriber->n_unpromised;
 		judge_subscriber(ledger, subscriber, 0, n_publishers, outages, n_outages, &verdict);
-		judge_subscriber(ledger, subscriber, LEDGER_PUBLISHERS_MAX, end, outages, n_outages, &verdict);
+		if (!subscriber->is_restless) /* it asks for the publishers' topics only */
+			judge_subscriber(ledger, subscriber, LEDGER_PUBLISHERS_MAX, end, outages, n_outages, &verdict);
 	}
 	*ret_verdict = verdict;
 }

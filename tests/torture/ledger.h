@@ -6,6 +6,9 @@
  * publisher incarnation what it received and what it was told is lost. The judge compares when all is over. Of the
  * ingress nobody acknowledges: a ring of it is entered by the first subscriber that meets it, and what any subscriber
  * knows of it the others must know too.
+ *
+ * A restless subscriber gives topics up and asks for them again. Of those that it asks for it must know what was published
+ * after hbus_subscribe() had returned and before it looked for the last time before it gave them up.
  */
 #pragma once
 
@@ -17,6 +20,9 @@
 #define LEDGER_SUBSCRIBERS_MAX 8192u
 #define LEDGER_INGRESS_RINGS_MAX 4096u
 #define LEDGER_AWAYS_MAX 2048u
+#define LEDGER_TOPICS 3u
+/* Published in one go before the publisher can say so: a batch. */
+#define LEDGER_UNSAID_MAX 17u
 #define LEDGER_RINGS_MAX (LEDGER_PUBLISHERS_MAX + LEDGER_INGRESS_RINGS_MAX)
 
 /* From when to when: the daemon was dead, the machine stood still, an ingress lived, a subscriber was between two daemons. */
@@ -26,7 +32,7 @@ struct span {
 };
 
 /* Bugs that are planted, to see that the judge finds them. */
-enum plant { PLANT_NOTHING, PLANT_LOST, PLANT_TORN, PLANT_ORDER, PLANT_GAP, PLANT_WEDGE, PLANT_LEFTOVER, N_PLANTS };
+enum plant { PLANT_NOTHING, PLANT_LOST, PLANT_TORN, PLANT_ORDER, PLANT_GAP, PLANT_WEDGE, PLANT_LEFTOVER, PLANT_DEAF, N_PLANTS };
 
 /* What a process is in, as it said last. */
 enum ledger_call {
@@ -44,6 +50,7 @@ enum ledger_call {
 	CALL_BATCH_ABORT,
 	CALL_SUBSCRIBER_OPEN,
 	CALL_SUBSCRIBE,
+	CALL_UNSUBSCRIBE,
 	CALL_POLL,
 	CALL_RELEASE,
 	CALL_WAIT,
@@ -60,6 +67,8 @@ struct ledger_where {
 /* One ring: of a publisher process, from its start to its end, or of the ingress. */
 struct ledger_publisher {
 	_Atomic uint64_t ring_id;    /* 0 = none yet */
+	_Atomic uint32_t topic;
+	_Atomic uint64_t linked_ns;  /* back with a daemon since then, as far as it knows; 0 = is not */
 	_Atomic uint64_t created_ns; /* before its ring was asked for; of an ingress: the judge says */
 	_Atomic uint64_t acked;      /* events of which publish said yes; of an ingress: the judge says */
 	_Atomic uint64_t ended_ns;   /* 0 = lives */
@@ -80,6 +89,10 @@ struct ledger_view {
 	uint32_t disordered;
 	uint32_t unreported;     /* gaps that no report explains, in events */
 	uint32_t first_missing;  /* sequence of the first event that came, when it was not 0 and not told lost */
+	/* Of a restless subscriber: */
+	_Atomic uint64_t due_from; /* while the topic is wanted, this one and those behind it must come */
+	uint64_t passed_over;      /* did not come, by right */
+	uint64_t undelivered;      /* had to come before it gave the topic up, and did not */
 };
 
 /* One subscriber process. */
@@ -88,6 +101,10 @@ struct ledger_subscriber {
 	_Atomic uint64_t last_poll_ns;
 	_Atomic uint64_t n_packets;     /* events of the ingress */
 	_Atomic uint32_t is_reliable;
+	_Atomic uint32_t is_restless;
+	_Atomic uint64_t wanted_since_ns[LEDGER_TOPICS]; /* restless: since hbus_subscribe() returned; 0 = is not */
+	_Atomic uint64_t n_calls;       /* restless: filters given up and asked for */
+	_Atomic uint64_t n_unpromised;  /* of them: after so long that some publisher, or the daemon, was not there */
 	_Atomic uint32_t was_killed;
 	_Atomic uint32_t has_finished;
 	_Atomic uint32_t errors;
@@ -105,6 +122,7 @@ struct ledger {
 	_Atomic uint32_t must_drain;     /* subscribers: read to the end, then finish */
 	_Atomic uint32_t plant;          /* enum plant */
 	_Atomic uint64_t n_packets_sent;
+	_Atomic uint64_t daemon_since_ns; /* 0 = there is none */
 	/* Those of publishers, then those of ingress rings. */
 	struct ledger_publisher publisher[LEDGER_RINGS_MAX];
 	struct ledger_subscriber subscriber[LEDGER_SUBSCRIBERS_MAX];

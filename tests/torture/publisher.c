@@ -5,10 +5,16 @@
 #include <string.h>
 #include <time.h>
 
-#include "ctl/client/hugebus.h"
+#include "ctl/client/bus.h"
 #include "tests/torture/roles.h"
 
+/* A link that has just gone still looks as if it were there. */
+#define LINK_SETTLES_NS 30000000u
+
 struct publishing {
+	struct hbus *bus;
+	uint32_t n_links;
+	uint64_t link_ns; /* when it saw this link first */
 	struct hbus_publisher *publisher;
 	struct ledger_publisher *entry;
 	hbus_topic_t topic;
@@ -137,11 +143,32 @@ static void note_time(struct ledger_publisher *entry, uint64_t ns)
 		atomic_store_explicit(&entry->slowest_ms, ms, memory_order_relaxed);
 }
 
+/* Who asks for its topic is promised its events when it is back with the daemon, no sooner. */
+static void note_link(struct publishing *p, uint64_t now_ns)
+{
+	uint64_t linked_ns = 0;
+	uint32_t n_links;
+	bool is_up;
+
+	pthread_mutex_lock(&p->bus->lock);
+	n_links = p->bus->n_links;
+	is_up = p->bus->link == HBUS_LINK_CONNECTED;
+	pthread_mutex_unlock(&p->bus->lock);
+	if (!is_up || n_links != p->n_links)
+		p->link_ns = now_ns;
+	else if (now_ns - p->link_ns > LINK_SETTLES_NS)
+		linked_ns = p->link_ns;
+	p->n_links = n_links;
+	/* relaxed: a time */
+	atomic_store_explicit(&p->entry->linked_ns, linked_ns, memory_order_relaxed);
+}
+
 static int run(struct ledger *ledger, struct publishing *p)
 {
 	while (!atomic_load_explicit(&ledger->must_finish, memory_order_relaxed)) {
 		struct timespec nap = {.tv_nsec = (long)(next_random(p) % 2000000)};
 
+		note_link(p, ledger_now_ns());
 		for (uint64_t n = next_random(p) % 200; n > 0; n--) {
 			uint64_t begin = ledger_now_ns();
 			int r = publish_something(p);
@@ -196,6 +223,7 @@ int role_publisher(struct ledger *ledger, uint32_t idx, const char *socket, uint
 	if (r || hbus_publisher_info(p.publisher, &info))
 		return ROLE_NO_DAEMON;
 	atomic_store_explicit(&p.entry->ring_id, info.ring_id, memory_order_release);
+	p.bus = bus;
 	r = run(ledger, &p);
 	ledger_enter(&p.entry->where, CALL_CLOSE);
 	hbus_publisher_close(p.publisher);

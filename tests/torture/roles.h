@@ -12,4 +12,4 @@
 int role_outside(const char *who, uint32_t idx, int status);
 
 int role_publisher(struct ledger *ledger, uint32_t idx, const char *socket, uint32_t topic_idx, uint64_t seed);
-int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, bool is_reliable);
+int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, bool is_reliable, uint64_t seed);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ctl/client/bus.h"
+#include "tests/torture/restless.h"
 #include "tests/torture/roles.h"
 
 #define EVENTS 64u
@@ -113,22 +114,34 @@ static void is_disordered(struct ledger_view *view, const char *what, uint64_t e
 }
 
 /* The first that is known of a ring. */
-static void meet(struct ledger_view *view, uint64_t sequence)
+static void meet(const struct ledger_subscriber *me, struct ledger_view *view, uint64_t sequence)
 {
 	if (view->received > 0 || view->lost > 0)
 		return;
 	view->first_event_ns = ledger_now_ns();
+	if (me->is_restless)
+		return; /* what came before is passed over, or missing */
 	view->next = sequence;
 	view->first_missing = (uint32_t)sequence;
 }
 
-static void in_order(struct ledger_view *view, uint64_t sequence)
+/* What stands between what is known and @sequence did not come. */
+static void did_not_come(const struct ledger *ledger, struct ledger_subscriber *me, struct ledger_view *view, uint64_t sequence)
 {
-	meet(view, sequence);
+	uint64_t n = sequence - view->next;
+
+	if (me->is_restless)
+		n -= restless_pass_over(ledger, me, view, sequence);
+	view->unreported += (uint32_t)n;
+}
+
+static void in_order(const struct ledger *ledger, struct ledger_subscriber *me, struct ledger_view *view, uint64_t sequence)
+{
+	meet(me, view, sequence);
 	if (sequence < view->next)
 		is_disordered(view, "event", view->next, sequence);
 	else if (sequence > view->next)
-		view->unreported += (uint32_t)(sequence - view->next);
+		did_not_come(ledger, me, view, sequence);
 	view->next = sequence + 1;
 	view->received++;
 }
@@ -149,7 +162,7 @@ static void account_packet(struct ledger *ledger, struct ledger_subscriber *me, 
 	if (head->sequence < view->last_sent)
 		is_disordered(view, "packet", view->last_sent, head->sequence);
 	view->last_sent = head->sequence + 1;
-	in_order(view, kept->sequence);
+	in_order(ledger, me, view, kept->sequence);
 	atomic_fetch_add_explicit(&me->n_packets, 1, memory_order_relaxed);
 }
 
@@ -168,7 +181,7 @@ static void account(struct ledger *ledger, struct ledger_subscriber *me, const s
 		/* The library's number and the publisher's own. */
 		if (head.sequence != kept->sequence)
 			is_disordered(view, "content", kept->sequence, head.sequence);
-		in_order(view, kept->sequence);
+		in_order(ledger, me, view, kept->sequence);
 	}
 }
 
@@ -187,7 +200,11 @@ static void take_reports(struct ledger *ledger, struct ledger_subscriber *me, st
 			atomic_fetch_add_explicit(&me->errors, 1, memory_order_relaxed);
 			continue;
 		}
-		meet(view, loss.first_sequence);
+		meet(me, view, loss.first_sequence);
+		if (me->is_restless && loss.first_sequence > view->next) {
+			did_not_come(ledger, me, view, loss.first_sequence);
+			view->next = loss.first_sequence;
+		}
 		if (loss.first_sequence != view->next)
 			is_disordered(view, "report of loss", view->next, loss.first_sequence);
 		view->lost += loss.n_events;
@@ -263,17 +280,34 @@ static void note_link(struct ledger_subscriber *me, struct hbus *bus, uint64_t n
 		up_ns = now_ns;
 }
 
-int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, bool is_reliable)
+static int subscribe(struct ledger_subscriber *me, struct hbus_subscriber *subscriber, const char *filter)
+{
+	int r = 0;
+
+	ledger_enter(&me->where, CALL_SUBSCRIBE);
+	for (int i = 0; i < 100; i++) {
+		r = hbus_subscribe(subscriber, filter);
+		if (r != HBUS_E_DISCONNECTED && r != HBUS_E_TIMEOUT)
+			break;
+	}
+	return r;
+}
+
+int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, bool is_reliable, uint64_t seed)
 {
 	struct hbus_subscriber_options options = {.struct_size = sizeof(options), .flags = is_reliable ? HBUS_SUB_FLAG_RELIABLE : 0,
 						  .stall_ms = 500};
 	struct hbus_options bus_options = {.struct_size = sizeof(bus_options), .name = "torture-sub", .connect_timeout_ms = 20000};
 	struct ledger_subscriber *me = &ledger->subscriber[idx];
+	static struct restless restless;
 	struct hbus_subscriber *subscriber;
 	uint64_t quiet_since = 0;
 	struct hbus *bus;
 	int r = 0;
 
+	/* It does not poll while it asks, which takes long when the daemon is dead. */
+	if (me->is_restless)
+		options.stall_ms = RESTLESS_STALL_MS;
 	is_silent = atomic_load_explicit(&ledger->plant, memory_order_relaxed) != PLANT_NOTHING;
 	ledger_enter(&me->where, CALL_OPEN);
 	r = hbus_open(socket, &bus_options, &bus);
@@ -283,10 +317,9 @@ int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, boo
 	r = hbus_subscriber_open(bus, &options, &subscriber);
 	if (r)
 		return role_outside("subscriber", idx, r);
-	ledger_enter(&me->where, CALL_SUBSCRIBE);
-	for (int i = 0; (r = hbus_subscribe(subscriber, "torture/#")) != 0 && i < 100; i++)
-		if (r != HBUS_E_DISCONNECTED && r != HBUS_E_TIMEOUT)
-			return role_outside("subscriber", idx, r);
+	r = me->is_restless ? restless_begin(&restless, ledger, me, subscriber, seed) : subscribe(me, subscriber, "torture/#");
+	if (r)
+		return role_outside("subscriber", idx, r);
 	atomic_store_explicit(&me->subscribed_ns, ledger_now_ns(), memory_order_release);
 	for (;;) {
 		bool drains = atomic_load_explicit(&ledger->must_drain, memory_order_acquire);
@@ -299,14 +332,18 @@ int role_subscriber(struct ledger *ledger, uint32_t idx, const char *socket, boo
 		}
 		atomic_store_explicit(&me->last_poll_ns, now, memory_order_relaxed);
 		note_link(me, bus, now);
-		if (n > 0 || !drains)
+		if (me->is_restless)
+			restless_step(&restless, n == 0);
+		if (n > 0 || !drains || restless.phase != RESTLESS_RESTS)
 			quiet_since = now;
 		else if (now - quiet_since > DRAIN_QUIET_NS)
 			break;
 		ledger_enter(&me->where, CALL_WAIT);
-		if (n == 0 && hbus_wait(subscriber, 100) < 0)
+		if (n == 0 && hbus_wait(subscriber, me->is_restless ? RESTLESS_WAIT_MS : 100) < 0)
 			return 1;
 	}
+	if (me->is_restless)
+		restless_end(&restless);
 	ledger_enter(&me->where, CALL_CLOSE);
 	hbus_subscriber_close(subscriber);
 	hbus_close(bus);

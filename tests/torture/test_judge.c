@@ -44,6 +44,7 @@ static void doctor_begin(void)
 
 		subscriber->subscribed_ns = 50;
 		subscriber->has_finished = 1;
+		subscriber->is_restless = 0;
 		subscriber->errors = subscriber->begin = subscriber->end = subscriber->n_aways = 0;
 		subscriber_reads(subscriber, 0, N_ACKED);
 		subscriber_reads(subscriber, RING, 700);
@@ -153,6 +154,67 @@ static void a_ring_was_refused(void)
 	ledger->subscriber[0].errors++;
 }
 
+/* The first subscriber has given the topic up and asked for it again. */
+static void is_restless(void)
+{
+	ledger->subscriber[0].is_restless = 1;
+	ledger->subscriber[0].wanted_since_ns[0] = 500;
+}
+
+static void what_a_restless_one_did_not_want_it_need_not_have(void)
+{
+	is_restless();
+	view_of(0, 0)->received -= 20;
+	view_of(0, 0)->passed_over = 20;
+}
+
+static void a_restless_one_was_not_given_what_was_due(void)
+{
+	is_restless();
+	view_of(0, 0)->undelivered = 3;
+}
+
+static void a_restless_one_misses_the_last(void)
+{
+	is_restless();
+	view_of(0, 0)->next -= 10;
+	view_of(0, 0)->due_from = N_ACKED - 5;
+}
+
+static void a_restless_one_came_back_too_late_for_the_last(void)
+{
+	is_restless();
+	view_of(0, 0)->next -= 10;
+	view_of(0, 0)->due_from = N_ACKED;
+}
+
+static void a_restless_one_wants_nothing_in_the_end(void)
+{
+	is_restless();
+	ledger->subscriber[0].wanted_since_ns[0] = 0;
+	memset(view_of(0, 0), 0, sizeof(struct ledger_view));
+}
+
+static void a_restless_one_asked_when_the_ring_was_over(void)
+{
+	is_restless();
+	ledger->subscriber[0].wanted_since_ns[0] = 1000;
+	memset(view_of(0, 0), 0, sizeof(struct ledger_view));
+}
+
+static void a_restless_one_has_never_met_a_ring_that_came_later(void)
+{
+	is_restless();
+	ledger->subscriber[0].wanted_since_ns[0] = 100;
+	memset(view_of(0, 0), 0, sizeof(struct ledger_view));
+}
+
+static void a_restless_one_was_given_one_that_nobody_published(void)
+{
+	is_restless();
+	view_of(0, 0)->next++;
+}
+
 enum found { NOTHING, LOST, TORN, ORDER, GAP, MANY, LATE, ERRORS };
 
 static const struct {
@@ -178,6 +240,14 @@ static const struct {
 	CASE(one_witness_of_the_ingress_knows_less, LOST),
 	CASE(a_witness_of_the_ingress_came_later, NOTHING),
 	CASE(a_ring_was_refused, ERRORS),
+	CASE(what_a_restless_one_did_not_want_it_need_not_have, NOTHING),
+	CASE(a_restless_one_was_not_given_what_was_due, LOST),
+	CASE(a_restless_one_misses_the_last, LOST),
+	CASE(a_restless_one_came_back_too_late_for_the_last, NOTHING),
+	CASE(a_restless_one_wants_nothing_in_the_end, NOTHING),
+	CASE(a_restless_one_asked_when_the_ring_was_over, NOTHING),
+	CASE(a_restless_one_has_never_met_a_ring_that_came_later, LOST),
+	CASE(a_restless_one_was_given_one_that_nobody_published, MANY),
 };
 #define N_CASES (sizeof(cases) / sizeof(cases[0]))
 

@@ -25,7 +25,7 @@
 #define NAP_MOST_US 60000u
 #define PROGRESS_NS UINT64_C(10000000000)
 
-static const char *const plant_names[N_PLANTS] = {"nothing", "lost", "torn", "order", "gap", "wedge", "leftover"};
+static const char *const plant_names[N_PLANTS] = {"nothing", "lost", "torn", "order", "gap", "wedge", "leftover", "deaf"};
 
 static volatile sig_atomic_t is_over;
 
@@ -163,6 +163,8 @@ static int report(struct torture *t, const struct verdict *v, unsigned int n_lef
 	if (t->ingress_path)
 		printf("packets sent %" PRIu64 "; ingress started %u times, refused %u times\n", t->ledger->n_packets_sent,
 		       t->n_ingresses, t->n_ingress_refused);
+	printf("filters given up or asked for %" PRIu64 " (while somebody was not there %" PRIu64 "), events passed over by right %" PRIu64
+	       "\n", v->n_calls, v->n_unpromised, v->passed_over);
 	printf("longest publish %u ms; the machine ran others, or nobody, for %.1f of %u s\n", v->slowest_ms,
 	       (double)probes_starved_ns(ledger_now_ns()) / 1e9, seconds);
 	if (v->too_many + v->late + v->errors + t->n_bad_exits)
@@ -179,7 +181,7 @@ static int report(struct torture *t, const struct verdict *v, unsigned int n_lef
 /* A planted bug was found if what it should raise is raised; anything else may be raised too. */
 static int report_plant(const struct torture *t, const struct verdict *v, unsigned int n_leftovers, enum plant plant)
 {
-	const uint64_t found[N_PLANTS] = {1, v->lost_acked, v->torn, v->disordered, v->unreported, t->n_wedges, n_leftovers};
+	const uint64_t found[N_PLANTS] = {1, v->lost_acked, v->torn, v->disordered, v->unreported, t->n_wedges, n_leftovers, v->unreported + v->lost_acked};
 
 	printf("planted bug '%s': %s\n", plant_names[plant], found[plant] ? "found" : "NOT FOUND");
 	return found[plant] ? 0 : 1;
@@ -187,7 +189,9 @@ static int report_plant(const struct torture *t, const struct verdict *v, unsign
 
 /* -- the whole -- */
 
-static void setup(struct torture *t, unsigned int n_publishers, unsigned int n_reliable, unsigned int n_lossy)
+/* @n_restless: so many more of each kind of subscriber. */
+static void setup(struct torture *t, unsigned int n_publishers, unsigned int n_reliable, unsigned int n_lossy,
+		  unsigned int n_restless)
 {
 	static const enum kind kinds[] = {PUBLISHER, RELIABLE, LOSSY};
 	unsigned int n[] = {n_publishers, n_reliable, n_lossy};
@@ -196,6 +200,8 @@ static void setup(struct torture *t, unsigned int n_publishers, unsigned int n_r
 	for (int k = 2; k >= 0; k--)
 		for (unsigned int i = 0; i < n[k] && t->n_victims < VICTIMS_MAX - 1; i++)
 			t->victim[t->n_victims++] = (struct victim){.kind = kinds[k], .is_spared = k > 0 && i == 0};
+	for (unsigned int i = 0; i < 2 * n_restless && t->n_victims < VICTIMS_MAX - 1; i++)
+		t->victim[t->n_victims++] = (struct victim){.kind = i % 2 ? LOSSY : RELIABLE, .is_restless = true};
 	if (t->ingress_path)
 		t->victim[t->n_victims++].kind = INGRESS;
 }
@@ -301,11 +307,12 @@ static void find_ingress(struct torture *t, const char *path, bool is_wanted)
 
 static const char help[] =
 	"Usage: torture [--seconds N] [--kills N] [--long] [--seed N] [--publishers N] [--reliable N] [--lossy N]\n"
-	"               [--no-ingress] [--daemon PATH] [--plant BUG] [--verbose]\n"
+	"               [--restless N] [--no-ingress] [--daemon PATH] [--plant BUG] [--verbose]\n"
 	"Kills, stops and restarts publishers, subscribers, the ingress and the daemon of a private bus and accounts for\n"
 	"every event, until both N seconds and N kills are reached; --long: 20 minutes and 10 000 kills, with progress.\n"
 	"Default: 20 s, a seed from the clock (printed). The seed brings back what is done to whom in which step, not\n"
-	"the moment within the step. --plant: lost, torn, order, gap, wedge or leftover; passes when it is found.\n"
+	"the moment within the step. --plant: lost, torn, order, gap, wedge, leftover or deaf; passes when\n"
+	"it is found. --restless: so many reliable and so many lossy ones more, which give filters up and ask for them again.\n"
 	"Exit: 0 passed, 1 failed, 2 usage.\n";
 
 static enum plant plant_of(const char *name)
@@ -336,10 +343,10 @@ int main(int argc, char **argv)
 		{"reliable", required_argument, NULL, 'r'}, {"lossy", required_argument, NULL, 'l'},
 		{"daemon", required_argument, NULL, 'd'},  {"verbose", no_argument, NULL, 'v'},
 		{"long", no_argument, NULL, 'L'},	   {"no-ingress", no_argument, NULL, 'n'},
-		{"plant", required_argument, NULL, 'P'},   {"help", no_argument, NULL, 'h'},
+		{"restless", required_argument, NULL, 'R'}, {"plant", required_argument, NULL, 'P'},   {"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	unsigned int seconds = 20, kills = 0, n_publishers = 3, n_reliable = 2, n_lossy = 2;
+	unsigned int seconds = 20, kills = 0, n_publishers = 3, n_reliable = 2, n_lossy = 2, n_restless = 1;
 	static struct torture t;
 	char daemon_path[512], ingress_path[512];
 	const char *build = getenv("HBUS_BUILD");
@@ -360,6 +367,7 @@ int main(int argc, char **argv)
 		case 'p': n_publishers = (unsigned int)kit_number(optarg); break;
 		case 'r': n_reliable = (unsigned int)kit_number(optarg); break;
 		case 'l': n_lossy = (unsigned int)kit_number(optarg); break;
+		case 'R': n_restless = (unsigned int)kit_number(optarg); break;
 		case 'd': t.daemon_path = optarg; break;
 		case 'n': wants_ingress = false; break;
 		case 'P': plant = plant_of(optarg); break;
@@ -383,7 +391,7 @@ int main(int argc, char **argv)
 	t.ledger->plant = plant;
 	find_ingress(&t, ingress_path, wants_ingress);
 	fflush(stdout);
-	setup(&t, n_publishers, n_reliable, n_lossy);
+	setup(&t, n_publishers, n_reliable, n_lossy, n_restless);
 	r = run(&t, seconds, kills, plant);
 	remove_directory(&t);
 	return r;

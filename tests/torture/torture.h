@@ -27,6 +27,7 @@ struct cpu_time {
 struct victim {
 	enum kind kind;
 	bool is_spared;       /* stopped, never killed: a witness of all publishers */
+	bool is_restless;     /* a subscriber that gives filters up and asks for them again */
 	pid_t pid;            /* 0 = not running */
 	uint32_t idx;         /* in the ledger; of an ingress: its span */
 	uint64_t resume_ns;   /* stopped until then; 0 = runs */

@@ -75,21 +75,25 @@ static pid_t start_member(struct torture *t, struct victim *victim)
 {
 	_Atomic uint32_t *n = victim->kind == PUBLISHER ? &t->ledger->n_publishers : &t->ledger->n_subscribers;
 	uint32_t most = victim->kind == PUBLISHER ? LEDGER_PUBLISHERS_MAX : LEDGER_SUBSCRIBERS_MAX;
-	uint32_t topic_idx = (uint32_t)(victim - t->victim) % 3;
+	uint32_t topic_idx = (uint32_t)(victim - t->victim) % LEDGER_TOPICS;
 	pid_t pid;
 
 	if (*n >= most)
 		return 0;
 	victim->idx = *n;
-	if (victim->kind != PUBLISHER)
+	if (victim->kind == PUBLISHER) {
+		t->ledger->publisher[victim->idx].topic = topic_idx;
+	} else {
 		t->ledger->subscriber[victim->idx].is_reliable = victim->kind == RELIABLE;
+		t->ledger->subscriber[victim->idx].is_restless = victim->is_restless;
+	}
 	atomic_fetch_add_explicit(n, 1, memory_order_release);
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (victim->kind == PUBLISHER)
 			_exit(role_publisher(t->ledger, victim->idx, t->socket, topic_idx, t->seed + victim->idx));
-		_exit(role_subscriber(t->ledger, victim->idx, t->socket, victim->kind == RELIABLE));
+		_exit(role_subscriber(t->ledger, victim->idx, t->socket, victim->kind == RELIABLE, t->seed + victim->idx));
 	}
 	return pid;
 }
@@ -118,6 +122,7 @@ bool start_victim(struct torture *t, struct victim *victim)
 	victim->began_ns = victim->moved_ns = fair_now_ns(t);
 	switch (victim->kind) {
 	case DAEMON:
+		t->ledger->daemon_since_ns = ledger_now_ns();
 		victim->pid = start_daemon(t);
 		outage_ends(t);
 		break;

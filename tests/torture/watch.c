@@ -127,6 +127,15 @@ double recovery_ms(struct torture *t, double fraction)
 
 /* -- wedges -- */
 
+/* A restless one, in the thread that polls too. */
+static bool waits_for_the_daemon(const struct ledger_subscriber *subscriber)
+{
+	/* relaxed: a glance */
+	uint32_t call = atomic_load_explicit(&subscriber->where.call, memory_order_relaxed);
+
+	return call == CALL_SUBSCRIBE || call == CALL_UNSUBSCRIBE;
+}
+
 /* Something that grows as long as it lives on. 0: nothing can be expected yet. */
 static uint64_t progress_of(const struct torture *t, const struct victim *victim)
 {
@@ -135,6 +144,8 @@ static uint64_t progress_of(const struct torture *t, const struct victim *victim
 		return t->ledger->publisher[victim->idx].acked;
 	case RELIABLE:
 	case LOSSY:
+		if (waits_for_the_daemon(&t->ledger->subscriber[victim->idx]))
+			return 0;
 		return t->ledger->subscriber[victim->idx].last_poll_ns;
 	default:
 		return 0;

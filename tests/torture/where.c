@@ -19,7 +19,7 @@
 static const char *const call_names[N_CALLS] = {
 	"nothing yet", "hbus_open", "hbus_publisher_open", "hbus_publisher_topic", "hbus_publish", "hbus_reserve", "hbus_commit",
 	"hbus_abort", "hbus_batch_begin", "hbus_publish in a batch", "hbus_batch_commit", "hbus_batch_abort", "hbus_subscriber_open",
-	"hbus_subscribe", "hbus_poll", "hbus_release", "hbus_wait", "hbus_close", "no call",
+	"hbus_subscribe", "hbus_unsubscribe", "hbus_poll", "hbus_release", "hbus_wait", "hbus_close", "no call",
 };
 
 /* The file without the newlines at its end; "" when it is not to be had. */
