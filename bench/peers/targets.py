@@ -24,6 +24,9 @@ class Run:
     def side(self, name, distance):
         return side(self.results.get(name), distance)
 
+    def has_failed(self, name):
+        return self.results.get(name, {}).get("failed", False)
+
     def ratio(self, name, distance):
         found = self.side(name, distance)
         return found["ratio"]["median"] if found and "ratio" in found else None
@@ -61,6 +64,9 @@ def name(distance):
     return distance + " " if distance else ""
 
 
+FAILED = "failed, **no**"
+
+
 def verdict(text, is_reached):
     return f"{text}, yes" if is_reached else f"{text}, **no**"
 
@@ -90,7 +96,7 @@ def ratio_cell(run, row, distance, low, high):
     """Return: the text, and whether it falls short."""
     ratio, found = run.ratio(row, distance), run.side(row, distance)
     if ratio is None:
-        return "", False
+        return FAILED if run.has_failed(row) and (low or high) else "", False
     text = f"{ratio:.2f} ({figure(found['value']['median'], run.results[row]['unit'])})"
     if low is None and high is None:
         return text, False
@@ -114,7 +120,7 @@ def p99_row(run, row):
     for distance in sides(run.host):
         found = run.side(row, distance)
         ok = found and "p99_ratio" in found
-        cells.append(verdict(f"{found['p99_ratio']['median']:.2f}", found["p99_ratio"]["median"] <= 2) if ok else "")
+        cells.append(verdict(f"{found['p99_ratio']['median']:.2f}", found["p99_ratio"]["median"] <= 2) if ok else FAILED if run.has_failed(row) else "")
     return [run.results[row]["title"] + ": p99", "the ping-pong's p99", "", "<= 2.00"] + cells + [""] if row in run.results else None
 
 
@@ -168,10 +174,15 @@ def between_cores(run):
 
 # -- the rest: one figure each --
 
+def failed_row(run, row, target):
+    """Of what failed; nothing of what is not in this run."""
+    return [run.results[row]["title"], "", target, FAILED, run.results[row].get("reason", "")] if run.has_failed(row) else None
+
+
 def value_row(run, row, text, is_reached, why="", limit="", beside=""):
     found = run.side(row, None)
     if not found:
-        return None
+        return failed_row(run, row, text)
     value = found["value"]["median"]
     return [run.results[row]["title"], limit, text, verdict(figure(value, run.results[row]["unit"]) + beside, is_reached(value)),
             "" if is_reached(value) else why]
@@ -180,7 +191,7 @@ def value_row(run, row, text, is_reached, why="", limit="", beside=""):
 def above_row(run, source, title):
     found = run.side(f"ingress.{source}.publish.cost", None)
     if not found or "above" not in found:
-        return None
+        return failed_row(run, f"ingress.{source}.publish", "<= 25 ns above a trivial parse")
     above = found["above"]["median"]
     return [f"{title}: a packet parsed, routed, published", f"the same loop with a trivial parse: {found['limit']['median']:.1f} ns", "<= 25 ns above it",
             verdict(f"{above:.1f} ns above it", above <= 25), "" if above <= 25 else f"`hugebus bench ingress --only {source}`"]
@@ -199,7 +210,7 @@ def drop_row(run):
     """A test run has a cost of its own, which the least program shows in the same repetition; both are said."""
     found = run.side("ingress.xdp.unwanted.cost", None)
     if not found or "above" not in found:
-        return None
+        return failed_row(run, "ingress.xdp.unwanted.cost", "<= 30 ns above a program that drops at once")
     cost, bare, above = (found[key]["median"] for key in ("value", "limit", "above"))
     return ["a packet dropped in XDP, in a test run", f"a program that drops at once: {bare:.0f} ns, the test's own", "<= 30 ns above it",
             verdict(f"{above:.0f} ns above it ({cost:.0f} ns with it)", above <= 30), "" if above <= 30 else "`hugebus bench ingress --only xdp`"]
@@ -208,7 +219,7 @@ def drop_row(run):
 def live_row(run):
     found = run.side("ingress.xdp.live", None)
     if not found or "limit" not in found:
-        return None
+        return failed_row(run, "ingress.xdp.live", ">= 3 M/s")
     rate, bare = found["value"]["median"], found["limit"]["median"]
     return ["packets dropped in XDP by one core, live frames", f"a program that drops at once: {human(bare)} packets/s", ">= 3 M/s",
             verdict(f"{human(rate)} packets/s; {1e9 / rate - 1e9 / bare:.0f} ns a packet above it", rate >= 3e6), ""]
@@ -217,7 +228,7 @@ def live_row(run):
 def daemon_row(run):
     found = run.side("idle", None)
     if not found or "total" not in found:
-        return None
+        return failed_row(run, "idle", "0")
     share = found["total"]["median"]
     return ["hugebusd meanwhile", "", "0", verdict(figure(share, run.results["idle"]["unit"]), share < 0.001), ""]
 
@@ -229,8 +240,9 @@ def broadcast_row(run):
         if found:
             fair = found["value"]["median"] * n / found["total"]["median"] if "total" in found else 1
             totals.append((n, found.get("total", found["value"])["median"], fair, run.results[f"broadcast.{n}"]["oversubscribed"]))
-    if not totals:
-        return None
+    if len(totals) < 4:
+        missing = [f"broadcast.{n}" for n in (1, 2, 4, 8) if run.has_failed(f"broadcast.{n}")]
+        return failed_row(run, missing[0], "rises with each; none starves") if missing else None
     text = ", ".join(f"{n}: {human(total)}" + (" (oversubscribed)" if over else "") for n, total, _, over in totals)
     fair = min(entry[2] for entry in totals)
     rises = all(after[1] > before[1] for before, after in zip(totals, totals[1:]))
@@ -248,7 +260,7 @@ def each_row(run):
 def wake_row(run):
     ratio, found = run.ratio("wake.64", None), run.side("wake.64", None)
     if ratio is None:
-        return None
+        return failed_row(run, "wake.64", "<= 1.15")
     return [run.results["wake.64"]["title"], f"a bare futex: {figure(found['limit']['median'], 'ns')}", "<= 1.15 of it",
             verdict(f"{ratio:.2f} ({figure(found['value']['median'], 'ns')})", ratio <= 1.15), "" if ratio <= 1.15 else command("wake.64")]
 
