@@ -6,7 +6,9 @@
  * judged twice, so that what the worker remembers of a flow is judged too. It lies before a page that cannot be
  * touched, and for the worker in memory of exactly its size. The rate is left out: it has a clock of its own.
  *
- * An input is: number of routes (3 bits: 0..3 in effect) and of sources, then for each route 5 bytes (family, wanted and
+ * With a TCP stack in the ingress, what the claim in C takes is what XDP gives to the stack.
+ *
+ * An input is: number of routes (3 bits: 0..3 in effect) and of sources, whether there is a stack, then for each route 5 bytes (family, wanted and
  * address; length of prefix; VLAN; port; a byte of the address), for each source 3, then the frame.
  */
 #include <stdbool.h>
@@ -21,6 +23,7 @@
 #include "ebpf/hbus_xdp.bpf.c"
 #undef hbus_route_lookup
 
+#include "dataplane/tcp/claim.h"
 #include "dataplane/worker.h"
 
 enum { ROUTES_MAX = 3, SOURCES_MAX = 2, FRAME_MAX = 4096, PAGE = 4096, NEVER = -1 };
@@ -38,6 +41,12 @@ static struct hbus_route_stats route_stats[ROUTES_MAX];
 static struct hbus_reason_stats reason_stats[HBUS_REASONS_MAX];
 static struct hbus_lately flows[HBUS_LATELY_MAX], senders[HBUS_LATELY_MAX];
 static uint32_t n_routes, n_sources;
+/* Two that differ in one bit, and one of the other family. */
+static const struct hbus_claim stack = {
+	.at = { { 0, HBUS_FAMILY_IPV4, { 10, 0, 0, 2 } }, { 0, HBUS_FAMILY_IPV4, { 10, 0, 0, 3 } },
+		{ 0, HBUS_FAMILY_IPV6, { 0xfd, [15] = 2 } } },
+	.n = 3,
+};
 
 static void require(bool is_true)
 {
@@ -70,6 +79,14 @@ static int find_longest(const void *keys, size_t key_size, uint32_t n, const voi
 	return best;
 }
 
+static const struct hbus_claim_address *find_owned(const struct hbus_stack_key *key)
+{
+	for (uint32_t i = 0; i < stack.n; i++)
+		if (stack.at[i].family == key->family && memcmp(stack.at[i].addr, key->addr, sizeof(key->addr)) == 0)
+			return &stack.at[i];
+	return NULL;
+}
+
 void *bpf_map_lookup_elem(const void *map, const void *key)
 {
 	uint32_t idx;
@@ -83,6 +100,8 @@ void *bpf_map_lookup_elem(const void *map, const void *key)
 		found = find_longest(source_keys, sizeof(source_keys[0]), n_sources, key);
 		return found == NEVER ? NULL : &source_vals[found];
 	}
+	if (map == (const void *)&hbus_stack)
+		return (void *)(uintptr_t)find_owned(key);
 	memcpy(&idx, key, sizeof(idx));
 	if (map == (const void *)&hbus_config)
 		return &config;
@@ -216,6 +235,7 @@ static struct hbus_plan *take_rules(struct input *in)
 	config = (struct hbus_filter_config){ .generation = hbus_generation_next(config.generation) };
 	n_routes = (head & 7) % (ROUTES_MAX + 1);
 	n_sources = (head >> 3 & 3) % (SOURCES_MAX + 1);
+	config.flags |= head >> 6 & 1 ? HBUS_CONFIG_HAS_STACK : 0;
 	config.source_default = input.source_default = head >> 5 & 1 ? HBUS_SOURCE_DENY : HBUS_SOURCE_ALLOW;
 	for (uint32_t i = 0; i < n_routes; i++)
 		take_route(in, &routes[i], i);
@@ -255,7 +275,8 @@ static struct verdict judge_in_xdp(const uint8_t *bytes, uint32_t size)
 		if (route_stats[i].accepted)
 			verdict.route = (int)i;
 	require((verdict.route != NEVER) == (verdict.reason == HBUS_REASON_ACCEPTED));
-	require((action == XDP_REDIRECT) == (verdict.reason == HBUS_REASON_ACCEPTED));
+	require((action == XDP_REDIRECT) ==
+		(verdict.reason == HBUS_REASON_ACCEPTED || verdict.reason == HBUS_REASON_STACK));
 	return verdict;
 }
 
@@ -282,11 +303,13 @@ static struct verdict judge_in_c(struct hbus_worker *worker, const struct hbus_p
 	struct verdict verdict = { .reason = HBUS_REASONS_MAX };
 	uint64_t before[HBUS_N_REASONS];
 	uint8_t *copy = malloc(size ? size : 1);
+	bool is_owned;
 
 	memcpy(copy, bytes, size);
 	for (uint32_t i = 0; i < HBUS_N_REASONS; i++)
 		before[i] = hbus_counter_get(&cells[HBUS_CELL_FRAMES + i]);
 	published = NEVER;
+	is_owned = config.flags & HBUS_CONFIG_HAS_STACK && hbus_claim_find(&stack, 0, copy, size) >= 0;
 	hbus_worker_begin(worker, plan, 1, now_ns += 1000);
 	hbus_worker_frame(worker, copy, size, HBUS_WORKER_TRUST_IP | HBUS_WORKER_TRUST_UDP);
 	hbus_worker_commit(worker);
@@ -298,6 +321,10 @@ static struct verdict judge_in_c(struct hbus_worker *worker, const struct hbus_p
 		verdict.reason = i;
 	}
 	verdict.route = published;
+	/* The poll loop asks first, XDP last: they agree only when what is owned is nothing else. */
+	require(!is_owned || verdict.reason == HBUS_REASON_NOT_IP || verdict.reason == HBUS_REASON_NOT_UDP);
+	if (is_owned)
+		verdict.reason = HBUS_REASON_STACK;
 	return verdict;
 }
 
