@@ -68,8 +68,11 @@ void hbus_attachment_orphan(struct hbus_attachment *att)
 	att->sub = NULL;
 }
 
-static void wait_for(struct hbus_pending **place, struct hbus_pending *pending)
+/* One whose reply has gone out, since its time was over, holds the place for nobody. */
+static void wait_for(struct hbus_state *state, struct hbus_pending **place, struct hbus_pending *pending)
 {
+	if (pending && *place && !(*place)->member)
+		done(state, place);
 	if (!pending || *place)
 		return;
 	*place = pending;
@@ -84,9 +87,9 @@ static void wait_on(struct hbus_state *state, uint64_t ring_id, struct hbus_subs
 	struct hbus_attachment *next = ring ? hbus_attachment_find(ring, sub) : NULL;
 
 	if (next && next->reader == HBUS_READER_WAITING)
-		wait_for(&next->opening, opening);
+		wait_for(state, &next->opening, opening);
 	if (next && next->reader < HBUS_READER_MAPPED)
-		wait_for(&next->accepting, accepting);
+		wait_for(state, &next->accepting, accepting);
 }
 
 /* Both sides are done with it. A subscriber that asked for the ring again meanwhile gets it now. */
@@ -300,8 +303,8 @@ static void attach_again(struct hbus_state *state, struct hbus_attachment *att, 
 	if (may_stay(att) && !att->is_wanted_again)
 		stay(state, att);
 	if (att->stay_serial != 0 || (att->reader == HBUS_READER_GONE && att->gate != HBUS_GATE_NONE)) {
-		wait_for(&att->opening, opening);
-		wait_for(&att->accepting, accepting);
+		wait_for(state, &att->opening, opening);
+		wait_for(state, &att->accepting, accepting);
 	} else if (opening) {
 		opening->value[0]++;
 	}
@@ -327,8 +330,8 @@ int hbus_attach(struct hbus_state *state, struct hbus_ring *ring,
 			return HBUS_E_NO_MEMORY;
 		att->gate_id = hbus_state_new_id(state);
 		att->is_from_start = is_from_start;
-		wait_for(&att->opening, opening);
-		wait_for(&att->accepting, accepting);
+		wait_for(state, &att->opening, opening);
+		wait_for(state, &att->accepting, accepting);
 		hbus_attachment_retry(state, att);
 		return 0;
 	}
@@ -340,7 +343,7 @@ int hbus_attach(struct hbus_state *state, struct hbus_ring *ring,
 	}
 	/* Of several filters that ask for the ring, the one that was there before it decides. */
 	att->is_from_start |= is_from_start;
-	wait_for(&att->opening, opening);
+	wait_for(state, &att->opening, opening);
 	return 0;
 }
 
