@@ -317,6 +317,31 @@ Test(state, a_reply_waits_also_for_the_gate_of_a_reader_that_has_just_gone)
 	cr_assert_eq(counts().n_attachments, 1);
 }
 
+Test(state, who_asks_again_after_a_reply_that_could_not_wait_longer_waits_all_the_same)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	const struct hbus_msg_gate *removal;
+	struct hbus_msg_ring_grant grant;
+	uint32_t serial;
+
+	pair(pub, sub, 0, &grant);
+	filter(sub, HBUS_MSG_SUB_FILTER_REMOVE, "a/+");
+	say_ring(sub, HBUS_MSG_SUB_RING_DONE, grant.geometry.ring_id, 1);
+	removal = sim_next(pub, HBUS_MSG_GATE_REMOVE);
+	cr_assert_not_null(removal);
+	serial = filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a/+");
+	sim_tick(&sim, 2600);
+	cr_assert_eq(status_of(sub, serial), 0);
+	filter(sub, HBUS_MSG_SUB_FILTER_REMOVE, "a/+");
+	serial = filter(sub, HBUS_MSG_SUB_FILTER_ADD, "a/+");
+	cr_assert_null(sim_reply(sub, serial));
+	answer(pub, HBUS_MSG_GATE_REMOVED, removal->ring_id, removal->gate_id, removal->attach_idx, 0);
+	cr_assert_null(sim_reply(sub, serial));
+	accept_gate(pub);
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_OPENED));
+	cr_assert_eq(status_of(sub, serial), 0);
+}
+
 Test(state, who_subscribes_and_leaves_again_and_again_is_answered_each_time)
 {
 	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
