@@ -31,7 +31,7 @@ sys.path.insert(0, str(HERE))
 from planted import MUTANTS  # noqa: E402
 
 # Programs of real processes find a mutant by chance, where the scheduler finds it by search: they have several tries.
-TRIES = {"tsan_ring": 8, "step": 2, "torture_ring": 8, "scribble": 8}
+TRIES = {"tsan_ring": 8, "step": 2, "bus_again_threads": 4, "torture_ring": 8, "scribble": 8}
 
 # What tests of whole systems run beside themselves.
 PROGRAMS = {"hugebusd", "hugebus", "hugebus-daemon"}
