@@ -224,9 +224,11 @@ static unsigned int count_failed(const struct table *table)
 {
 	unsigned int n = 0;
 
-	for (unsigned int row = 0; row < table->n; row++)
-		for (unsigned int column = 0; column < N_COLUMNS; column++)
+	for (unsigned int column = 0; column < N_COLUMNS; column++) {
+		n += table->limit[column].value.n == 0;
+		for (unsigned int row = 0; row < table->n; row++)
 			n += table->cell[row][column].has_failed;
+	}
 	return n;
 }
 

@@ -239,6 +239,7 @@ def quiet(run, name):
 def failures(peers, host, ingress, packets, gaps):
     """Each as a sentence: what could not be measured, and why."""
     found = [f"all of {name}.json: {reason}" for name, reason in (gaps or {}).items()]
+    found += [f"the limit of `{name}`" for name, limit in peers["limits"].items() if not limit["value"]["samples"]] if peers else []
     for peer in peers["peers"] if peers else []:
         found += [f"{peer['title']}, `{name}`: {cell.get('reason', 'failed')}" for name, cell in peer["cells"].items() if cell["failed"]]
     for result in [result for run in (host, ingress) if run for result in run["results"]]:
