@@ -284,6 +284,7 @@ static void cannot_stay(struct hbus_state *state, struct hbus_attachment *att)
 	att->reader = HBUS_READER_LEAVING;
 	att->is_end_said = true;
 	att->is_wanted_again = true;
+	att->cannot_stay = true;
 	att->stay_serial = 0;
 	if (att->opening)
 		att->opening->value[0]++;
@@ -300,7 +301,9 @@ static bool may_stay(const struct hbus_attachment *att)
 static void attach_again(struct hbus_state *state, struct hbus_attachment *att, struct hbus_pending *opening,
 			 struct hbus_pending *accepting)
 {
-	if (may_stay(att) && !att->is_wanted_again)
+	/* Wanted again it may also be because of a topic that came while it was not connected. */
+	att->cannot_stay = att->cannot_stay && att->is_wanted_again;
+	if (may_stay(att) && !att->cannot_stay)
 		stay(state, att);
 	if (att->stay_serial != 0 || (att->reader == HBUS_READER_GONE && att->gate != HBUS_GATE_NONE)) {
 		wait_for(state, &att->opening, opening);

@@ -148,6 +148,7 @@ struct hbus_attachment {
 	bool is_without_gate; /* RING_OPENED said NO_SLOT */
 	bool is_held;	      /* said again since its subscriber came back */
 	bool is_wanted_again; /* asked for when it was too late to stay: attached anew when this is over */
+	bool cannot_stay;     /* and it has said so itself, and noted the place: not asked again */
 	uint32_t stay_serial; /* of the RING_LIVE that told it to stay, while that is not answered; else 0 */
 	bool is_announcing;   /* counts in the ring's n_gates_pending */
 	uint32_t end_flags;   /* of the RING_ENDED that it answers, when it is LEAVING */
