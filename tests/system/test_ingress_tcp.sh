@@ -84,6 +84,15 @@ no_kernel_socket_answers() {
 	balances
 }
 
+# Thousands of connections from one host, whose ports come back while the stack remembers them.
+clients_that_come_and_go_miss_nothing() {
+	lab_network
+	_start
+	lab_in devices timeout 60 python3 "$system_dir/mqtt_churn.py" $STACK 1883 3 || return 1
+	stop_ingress
+	balances
+}
+
 what_is_on_the_wire_is_sound() {
 	command -v tshark >/dev/null || exit 0
 	lab_network

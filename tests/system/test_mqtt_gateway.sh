@@ -143,6 +143,14 @@ ten_thousand_clients_connect() {
 	lab_until 20 _counts mqtt connects 10000
 }
 
+# HBUS_CHURN_SECONDS makes it long.
+clients_that_come_and_go_and_subscribe_again_at_once_miss_nothing() {
+	command -v python3 >/dev/null || skip "needs python3"
+	_start
+	timeout $((${HBUS_CHURN_SECONDS:-3} + 60)) \
+		python3 "$system_dir/mqtt_churn.py" 127.0.0.1 "$port" "${HBUS_CHURN_SECONDS:-3}"
+}
+
 thousands_of_topics_share_one_ring() {
 	_start
 	sub all -t 'n/#' -F %t
