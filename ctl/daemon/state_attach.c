@@ -258,6 +258,9 @@ bool hbus_sub_may_read(const struct hbus_state *state, const struct hbus_subscri
  */
 static void stay(struct hbus_state *state, struct hbus_attachment *att)
 {
+	/* Else it would say that it stays, where it has lost its gate. */
+	if (att->end_flags != 0)
+		hbus_attachment_repeat_end(state, att);
 	att->reader = HBUS_READER_OPENED;
 	att->stay_serial = hbus_state_next_serial(state);
 	hbus_tell_ring(state, att->sub, att->ring);
@@ -350,6 +353,17 @@ int hbus_attach(struct hbus_state *state, struct hbus_ring *ring,
 	return 0;
 }
 
+/* Its answer is lost. One that has to leave all the same is told so again, and asked again when it wants the ring. */
+static void held_while_asked(struct hbus_state *state, struct hbus_attachment *att)
+{
+	if (att->stay_serial == 0 || att->end_flags == 0) {
+		stays(state, att);
+		return;
+	}
+	cannot_stay(state, att);
+	att->cannot_stay = att->is_end_said = false;
+}
+
 bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
 		      struct hbus_subscriber_state *sub, const struct hbus_msg_sub_held *msg)
 {
@@ -358,7 +372,7 @@ bool hbus_attach_held(struct hbus_state *state, struct hbus_ring *ring,
 	if (att) {
 		att->is_held = att->gate_id == msg->gate_id && att->reader != HBUS_READER_WAITING;
 		if (att->is_held && att->reader == HBUS_READER_OPENED)
-			stays(state, att);
+			held_while_asked(state, att);
 		return att->is_held;
 	}
 	/* Of one that runs: the subscriber was stopped, say, and came back when it was given up. It reads on where it was. */

@@ -83,6 +83,9 @@ void hbus_attachment_add_gate(struct hbus_state *state, struct hbus_attachment *
 
 	if ((sub->flags & HBUS_SUB_DOORBELL) && !att->doorbell)
 		att->doorbell = hbus_doorbell_get(state, sub, att->ring->publisher_id);
+	/* It may have had a gate before, and have lost it with its right to read. */
+	hbus_fd_put(att->pidfd);
+	hbus_fd_put(att->slots);
 	att->pidfd = hbus_fd_get(sub->member->pidfd);
 	att->slots = hbus_fd_get(sub->memfds[att->memfd_idx].fd);
 	att->gate = HBUS_GATE_ADDING;

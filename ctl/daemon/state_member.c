@@ -423,7 +423,7 @@ struct hbus_member *hbus_member_hello(struct hbus_state *state, struct hbus_memb
 /* The subscriber came back and did not say that it holds this. */
 static void reopen(struct hbus_state *state, struct hbus_attachment *att)
 {
-	bool was_mapped = att->reader == HBUS_READER_MAPPED;
+	bool was_mapped = att->reader == HBUS_READER_MAPPED || att->stay_serial != 0;
 
 	switch (att->reader) {
 	case HBUS_READER_OPENED:
@@ -435,6 +435,8 @@ static void reopen(struct hbus_state *state, struct hbus_attachment *att)
 		}
 		att->is_from_start &= !was_mapped;
 		att->reader = HBUS_READER_WAITING;
+		att->stay_serial = 0;
+		att->end_flags = 0;
 		hbus_attachment_open(state, att);
 		break;
 	case HBUS_READER_LEAVING:
