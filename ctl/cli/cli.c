@@ -106,6 +106,14 @@ void hbus_cli_export_socket(void)
 		setenv("HUGEBUS_SOCKET", socket_path, 1);
 }
 
+#define OWN_BUS "(your own, then name it with --socket PATH or HUGEBUS_SOCKET).\n"
+
+/* By the mode of the socket or of a directory above it, not by the policy of a daemon. */
+static bool is_shut(void)
+{
+	return access(hbus_cli_socket(), W_OK) < 0 && errno == EACCES;
+}
+
 int hbus_cli_open(const char *command, const char *name, struct hbus **ret_bus)
 {
 	char own_name[64];
@@ -119,12 +127,16 @@ int hbus_cli_open(const char *command, const char *name, struct hbus **ret_bus)
 	r = hbus_open(socket_path, &options, ret_bus);
 	if (r == 0)
 		return 0;
+	if (r == HBUS_E_DENIED && is_shut()) {
+		hbus_cli_fault(command, r, "cannot reach the bus at %s", hbus_cli_socket());
+		fprintf(stderr, "Its administrator says who may (socket_mode, socket_group in the configuration). Or start one with "
+				"'hugebusd --socket PATH' " OWN_BUS);
+		return HBUS_EXIT_DENIED;
+	}
 	if (r == HBUS_E_DENIED || r == HBUS_E_QUOTA || r == HBUS_E_VERSION || r == HBUS_E_PROTOCOL)
 		return hbus_cli_fault(command, r, "%s", hbus_cli_socket());
 	hbus_cli_fault(command, r, "cannot reach the bus at %s", hbus_cli_socket());
-	fprintf(stderr,
-		"Is it running? Start one with 'hugebusd' (the system's) or 'hugebusd --socket PATH' (your own, "
-		"then name it with --socket PATH or HUGEBUS_SOCKET).\n");
+	fprintf(stderr, "Is it running? Start one with 'hugebusd' (the system's) or 'hugebusd --socket PATH' " OWN_BUS);
 	return HBUS_EXIT_UNREACHABLE;
 }
 

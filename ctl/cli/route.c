@@ -69,9 +69,14 @@ static int change_route(struct request *request, bool is_add, int argc, char **a
 	if (exit_code != HBUS_EXIT_OK)
 		return exit_code;
 	r = is_add ? hbus_route_add(bus, &request->route) : hbus_route_remove(bus, &request->route);
-	if (r < 0)
-		exit_code = hbus_cli_fault("route", r, "cannot %s %s", is_add ? "add" : "remove",
-					   hbus_route_text_format(&request->route, destination));
+	/* A removal needs no topic: the daemon takes the route's own. Without a route it has none to take. */
+	hbus_route_text_format(&request->route, destination);
+	if (r == HBUS_E_INVALID && !is_add && request->route.topic[0] == '\0') {
+		hbus_cli_warn("route", "cannot remove %s: there is no such route", destination);
+		exit_code = HBUS_EXIT_FAULT;
+	} else if (r < 0) {
+		exit_code = hbus_cli_fault("route", r, "cannot %s %s", is_add ? "add" : "remove", destination);
+	}
 	hbus_close(bus);
 	return exit_code;
 }

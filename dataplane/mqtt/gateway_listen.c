@@ -185,7 +185,10 @@ static bool is_not_here(int error)
 	return error == -EADDRNOTAVAIL || error == -EAFNOSUPPORT;
 }
 
-static int listen_tcp(struct hbus_gateway *gateway, const char *address)
+static const char no_place[] = "it is neither HOST:PORT nor PORT, a port being 1 to 65535";
+
+/* *ret_text: why not, where an error number says too little. */
+static int listen_tcp(struct hbus_gateway *gateway, const char *address, const char **ret_text)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
 	struct addrinfo *infos, *info;
@@ -194,12 +197,18 @@ static int listen_tcp(struct hbus_gateway *gateway, const char *address)
 	const char *port;
 	int r;
 
-	if (!split(address, host, &port))
+	if (!split(address, host, &port)) {
+		*ret_text = no_place;
 		return -EINVAL;
+	}
 	/* A port alone is the loopback's: what can be reached from outside is named. */
 	r = getaddrinfo(host[0] ? host : "127.0.0.1", port, &hints, &infos);
-	if (r != 0)
-		return r == EAI_SYSTEM ? -errno : -EINVAL;
+	if (r == EAI_SYSTEM)
+		return -errno;
+	if (r != 0) {
+		*ret_text = r == EAI_SERVICE ? no_place : gai_strerror(r);
+		return -EINVAL;
+	}
 	r = -EADDRNOTAVAIL;
 	for (info = infos; info && gateway->n_listeners < HBUS_GATEWAY_LISTENERS_MAX; info = info->ai_next) {
 		r = listen_address(gateway, info);
@@ -236,7 +245,7 @@ static size_t take_prefix(const char *address, unsigned int *ret_flags)
 int hbus_gateway_listen(struct hbus_gateway *gateway, const char *address)
 {
 	unsigned int n_before = gateway->n_listeners, flags;
-	const char *place = address + take_prefix(address, &flags);
+	const char *place = address + take_prefix(address, &flags), *text = NULL;
 	int r;
 
 	if (gateway->n_listeners == HBUS_GATEWAY_LISTENERS_MAX)
@@ -244,11 +253,11 @@ int hbus_gateway_listen(struct hbus_gateway *gateway, const char *address)
 	else if (strncmp(place, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0)
 		r = listen_unix(gateway, place + strlen(UNIX_PREFIX));
 	else
-		r = listen_tcp(gateway, place);
+		r = listen_tcp(gateway, place, &text);
 	for (unsigned int i = n_before; i < gateway->n_listeners; i++)
 		((struct listener *)(void *)gateway->listeners[i])->flags = flags;
 	if (r < 0)
-		hbus_gateway_log("cannot listen on %s: %s", address, strerror(-r));
+		hbus_gateway_log("cannot listen on %s: %s", address, text ? text : strerror(-r));
 	return r;
 }
 

@@ -264,6 +264,7 @@ topics_and_routes_are_listed_and_survive_a_restart() {
 	expect "$(jq -c '[.[] | [.destination, .vlan, .kind, .number, .topic]] | sort' "$lab/out")" = \
 		'[["0.0.0.0/0:6000","any","batch",0,""],["0.0.0.0/0:6000","any","number",3,"c"],["10.0.0.0/8:5000","none","topic",0,"a/b"],["[::]/0:5000","7","topic",0,"c"]]'
 	exits 1 hugebus route remove 10.0.0.0/8:5000
+	grep -q 'there is no such route' "$lab/err" || return 1
 	exits 0 hugebus route remove 10.0.0.0/8:5000 --vlan none
 	exits 0 hugebus route remove '0.0.0.0/0:6000' --number 3
 	exits 0 hugebus topic remove a/b

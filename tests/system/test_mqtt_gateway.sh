@@ -179,8 +179,10 @@ a_port_that_is_none_is_not_listened_on() {
 	for wrong in 0 65536 85536 -1 18446744073709571616 1x; do
 		timeout 5 hugebus-mqtt --socket "$lab/bus" --listen "127.0.0.1:$wrong" --allow-anonymous 2>"$lab/err"
 		expect $? -eq 1
-		expect "$(cat "$lab/err")" = "hugebus-mqtt: cannot listen on 127.0.0.1:$wrong: Invalid argument"
+		expect "$(cat "$lab/err")" = "hugebus-mqtt: cannot listen on 127.0.0.1:$wrong: it is neither HOST:PORT nor PORT, a port being 1 to 65535"
 	done
+	exits 1 hugebus-mqtt --socket "$lab/bus" --listen no.such.host.invalid:1883 --allow-anonymous
+	grep -q 'cannot listen on no.such.host.invalid:1883: .*[Nn]ame' "$lab/err"
 }
 
 too_few_descriptors_are_said_and_refuse_nobody_else() {
