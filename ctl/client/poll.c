@@ -14,8 +14,11 @@
 
 /* Records that one call looks at in one ring, wanted or not: a bound on its time. */
 #define SCAN_RECORDS_MAX 4096u
-/* A span of records ends here, so that it is still in the first cache when the caller reads it. */
-#define SPAN_BYTES_MAX 16384u
+/*
+ * A span of records ends here. All of its headers are looked at before the caller reads what is behind them: near cores, the longer
+ * that takes the longer the publisher waits for these lines a lap later (shm/DESIGN.md, a reader's pages).
+ */
+#define SPAN_BYTES_MAX 4096u
 /* Rings that look empty and whose intent is checked all the same, each pass. */
 #define PROBES 8u
 /* Of polls in a row that find nothing, the first and every so many more probe. */
