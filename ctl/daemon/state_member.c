@@ -438,6 +438,7 @@ static void reopen(struct hbus_state *state, struct hbus_attachment *att)
 		att->stay_serial = 0;
 		att->end_flags = 0;
 		hbus_attachment_open(state, att);
+		hbus_attachment_retry(state, att); /* one that might not read it has lost its gate */
 		break;
 	case HBUS_READER_LEAVING:
 		hbus_attachment_reader_gone(state, att);

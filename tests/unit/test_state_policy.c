@@ -136,6 +136,76 @@ Test(state_policy, a_reader_that_new_rules_deny_is_told_to_leave)
 	cr_assert_eq(counts().n_attachments, 0);
 }
 
+/* A reader that may read its ring again, was asked to stay in it, and lost its connection before it had answered. */
+static struct hbus_msg_ring_opened revoked_and_asked_to_stay(struct sim_client *pub, struct sim_client *sub,
+							     struct hbus_msg_ring_grant *ret_grant)
+{
+	struct hbus_msg_ring_opened opened = pair(pub, sub, HBUS_SUB_RELIABLE, ret_grant);
+	const struct hbus_msg_gate *removal;
+
+	set_rule("a/#", false, ALICE, HBUS_RIGHT_SUBSCRIBE);
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_ENDED));
+	removal = sim_next(pub, HBUS_MSG_GATE_REMOVE);
+	cr_assert_not_null(removal);
+	answer(pub, HBUS_MSG_GATE_REMOVED, removal->ring_id, removal->gate_id, removal->attach_idx, 0);
+	sim.config.rules[0].is_allowed = true;
+	hbus_state_configure(sim.state, &sim.config, sim.now_ns);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_LIVE));
+	sim_hangup(&sim, sub);
+	return opened;
+}
+
+static void subscribe_anew(struct sim_client *sub, const struct hbus_token *token)
+{
+	come_back(sub, token);
+	open_sub(sub, HBUS_SUB_RELIABLE);
+	filter(sub, HBUS_MSG_SUB_FILTER_ADD, "#");
+}
+
+Test(state_policy, who_holds_a_ring_that_it_might_not_read_is_told_so_again_and_then_asked)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_token token = token_of(sub);
+	struct hbus_msg_ring_grant grant;
+	struct hbus_msg_ring_opened opened = revoked_and_asked_to_stay(pub, sub, &grant);
+	const struct hbus_msg_ring_event *ended, *live;
+
+	subscribe_anew(sub, &token);
+	say_held(sub, &opened);
+	cr_assert_null(sim_next(pub, HBUS_MSG_GATE_ADD), "it has neither gate nor place");
+	say_resumed(sub);
+	ended = sim_next(sub, HBUS_MSG_RING_ENDED);
+	cr_assert_not_null(ended, "it may not have heard so the first time");
+	cr_assert_eq(ended->flags, HBUS_ENDED_REVOKED);
+	live = sim_next(sub, HBUS_MSG_RING_LIVE);
+	cr_assert_not_null(live);
+	cr_assert_eq(live->flags, HBUS_LIVE_STAYS);
+	sim_message(&sim, sub, &(struct hbus_msg_ring_accept){.ring_id = grant.geometry.ring_id, .sub_id = SUB, .status = HBUS_E_BUSY},
+		    HBUS_MSG_RING_ACCEPT, sizeof(struct hbus_msg_ring_accept), live->header.serial, 0);
+	say_ring(sub, HBUS_MSG_SUB_RING_DONE, grant.geometry.ring_id, SUB);
+	accept_gate(pub);
+	cr_assert_not_null(sim_next(sub, HBUS_MSG_RING_OPENED));
+}
+
+Test(state_policy, who_does_not_hold_the_ring_any_more_gets_it_with_a_new_gate_and_nothing_is_left)
+{
+	struct sim_client *pub = join(ALICE), *sub = join(ALICE);
+	struct hbus_token token = token_of(sub);
+	const struct hbus_msg_ring_opened *again;
+	struct hbus_msg_ring_grant grant;
+
+	revoked_and_asked_to_stay(pub, sub, &grant);
+	subscribe_anew(sub, &token);
+	say_resumed(sub);
+	accept_gate(pub);
+	again = sim_next(sub, HBUS_MSG_RING_OPENED);
+	cr_assert_not_null(again);
+	cr_assert_neq(again->attach_idx, HBUS_ATTACH_NONE);
+	cr_assert_eq(LIST_FIRST(&hbus_ring_find(sim.state, grant.geometry.ring_id)->attachments)->stay_serial, 0);
+	accept_ring(sub, grant.geometry.ring_id, 0);
+}
+
 Test(state_policy, a_ring_carries_only_topics_with_the_same_readers)
 {
 	struct sim_client *pub = join(ALICE);
