@@ -183,6 +183,7 @@ void judge(struct ledger *ledger, const struct span *outages, unsigned int n_out
 
 		verdict.errors += subscriber->errors;
 		verdict.n_calls += subscriber->n_calls;
+		verdict.n_awaited += subscriber->n_awaited;
 		verdict.n_unpromised += subscriber->n_unpromised;
 		judge_subscriber(ledger, subscriber, 0, n_publishers, outages, n_outages, &verdict);
 		if (!subscriber->is_restless) /* it asks for the publishers' topics only */

@@ -21,6 +21,7 @@ struct verdict {
 	uint64_t n_pairs;       /* (subscriber, ring) judged to the last event */
 	uint64_t n_ingress;     /* rings of the ingress among them */
 	uint64_t n_calls;       /* of restless subscribers: filters given up or asked for, */
+	uint64_t n_awaited;     /* looks that had to wait for a ring that came anew */
 	uint64_t n_unpromised;  /* asked for while somebody was not there, */
 	uint64_t passed_over;   /* and events that came while they were not wanted */
 	uint32_t slowest_ms;    /* longest publish */

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define LEDGER_PUBLISHERS_MAX 16384u
-#define LEDGER_SUBSCRIBERS_MAX 8192u
+#define LEDGER_SUBSCRIBERS_MAX 16384u
 #define LEDGER_INGRESS_RINGS_MAX 4096u
 #define LEDGER_AWAYS_MAX 2048u
 #define LEDGER_TOPICS 3u
@@ -104,6 +104,7 @@ struct ledger_subscriber {
 	_Atomic uint32_t is_restless;
 	_Atomic uint64_t wanted_since_ns[LEDGER_TOPICS]; /* restless: since hbus_subscribe() returned; 0 = is not */
 	_Atomic uint64_t n_calls;       /* restless: filters given up and asked for */
+	uint64_t n_awaited;             /* looks that had to wait for what was due: the ring came anew */
 	_Atomic uint64_t n_unpromised;  /* of them: after so long that some publisher, or the daemon, was not there */
 	_Atomic uint32_t was_killed;
 	_Atomic uint32_t has_finished;

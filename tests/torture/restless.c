@@ -11,6 +11,8 @@
 
 /* A call that took so long came back because some publisher, or the daemon, did not: then the reply says what is so by then. */
 #define UNPROMISED_NS UINT64_C(1900000000)
+/* A ring that could not be kept comes anew: what is due comes with it, or has not come when this is over. */
+#define LOOK_NS UINT64_C(2000000000)
 #define REST_NS 6000000u
 #define DEAF_NS 3000000u
 
@@ -82,6 +84,8 @@ uint64_t restless_pass_over(const struct ledger *ledger, const struct ledger_sub
 
 static void begins_to_look(struct restless *r)
 {
+	r->look_until_ns = ledger_now_ns() + LOOK_NS;
+	r->has_to_wait = false;
 	r->n_publishers = atomic_load_explicit(&r->ledger->n_publishers, memory_order_acquire);
 	for (uint32_t i = r->first; i < r->n_publishers; i++)
 		r->acked[i] = atomic_load_explicit(&r->ledger->publisher[i].acked, memory_order_acquire);
@@ -101,19 +105,37 @@ static void show_missing(const struct restless *r, uint32_t i, uint64_t from)
 		(double)r->ledger->daemon_since_ns / 1e9);
 }
 
-/* It has looked until nothing was left: of the topic it must know all that was acknowledged before. */
+/* Of the topic it must know all that was acknowledged before it began to look. Return: from where on it does not; UINT64_MAX: it does. */
+static uint64_t missing_from(const struct restless *r, uint32_t i, uint32_t topic)
+{
+	const struct ledger_view *view = &r->me->view[i];
+	/* relaxed: shown by wanted_since_ns, or written by this thread */
+	uint64_t due = atomic_load_explicit(&view->due_from, memory_order_relaxed), from = due > view->next ? due : view->next;
+
+	if (r->ledger->publisher[i].topic != topic || r->acked[i] <= from)
+		return UINT64_MAX;
+	/* A ring that came later may still be on its way. */
+	return view->next == 0 && due <= LEDGER_UNSAID_MAX ? UINT64_MAX : from;
+}
+
+static bool misses_some(const struct restless *r, uint32_t topic)
+{
+	for (uint32_t i = r->first; i < r->n_publishers; i++)
+		if (missing_from(r, i, topic) != UINT64_MAX)
+			return true;
+	return false;
+}
+
+/* It has looked until nothing was left. */
 static void has_looked(struct restless *r, uint32_t topic)
 {
 	static unsigned int n_said;
 
 	for (uint32_t i = r->first; i < r->n_publishers; i++) {
 		struct ledger_view *view = &r->me->view[i];
-		uint64_t due = atomic_load_explicit(&view->due_from, memory_order_relaxed), from = due > view->next ? due : view->next;
+		uint64_t from = missing_from(r, i, topic);
 
-		if (r->ledger->publisher[i].topic != topic || r->acked[i] <= from)
-			continue;
-		/* A ring that came later may still be on its way. */
-		if (view->next == 0 && due <= LEDGER_UNSAID_MAX)
+		if (from == UINT64_MAX)
 			continue;
 		view->undelivered += r->acked[i] - from;
 		if (r->ledger->plant == PLANT_NOTHING && n_said++ < 3)
@@ -223,6 +245,11 @@ void restless_step(struct restless *r, bool is_empty)
 	case RESTLESS_LOOKS:
 		if (!is_empty || hbus_wait(r->subscriber, 0) != 0)
 			break;
+		if (misses_some(r, r->job.topic) && ledger_now_ns() < r->look_until_ns) {
+			r->has_to_wait = true;
+			break;
+		}
+		r->me->n_awaited += r->has_to_wait;
 		has_looked(r, r->job.topic);
 		start(r);
 		break;

@@ -42,6 +42,8 @@ struct restless {
 	struct restless_job job;
 	uint64_t acked[LEDGER_PUBLISHERS_MAX]; /* when it began to look */
 	uint32_t n_publishers;                 /* then */
+	uint64_t look_until_ns;                /* for what has not come yet */
+	bool has_to_wait;                      /* something has not */
 	pthread_t thread;
 	sem_t todo;
 	atomic_bool is_done;

@@ -164,7 +164,7 @@ static int report(struct torture *t, const struct verdict *v, unsigned int n_lef
 		printf("packets sent %" PRIu64 "; ingress started %u times, refused %u times\n", t->ledger->n_packets_sent,
 		       t->n_ingresses, t->n_ingress_refused);
 	printf("filters given up or asked for %" PRIu64 " (while somebody was not there %" PRIu64 "), events passed over by right %" PRIu64
-	       "\n", v->n_calls, v->n_unpromised, v->passed_over);
+	       ", looks that had to wait for a ring %" PRIu64 "\n", v->n_calls, v->n_unpromised, v->passed_over, v->n_awaited);
 	printf("longest publish %u ms; the machine ran others, or nobody, for %.1f of %u s\n", v->slowest_ms,
 	       (double)probes_starved_ns(ledger_now_ns()) / 1e9, seconds);
 	if (v->too_many + v->late + v->errors + t->n_bad_exits)
