@@ -3,7 +3,8 @@
  * Attachments: one subscriber on one ring
  *
  * Two things happen side by side. Towards the publisher: NONE -> ADDING -> INSTALLED -> REMOVING ->
- * NONE. Towards the reader: WAITING -> OPENED -> MAPPED -> LEAVING -> GONE. The reader is told of the
+ * NONE (state_gate.c). Towards the reader: WAITING -> OPENED -> MAPPED -> LEAVING -> GONE, and from LEAVING back to
+ * OPENED when it is asked to stay. The reader is told of the
  * ring when the publisher has installed its gate. An attachment is freed when the reader is GONE and
  * the gate NONE; only then its slot and attach index may mean something else.
  */
