@@ -269,14 +269,20 @@ static void stay(struct hbus_state *state, struct hbus_attachment *att)
 	hbus_attachment_tell(state, att, HBUS_MSG_RING_LIVE, HBUS_LIVE_STAYS);
 }
 
-static void stays(struct hbus_state *state, struct hbus_attachment *att)
+/* Whoever waits for the answer need not any more. */
+static void asked(struct hbus_state *state, struct hbus_attachment *att, enum hbus_reader_phase reader)
 {
-	att->reader = HBUS_READER_MAPPED;
+	att->reader = reader;
 	att->stay_serial = 0;
 	if (att->opening)
 		att->opening->value[0]++;
 	done(state, &att->opening);
 	done(state, &att->accepting);
+}
+
+static void stays(struct hbus_state *state, struct hbus_attachment *att)
+{
+	asked(state, att, HBUS_READER_MAPPED);
 }
 
 /*
@@ -285,15 +291,10 @@ static void stays(struct hbus_state *state, struct hbus_attachment *att)
  */
 static void cannot_stay(struct hbus_state *state, struct hbus_attachment *att)
 {
-	att->reader = HBUS_READER_LEAVING;
 	att->is_end_said = true;
 	att->is_wanted_again = true;
 	att->cannot_stay = true;
-	att->stay_serial = 0;
-	if (att->opening)
-		att->opening->value[0]++;
-	done(state, &att->opening);
-	done(state, &att->accepting);
+	asked(state, att, HBUS_READER_LEAVING);
 }
 
 static bool may_stay(const struct hbus_attachment *att)
